@@ -1,0 +1,56 @@
+"""kzoo: a Keras / TensorFlow model zoo for people who learn, teach and use deep learning.
+
+Every name here is loaded on first use: `import kzoo` itself imports neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module it lives in.
+_PUBLIC = {
+    "KzooError": "kzoo.errors",
+    "Data": "kzoo.data",
+    "Preprocess": "kzoo.spec",
+    "copy_weights": "kzoo.weights",
+    "create_model": "kzoo.models._registry",
+    "evaluate": "kzoo.runs",
+    "export": "kzoo.export",
+    "feature_extractor": "kzoo.models._styles",
+    "fit": "kzoo.runs",
+    "list_models": "kzoo.models._registry",
+    "load_data": "kzoo.data",
+    "load_model": "kzoo.runs",
+    "load_weights": "kzoo.weights",
+    "model_card": "kzoo.inspection",
+    "predict": "kzoo.runs",
+    "register_model": "kzoo.models._registry",
+    "save_weights": "kzoo.weights",
+    "strategy": "kzoo.training",
+    "summary": "kzoo.inspection",
+    "weights_by_name": "kzoo.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    elif name.startswith("_"):
+        raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
+    else:
+        from kzoo.models import _registry
+
+        if name not in _registry.index():
+            raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
+        value = _registry.builder(name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    from kzoo.models import _registry
+
+    return sorted({*globals(), *_PUBLIC, *_registry.index()})

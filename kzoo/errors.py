@@ -1,0 +1,29 @@
+"""The one error a user sees: a single line that says what, received, allowed, remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KzooError(ValueError):
+    """A user's mistake. The command line prints its one line and exits with 2."""
+
+
+def unknown(what: str, received: object, allowed: Iterable[object], remedy: str = "") -> KzooError:
+    """The error for a name that is not among `allowed`, with the nearest matches.
+
+    >>> print(unknown("model", "lenet", ["lenet5", "mlp"], "See kzoo list"))
+    unknown model 'lenet'; did you mean 'lenet5'? See kzoo list
+    >>> print(unknown("style", "eager", ["functional", "subclass"]))
+    unknown style 'eager'; allowed: functional, subclass
+    """
+    names = [str(name) for name in allowed]
+    near = difflib.get_close_matches(str(received), names, n=3, cutoff=0.5)
+    if near:
+        end = f"did you mean {' or '.join(map(repr, near))}? {remedy}"
+    elif remedy:
+        end = remedy
+    else:
+        end = f"allowed: {', '.join(names)}"
+    return KzooError(f"unknown {what} {received!r}; {end}".rstrip())

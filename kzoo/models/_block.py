@@ -1,0 +1,87 @@
+"""Block: a stage with inner structure, written once and used by all three styles.
+
+A model is an ordered list of stages; a stage is a Keras layer or a Block: named layers and a `call` of plain Keras
+code. As a layer it nests in the sequential and the subclass style; inside `opened_blocks()` the same `call` runs on
+Keras' symbolic tensors, so that the functional style's graph shows every layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+
+_open = contextvars.ContextVar("open_blocks", default=False)
+register = keras.saving.register_keras_serializable("kzoo")
+
+
+@contextlib.contextmanager
+def opened_blocks() -> Iterator[None]:
+    """While this is active a Block is only its `call`: the layers inside it join the caller's graph."""
+    token = _open.set(True)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+@register
+class Block(keras.layers.Layer):
+    """Named layers and a `call` of plain Keras code.
+
+    Children are made in `__init__` and take names that start with `self.name`, for layer names are unique in the whole
+    model. A subclass' `__init__` ends with `**kwargs` passed on: a `.keras` file carries `dtype` and `trainable`.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _open.get():
+            return self.call(*args, **kwargs)
+        if not self.built:
+            # The children build themselves inside `call`. Tracing `call` in `build` as well would cost 2**depth.
+            self._input_shapes = keras.tree.map_structure(lambda t: tuple(t.shape), args[0])
+            self.built = True
+        return super().__call__(*args, **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Build every child. Reached through `build_from_config` and by callers; `__call__` does not need it."""
+        spec = keras.tree.map_shape_structure(lambda s: keras.KerasTensor(s, dtype=self.compute_dtype), input_shape)
+        self.compute_output_spec(spec)
+        self._input_shapes = input_shape
+        self.built = True
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        return {"input_shape": self._input_shapes} if self.built else None
+
+
+@register
+class Chain(Block):
+    """Stages one after another. The sequential style flattens it."""
+
+    def __init__(self, stages: Iterable[keras.layers.Layer], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stages = list(stages)
+
+    def call(self, x: Any) -> Any:
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stages": [keras.saving.serialize_keras_object(s) for s in self.stages]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Chain:
+        stages = [keras.saving.deserialize_keras_object(s) for s in config.pop("stages")]
+        return cls(stages=stages, **config)
+
+
+def flat(stages: Sequence[keras.layers.Layer]) -> Iterator[keras.layers.Layer]:
+    """The stages with every Chain replaced by its own stages."""
+    for stage in stages:
+        if isinstance(stage, Chain):
+            yield from flat(stage.stages)
+        else:
+            yield stage

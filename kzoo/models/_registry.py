@@ -1,0 +1,317 @@
+"""Names to models: the registry, `create_model`, the builders and `list_models`.
+
+`index.json` holds what can be said of a model without Keras; `list_models` and the command line read only that. It is
+generated from the registry (`python -m kzoo.models.index`), and a test holds it true.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kzoo.errors import KzooError, unknown
+from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
+
+INDEX = Path(__file__).with_name("index.json")
+_specs: dict[str, ModelSpec] = {}
+
+
+@lru_cache(maxsize=1)
+def index() -> dict[str, dict[str, Any]]:
+    """{name: what is known without Keras} of every model that comes with kzoo."""
+    return json.loads(INDEX.read_text(encoding="utf-8"))
+
+
+def register_model(spec: ModelSpec) -> ModelSpec:
+    """Make a variant known by its name. A name can be taken once.
+
+    Raises:
+        KzooError: The name is taken.
+    """
+    if spec.name in _specs:
+        raise KzooError(f"a model named {spec.name!r} is registered already, by {_specs[spec.name].definition.__module__}")
+    _specs[spec.name] = spec
+    return spec
+
+
+def model_spec(name: str) -> ModelSpec:
+    """The row of `name`; its family's file is imported on first use."""
+    if name not in _specs:
+        known = {**index(), **_specs}
+        if name not in index():
+            raise unknown("model", name, (n for n in known if not known[n].get("hidden")), "See kzoo list")
+        importlib.import_module(f"kzoo.models.{index()[name]['family']}")
+    return _specs[name]
+
+
+def list_models(
+    pattern: str = "*", *, task: str | None = None, weights: bool | None = None, hidden: bool = False
+) -> list[str]:
+    """Names of the models, in the order of the families' tables.
+
+    Args:
+        pattern: A glob: `"lenet*"`.
+        task: Only models for this task (`"image-classification"`).
+        weights: True: only models with published weights; False: only those without.
+        hidden: Also the tiny variants that exist for tests.
+
+    Raises:
+        KzooError: Unknown task.
+
+    >>> list_models("lenet*", weights=True)
+    ['lenet5']
+    """
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    rows = dict(index())
+    for name, spec in _specs.items():  # registered by the user
+        rows.setdefault(name, {"task": spec.task, "weights": [], "hidden": spec.hidden})
+    return [
+        name
+        for name, row in rows.items()
+        if fnmatch.fnmatchcase(name, pattern)
+        and (task is None or row["task"] == task)
+        and (weights is None or bool(row["weights"]) == weights)
+        and (hidden or not row["hidden"])
+    ]
+
+
+def create_model(model: str, /, style: str = "functional", **arguments: Any) -> Any:
+    """Build a model by its name.
+
+    Args:
+        model: A name from `list_models`.
+        style: `"sequential"`, `"functional"` or `"subclass"`.
+        **arguments: Those of the builders, see `kzoo.lenet5`: keras.applications' arguments (`classes`, `input_shape`,
+            `weights`, …) and the overrides that the family's `define` takes.
+
+    Returns:
+        A built Keras model of that style.
+
+    Raises:
+        KzooError: An unknown name, style or argument, or a value that cannot hold; one line each.
+
+    >>> create_model("lenet5", style="sequential").count_params()
+    61706
+    """
+    return _build(model_spec(model), style=style, **arguments)
+
+
+def builder(name: str) -> Callable[..., Any]:
+    """The builder function of one variant; `kzoo.<name>` is this."""
+
+    def build(
+        include_top: bool = True,
+        weights: str | None = None,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, ...] | None = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation: str | None = "default",
+        name: str | None = None,
+        *,
+        style: str = "functional",
+        **overrides: Any,
+    ) -> Any:
+        return _build(
+            model_spec(build.__name__),
+            include_top=include_top,
+            weights=weights,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            name=name,
+            style=style,
+            **overrides,
+        )
+
+    row = index()[name]
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""{row["summary"]}
+
+    {row["paper"]}. {row["parameters"]:,} parameters at {row["input_shape"]}, {row["classes"]} classes.
+
+    Args:
+        include_top: False leaves out the classifier.
+        weights: None for random ones, the tag of published ones (here: {", ".join(row["weights"]) or "none yet"}), or the
+            path of a .safetensors file written by `kzoo.save_weights`.
+        input_tensor: A keras.Input to build on; functional style only.
+        input_shape: Without the batch; default {tuple(row["input_shape"])}.
+        pooling: Without the top: `"avg"` or `"max"` over the positions, or None for the feature map.
+        classes: Units of the classifier; default {row["classes"]}, or the weights' number.
+        classifier_activation: Of the last layer; None gives logits. Default {row["classifier_activation"]!r}.
+        name: Of the Keras model.
+        style: `"sequential"`, `"functional"` or `"subclass"`.
+        **overrides: {", ".join(row["overrides"]) or "none"}.
+
+    Returns:
+        A built Keras model; float32 [batch, *input_shape] to [batch, classes].
+    """
+    return build
+
+
+def model_info(model: Any) -> ModelInfo | None:
+    """What a kzoo builder noted on the model; None for any other Keras model."""
+    return getattr(model, "_kzoo_info", None)
+
+
+def attach_info(model: Any, info: ModelInfo) -> Any:
+    model._kzoo_info = info
+    return model
+
+
+# Arguments every builder takes that are not `define`'s own.
+_DEFINE_COMMON = ("include_top", "pooling", "classes", "classifier_activation")
+
+
+def overrides_of(spec: ModelSpec) -> list[str]:
+    """The names of `define`'s arguments beyond keras.applications' own."""
+    return [n for n in inspect.signature(spec.definition.define).parameters if n not in _DEFINE_COMMON]
+
+
+def _build(
+    spec: ModelSpec,
+    *,
+    style: str,
+    include_top: bool = True,
+    weights: str | None = None,
+    input_tensor: Any = None,
+    input_shape: tuple[int | None, ...] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | None = "default",
+    name: str | None = None,
+    **overrides: Any,
+) -> Any:
+    """Check every argument, then build. Nothing is built, read or downloaded before the arguments hold."""
+    from kzoo.models._styles import assemble
+
+    if style not in STYLES:
+        raise unknown("style", style, STYLES)
+    allowed = overrides_of(spec)
+    for argument in overrides:
+        if argument not in allowed:
+            raise unknown(f"argument of {spec.name}", argument, [*allowed, *_BUILDER_ARGUMENTS])
+    if input_tensor is not None:
+        if style != "functional":
+            raise KzooError(f"input_tensor goes with style='functional' only; received style={style!r}")
+        if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
+            raise KzooError(
+                f"input_shape {tuple(input_shape)} and input_tensor {tuple(input_tensor.shape[1:])} differ; give one"
+            )
+        input_shape = tuple(input_tensor.shape[1:])
+    published = _published(spec, weights)
+    if classes is None:
+        classes = len(published.classes) if published else spec.classes
+    classes = _whole_number("classes", classes)
+    if spec.fixed_classes and classes != spec.classes:
+        raise KzooError(f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model")
+    if published and include_top and classes != len(published.classes):
+        raise KzooError(
+            f"classes={classes}, but the weights {weights!r} of {spec.name} have {len(published.classes)};"
+            " leave classes out, or use weights=None"
+        )
+    if pooling not in (None, "avg", "max"):
+        raise KzooError(f"pooling must be None, 'avg' or 'max'; received {pooling!r}")
+    if pooling is not None and include_top:
+        raise KzooError(f"pooling={pooling!r} goes with include_top=False only")
+    input_shape = _shape(spec, input_shape)
+    if classifier_activation == "default":
+        classifier_activation = spec.classifier_activation
+
+    config: dict[str, Any] = {**spec.config, **overrides}
+    accepted = inspect.signature(spec.definition.define).parameters
+    for argument, value, default in (
+        ("include_top", include_top, True),
+        ("pooling", pooling, None),
+        ("classes", classes, spec.classes),
+        ("classifier_activation", classifier_activation, spec.classifier_activation),
+    ):
+        if argument in accepted:
+            config[argument] = value
+        elif value != default:
+            raise KzooError(f"{spec.name} does not take {argument}={value!r}: it is fixed to {default!r}")
+    try:
+        model = assemble(
+            spec.definition,
+            config,
+            style,
+            name=name or spec.name,
+            input_shape=input_shape,
+            input_name=spec.input_name,
+            input_tensor=input_tensor,
+        )
+    except ValueError as error:
+        if isinstance(error, KzooError):
+            raise
+        raise KzooError(
+            f"{spec.name} cannot be built with input_shape={input_shape}: {str(error).splitlines()[0]}"
+            f" (its own input_shape is {spec.input_shape})"
+        ) from error
+    preprocess = spec.preprocess.for_input(input_shape) if spec.preprocess else None
+    arguments = {"input_shape": input_shape, "include_top": include_top, "classes": classes, **overrides}
+    if pooling:
+        arguments["pooling"] = pooling
+    if classifier_activation != spec.classifier_activation:
+        arguments["classifier_activation"] = classifier_activation
+    attach_info(model, ModelInfo(spec.name, style, arguments, spec.task, preprocess))
+    if weights is not None:
+        from kzoo.weights import load_published, load_weights
+
+        if published:
+            load_published(model, published, include_top=include_top)
+            attach_info(
+                model, ModelInfo(spec.name, style, arguments, spec.task, published.preprocess.for_input(input_shape), published.classes)
+            )
+        else:
+            load_weights(model, weights)
+    return model
+
+
+_BUILDER_ARGUMENTS = (
+    *_DEFINE_COMMON, "weights", "input_tensor", "input_shape", "name", "style",
+)
+
+
+def _published(spec: ModelSpec, weights: str | None) -> Any:
+    """The WeightSpec of a tag, None for no weights or for a file that exists."""
+    if weights is None:
+        return None
+    from kzoo.weights import PUBLISHED
+
+    tags = {row.tag: row for row in PUBLISHED if row.model == spec.name}
+    if weights in tags:
+        return tags[weights]
+    if Path(weights).is_file():
+        return None
+    if Path(weights).suffix:
+        raise KzooError(f"no weight file {str(weights)!r}")
+    raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None")
+
+
+def _whole_number(argument: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise KzooError(f"{argument} must be a whole number of at least 1; received {value!r}")
+    return int(value)
+
+
+def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:
+    if shape is None:
+        return spec.input_shape
+    shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
+    if len(shape) != len(spec.input_shape):
+        raise KzooError(
+            f"input_shape of {spec.name} has {len(spec.input_shape)} numbers, such as {spec.input_shape}; received {shape}"
+        )
+    for size in shape:
+        if size is not None:
+            _whole_number("each number of input_shape", size)
+    return shape

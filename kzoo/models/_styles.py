@@ -1,0 +1,110 @@
+"""The three faces of one definition: keras.Sequential, a functional keras.Model, a keras.Model subclass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kzoo.errors import unknown
+from kzoo.models._block import flat, opened_blocks
+from kzoo.spec import STYLES
+
+
+class Definition(keras.Model):
+    """The subclass face, and the home of the only definition: `define(**config)` returns the stages.
+
+    A subclass of this class is a model family. Its instances hold the stages and fold them in `call`; the other two
+    styles take the same stages from `define`.
+    """
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **config: Any
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        self.config = config
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)  # stages are made under the policy this model was saved with
+        try:
+            self.stages = self.define(**config)
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    @staticmethod
+    def define(**config: Any) -> list[keras.layers.Layer]:
+        raise TypeError("a Definition needs its own `define`")
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        # Keras hands `training` on to the stages through its call context, and only if `call` names it here: without
+        # it, `fit` would run batch norm and dropout in inference mode, silently.
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        policy = keras.saving.serialize_keras_object(self.dtype_policy)
+        return {"name": self.name, "trainable": self.trainable, "dtype": policy, **self.config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Definition:
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects=custom_objects))
+
+
+def assemble(
+    definition: type[Definition],
+    config: dict[str, Any],
+    style: str,
+    *,
+    name: str,
+    input_shape: tuple[int | None, ...],
+    input_name: str,
+    input_tensor: Any = None,
+) -> keras.Model:
+    """Build `definition` in one style. `input_tensor` (functional only) replaces the Input that would be made."""
+    if style == "subclass":
+        model = definition(name=name, **config)
+        model(keras.Input(input_shape, name=input_name))  # builds every stage
+        return model
+    if style == "sequential":
+        return keras.Sequential([keras.Input(input_shape, name=input_name), *flat(definition.define(**config))], name=name)
+    if style == "functional":
+        inputs = keras.Input(input_shape, name=input_name) if input_tensor is None else input_tensor
+        with opened_blocks():
+            x = inputs
+            for stage in definition.define(**config):
+                x = stage(x)
+        return keras.Model(inputs, x, name=name)
+    raise unknown("style", style, STYLES)
+
+
+def feature_extractor(model: keras.Model, layer: str) -> keras.Model:
+    """A model from the same input to what `layer` reads, sharing the weights of `model`.
+
+    In the functional style any layer will do; in the sequential and subclass styles the boundaries of stages.
+    """
+    if isinstance(model, Definition | keras.Sequential):
+        stages = list(flat(model.stages)) if isinstance(model, Definition) else model.layers
+        names = [stage.name for stage in stages]
+        if layer not in names:
+            raise unknown("stage", layer, names)
+        before = stages[: names.index(layer)]
+        if isinstance(model, Definition):
+            return _Trunk(before, name=f"{model.name}_features")
+        return keras.Sequential([keras.Input(model.input_shape[1:], name=model.inputs[0].name), *before])
+    names = [inner.name for inner in model.layers]
+    if layer not in names:
+        raise unknown("layer", layer, names)
+    return keras.Model(model.inputs, model.get_layer(layer).input, name=f"{model.name}_features")
+
+
+class _Trunk(keras.Model):
+    """The first stages of a subclass model."""
+
+    def __init__(self, stages: list[keras.layers.Layer], name: str) -> None:
+        super().__init__(name=name)
+        self.stages = stages
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        for stage in self.stages:
+            x = stage(x)
+        return x

@@ -1,0 +1,79 @@
+"""The multi-layer perceptron: layers of units, each reading all of the layer before.
+
+David Rumelhart, Geoffrey Hinton, Ronald Williams (1986), "Learning representations by back-propagating errors",
+Nature 323. https://doi.org/10.1038/323533a0
+
+    input -> flatten -> (dense + activation [-> dropout]) per hidden layer -> dense
+
+The variants are the networks that courses draw; each row names where it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from kzoo.models._block import register
+from kzoo.models._registry import register_model
+from kzoo.models._styles import Definition
+from kzoo.spec import ModelSpec, Preprocess, Recipe
+
+PAPER = "Rumelhart, Hinton, Williams 1986, Learning representations by back-propagating errors, https://doi.org/10.1038/323533a0"
+
+
+@register
+class MLP(Definition):
+    """float32 [batch, ...] -> float32 [batch, classes]. `hidden` lists the units of each hidden layer."""
+
+    @staticmethod
+    def define(
+        hidden: Sequence[int] = (128,),
+        activation: str = "relu",
+        dropout_rate: float = 0.0,
+        include_top: bool = True,
+        classes: int = 10,
+        classifier_activation: str | None = "softmax",
+    ) -> list[layers.Layer]:
+        stages = [layers.Flatten(name="flatten")]
+        for i, units in enumerate(hidden, start=1):
+            stages.append(layers.Dense(units, activation=activation, name=f"hidden{i}"))
+            if dropout_rate:
+                stages.append(layers.Dropout(dropout_rate, name=f"dropout{i}"))
+        if include_top:
+            stages.append(layers.Dense(classes, activation=classifier_activation, name="output"))
+        return stages
+
+
+GREY28 = Preprocess(size=(28, 28), channels=1)
+DIGITS = Recipe(loss="sparse_categorical_crossentropy", metrics=("accuracy",), batch_size=64, epochs=20)
+YES_NO = Recipe(loss="binary_crossentropy", metrics=("binary_accuracy",), batch_size=32, epochs=60)
+# A linear output trained on squared error, as in Goodfellow et al., section 6.1; "yes" is an output above one half.
+XOR = Recipe(loss="mean_squared_error", metrics=("binary_accuracy",), learning_rate=0.02, batch_size=4, epochs=1000)
+
+VARIANTS = [
+    # name            hidden        dropout  input        classes  output     task                      preprocess                                recipe  what it is
+    ("mlp",           (128,),       0.2,     (28, 28, 1), 10,      "softmax", "image-classification",   GREY28,                                   DIGITS, "784-128-dropout-10, the first network of TensorFlow's beginner tutorial"),
+    ("mlp_16_16",     (16, 16),     0.0,     (28, 28, 1), 10,      "softmax", "image-classification",   GREY28,                                   DIGITS, "784-16-16-10, the network of 3Blue1Brown's videos (with ReLU)"),
+    ("mlp_16_16_16",  (16, 16, 16), 0.0,     (4, 4, 1),   1,       "sigmoid", "image-classification",   Preprocess(size=(4, 4), channels=1),      YES_NO, "16-16-16-16-1, \"is it a 1 or a 7\" on 4x4 patches"),
+    ("mlp_xor",       (2,),         0.0,     (2,),        1,       "linear",  "tabular-classification", None,                                     XOR,    "2-2-1 with a linear output: XOR, Goodfellow et al. 2016, Deep Learning, section 6.1"),
+]  # fmt: skip # noqa: E501
+
+for name, hidden, dropout, shape, classes, output, task, preprocess, recipe, summary in VARIANTS:
+    register_model(
+        ModelSpec(
+            name=name,
+            family="mlp",
+            task=task,
+            definition=MLP,
+            summary=summary,
+            input_shape=shape,
+            input_name="image" if len(shape) == 3 else "features",
+            classes=classes,
+            classifier_activation=output,
+            config={"hidden": hidden, "dropout_rate": dropout},
+            preprocess=preprocess,
+            recipe=recipe,
+            paper=PAPER,
+        )
+    )
