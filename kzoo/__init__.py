@@ -18,7 +18,7 @@ _PUBLIC = {
     "copy_weights": "kzoo.weights",
     "create_model": "kzoo.models._registry",
     "evaluate": "kzoo.runs",
-    "export": "kzoo.export",
+    "export": "kzoo.exporting",
     "feature_extractor": "kzoo.models._styles",
     "fit": "kzoo.runs",
     "list_models": "kzoo.models._registry",

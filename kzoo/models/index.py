@@ -5,29 +5,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
+import math
 from typing import Any
 
-import kzoo.models
 from kzoo.models import _registry
 from kzoo.weights import PUBLISHED
-
-# The order in which a course meets them.
-FAMILIES = ("perceptron", "mlp", "lenet")
 
 
 def build_index() -> dict[str, dict[str, Any]]:
     """{name: row} of every registered model, each built once in the functional style to count it."""
-    found = {m.name for m in pkgutil.iter_modules(kzoo.models.__path__)} - {"index"}
-    families = sorted((f for f in found if not f.startswith("_")), key=FAMILIES.index)
-    for family in families:
-        importlib.import_module(f"kzoo.models.{family}")
+    _registry.import_families()
     rows = {}
     for name, spec in _registry._specs.items():
-        if spec.family not in families:
-            continue
         model = _registry.create_model(name)
         rows[name] = {
             "family": spec.family,
@@ -38,7 +28,7 @@ def build_index() -> dict[str, dict[str, Any]]:
             "classifier_activation": spec.classifier_activation,
             "overrides": _registry.overrides_of(spec),
             "parameters": model.count_params(),
-            "trainable": sum(int(v.value.shape.num_elements()) for v in model.trainable_variables),
+            "trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
             "weights": [row.tag for row in PUBLISHED if row.model == name],
             "paper": spec.paper,
             "hidden": spec.hidden,

@@ -1,0 +1,119 @@
+"""Data: three splits of raw examples, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set.
+
+    Attributes:
+        name: As given to `load_data`.
+        task: One of kzoo.spec.TASKS.
+        classes: The labels' names, in the order of their numbers; empty where there are none.
+        counts: Examples of each split.
+        shape: Of one raw input; None where it differs from example to example.
+        source, licence: Who made it, on what terms; "" where not known.
+        notes: What was done to it: a split taken, files skipped. Printed before training.
+        skipped: Files left out, each with the reason.
+        arguments: What `load_data` was called with, to read it again.
+    """
+
+    name: str
+    task: str
+    classes: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    shape: tuple[int | None, ...] | None = None
+    source: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())
+        shape = "x".join("?" if n is None else str(n) for n in self.shape) if self.shape else "sizes differ"
+        classes = f"{len(self.classes)} classes" if self.classes else self.task
+        return f"{self.name}: {counts}; {shape}; {classes}"
+
+
+class Data:
+    """Unbatched, raw splits: each a tf.data.Dataset of `(x, y)` or `(x, y, weight)`.
+
+    Args:
+        train, validation, test: A tf.data.Dataset of single examples, or a tuple of arrays.
+        info: Made from the arrays where it is left out.
+    """
+
+    def __init__(self, train: Any, validation: Any = None, test: Any = None, info: DataInfo | None = None) -> None:
+        splits = dict(zip(SPLITS, (train, validation, test), strict=True))
+        self.splits = {name: _dataset(name, split) for name, split in splits.items() if split is not None}
+        counts = {name: int(split.cardinality()) for name, split in self.splits.items()}
+        if info is None:
+            shape = tf.nest.flatten(self.splits["train"].element_spec[0])[0].shape
+            images = shape.rank == 3
+            info = DataInfo(
+                name="your data",
+                task="image-classification" if images else "tabular-classification",
+                shape=tuple(shape) if shape.rank is not None else None,
+            )
+        self.info = replace(info, counts=counts)
+
+    @property
+    def train(self) -> tf.data.Dataset:
+        return self["train"]
+
+    @property
+    def validation(self) -> tf.data.Dataset | None:
+        return self.splits.get("validation")
+
+    @property
+    def test(self) -> tf.data.Dataset | None:
+        return self.splits.get("test")
+
+    def __getitem__(self, split: str) -> tf.data.Dataset:
+        if split not in self.splits:
+            raise KzooError(f"{self.info.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def __repr__(self) -> str:
+        return f"<kzoo.Data {self.info.describe()}>"
+
+
+def _dataset(name: str, split: Any) -> tf.data.Dataset:
+    if isinstance(split, tf.data.Dataset):
+        if not isinstance(split.element_spec, tuple) or len(split.element_spec) not in (2, 3):
+            raise KzooError(f"the {name} split must give (x, y) or (x, y, weight); it gives {split.element_spec}")
+        return split
+    if not isinstance(split, tuple) or len(split) not in (2, 3):
+        raise KzooError(f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}")
+    lengths = {len(np.asarray(a)) for a in tf.nest.flatten(split)}
+    if len(lengths) != 1:
+        raise KzooError(f"the arrays of the {name} split have different lengths: {sorted(lengths)}")
+    return tf.data.Dataset.from_tensor_slices(split)
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two parts, the second with `fraction` of each class (at least one of every class with two examples).
+
+    Both are in ascending order; the same labels, fraction and seed give the same parts.
+    """
+    rng = np.random.default_rng(seed)
+    second = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = round(len(members) * fraction)
+        if len(members) > 1:
+            count = min(max(count, 1), len(members) - 1)
+        second[rng.permutation(members)[:count]] = True
+    return np.flatnonzero(~second), np.flatnonzero(second)

@@ -1,0 +1,124 @@
+"""From a raw split to batches: cache, shuffle, geometry, augment, normalise, batch, prefetch.
+
+The order of an epoch depends on the seed and on the epoch's number alone, so that a resumed run sees what it would have
+seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.data._augment import AUGMENTATIONS
+from kzoo.errors import unknown
+from kzoo.preprocess import PreprocessLayer
+
+CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
+SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
+
+
+def check_augment(augment: Sequence[str] | str | None) -> tuple[str, ...]:
+    names = (augment,) if isinstance(augment, str) else tuple(augment or ())
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise unknown("augmentation", name, AUGMENTATIONS)
+    return names
+
+
+@dataclass
+class Batches:
+    """One split, ready for a network; `epoch(n)` gives the batches of epoch n.
+
+    Attributes:
+        split: Raw, unbatched examples; or, with `ready`, batches that are passed on as they are.
+        layer: The model's preprocessing; None where the inputs are not raw images.
+    """
+
+    split: tf.data.Dataset
+    batch_size: int | None
+    layer: PreprocessLayer | None = None
+    shuffle: bool = False
+    augment: tuple[str, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    ready: bool = False
+
+    def __post_init__(self) -> None:
+        self.examples = None if self.ready else _known(self.split)
+        if self.ready:
+            self.steps = _known(self.split)
+        else:
+            self.steps = None if self.examples is None else -(-self.examples // self.batch_size)
+            self._single = self._prepare_examples()
+        if self.limit is not None:
+            self.steps = self.limit if self.steps is None else min(self.limit, self.steps)
+            if self.examples is not None:
+                self.examples = min(self.examples, self.limit * self.batch_size)
+
+    def _prepare_examples(self) -> tf.data.Dataset:
+        """What does not change from epoch to epoch, cached where it was not in memory already and fits."""
+        data = self.split
+        self._per_example = self.layer is not None and not data.element_spec[0].shape.is_fully_defined()
+        if self._per_example:  # images of different sizes become equal before they can be cached and batched
+            geometry = tf.function(self.layer.geometry, autograph=False)
+            data = data.map(lambda x, *rest: (geometry(x), *rest), num_parallel_calls=tf.data.AUTOTUNE)
+        if self.examples is not None and type(self.split).__name__ != "_TensorSliceDataset":
+            size = sum(
+                spec.shape.num_elements() * spec.dtype.size
+                for spec in tf.nest.flatten(data.element_spec)
+                if spec.shape.is_fully_defined() and spec.dtype != tf.string
+            )
+            if size * self.examples <= CACHE_BYTES:
+                data = data.cache()
+        return data
+
+    def epoch(self, number: int) -> tf.data.Dataset:
+        if self.ready:
+            return self.split if self.limit is None else self.split.take(self.limit)
+        data = self._single
+        if self.shuffle:
+            buffer = min(self.examples or SHUFFLE, SHUFFLE)
+            data = data.shuffle(buffer, seed=_mix(self.seed, number), reshuffle_each_iteration=False)
+        data = data.batch(self.batch_size)
+        if self.limit is not None:
+            data = data.take(self.limit)
+        if self.layer is not None:
+            seed = tf.constant([_mix(self.seed, number), 0], tf.int32)
+            prepare = self._prepare_batch
+            data = data.enumerate().map(
+                lambda i, batch: (prepare(batch[0], seed + [0, tf.cast(i, tf.int32)]), *batch[1:]),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        return data.prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _prepare_batch(self) -> Any:
+        if not hasattr(self, "_prepare"):
+
+            def prepare(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+                if not self._per_example:
+                    images = self.layer.geometry(images)
+                for k, name in enumerate(self.augment):
+                    images = AUGMENTATIONS[name](images, seed + [7919 * (k + 1), 0])
+                return self.layer.normalise(images)
+
+            self._prepare = tf.function(prepare, autograph=False)  # traced once, not once an epoch
+        return self._prepare
+
+
+def raw_preprocess_layer(model: keras.Model, info: Any) -> PreprocessLayer | None:
+    """The layer for a kzoo model's own preprocessing, or None."""
+    return PreprocessLayer(info.preprocess) if info is not None and info.preprocess is not None else None
+
+
+def _known(data: tf.data.Dataset) -> int | None:
+    count = int(data.cardinality())
+    return count if count >= 0 else None
+
+
+def _mix(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number) % (2**31 - 1)

@@ -1,0 +1,464 @@
+"""Where data comes from: embedded sets, folders of images, files, TensorFlow Datasets.
+
+A source gives `Examples` for each split it has; `load_data` takes a validation split out of train where there is none,
+keeps only some classes if asked, and says both in the notes.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from kzoo.data._data import SPLITS, Data, DataInfo, stratified
+from kzoo.errors import KzooError, unknown
+from kzoo.preprocess import IMAGE_SUFFIXES, decode_image
+
+VALIDATION = 0.1
+IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept as an array
+MAX_PIXELS = 100_000_000  # a larger image would take gigabytes to decode
+SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+
+
+@dataclass
+class Examples:
+    """The examples of one split: their labels, and how to get any of them as an unbatched dataset."""
+
+    labels: np.ndarray
+    select: Callable[[np.ndarray], tf.data.Dataset]
+    shape: tuple[int | None, ...] | None = None
+
+    @classmethod
+    def of_arrays(cls, x: np.ndarray, y: np.ndarray) -> Examples:
+        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:])
+
+
+def load_data(
+    name: str | os.PathLike[str] = "digits",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    only: Sequence[str | int] | None = None,
+) -> Data:
+    """Read a data set into splits of raw examples.
+
+    Args:
+        name: `"digits"` (scikit-learn's 1,797 handwritten digits, embedded), `"and"`, `"or"`, `"xor"` (four rows), a
+            TensorFlow Datasets name (`"mnist"`), or a path: a folder with one subfolder of images a class, with or
+            without train/validation/test above; a folder of images with a `labels.csv` of file, label; the four
+            MNIST `*-ubyte` files, gzipped or not; a `.npz`.
+        data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
+        download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
+        only: Keep only these classes, by name or number; they are numbered anew in the order given.
+
+    Returns:
+        Data with train, validation and, where the source has one, test. Without a validation split, 10 % of train are
+        taken, stratified, by seed 0; `info.notes` says so.
+
+    Raises:
+        KzooError: An unknown name, no such path, nothing readable in it, a class left without images.
+
+    >>> load_data("digits").info.counts
+    {'train': 1295, 'validation': 143, 'test': 359}
+    """
+    name = os.fspath(name)
+    looks_like_path = os.sep in name or "/" in name or name.startswith(".") or Path(name).suffix
+    if name in EMBEDDED:
+        splits, info = EMBEDDED[name]()
+    elif looks_like_path or (Path(name).exists() and not _is_tfds(name)):
+        splits, info = _from_path(Path(name))
+    else:
+        splits, info = _tfds(name, data_dir, download)
+    arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if Path(name).exists() else name}
+    arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
+    arguments |= {"only": list(only)} if only else {}
+
+    notes = list(info.notes)
+    classes = list(info.classes)
+    indices = {split: np.arange(len(e.labels)) for split, e in splits.items()}
+    renumber = None
+    if only:
+        kept = [_class_number(c, classes, name) for c in only]
+        renumber = np.full(len(classes), -1)
+        renumber[kept] = np.arange(len(kept))
+        indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
+        classes = [classes[k] for k in kept]
+        notes.append(f"only the classes {', '.join(classes)}")
+    if "validation" not in splits and not info.task == "tabular-classification":
+        rest, held = stratified(splits["train"].labels[indices["train"]], VALIDATION, seed=0)
+        indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
+        splits["validation"] = splits["train"]
+        notes.append(f"validation: {VALIDATION:.0%} of train, stratified, seed 0")
+    data = {}
+    for split in SPLITS:
+        if split in splits:
+            data[split] = splits[split].select(indices[split])
+            if renumber is not None:
+                table = tf.constant(renumber)
+                data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
+    shape = splits["train"].shape
+    info = DataInfo(
+        name=info.name, task=info.task, classes=tuple(classes), shape=tuple(shape) if shape else None,
+        source=info.source, licence=info.licence, notes=tuple(notes), skipped=info.skipped, arguments=arguments,
+    )  # fmt: skip
+    return Data(data["train"], data.get("validation"), data.get("test"), info)
+
+
+def _class_number(wanted: str | int, classes: list[str], name: str) -> int:
+    if str(wanted) in classes:
+        return classes.index(str(wanted))
+    raise unknown(f"class of {name}", str(wanted), classes)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Embedded
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _digits() -> tuple[dict[str, Examples], DataInfo]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x = np.round(digits.images * (255 / 16)).astype("uint8")[..., None]  # ink 0 to 16 -> 0 to 255
+    y = digits.target.astype("int64")
+    train, test = stratified(y, 0.2, seed=0)
+    info = DataInfo(
+        name="digits",
+        task="image-classification",
+        classes=tuple(map(str, range(10))),
+        source="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; by way of scikit-learn",
+        licence="CC BY 4.0",
+        notes=("test: 20 % of scikit-learn's 1,797, stratified, seed 0", "ink of 0 to 16 rescaled to 0 to 255"),
+    )
+    return {"train": Examples.of_arrays(x[train], y[train]), "test": Examples.of_arrays(x[test], y[test])}, info
+
+
+def _truth_table(name: str, outputs: tuple[int, ...]) -> Callable[[], tuple[dict[str, Examples], DataInfo]]:
+    def read() -> tuple[dict[str, Examples], DataInfo]:
+        x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+        rows = Examples.of_arrays(x, np.array(outputs, "int64"))
+        note = "the four rows are the whole truth: train and test are the same"
+        info = DataInfo(name=name, task="tabular-classification", classes=("0", "1"), notes=(note,))
+        return {"train": rows, "test": rows}, info
+
+    return read
+
+
+EMBEDDED: dict[str, Callable[[], tuple[dict[str, Examples], DataInfo]]] = {
+    "digits": _digits,
+    "and": _truth_table("and", (0, 0, 0, 1)),
+    "or": _truth_table("or", (0, 1, 1, 1)),
+    "xor": _truth_table("xor", (0, 1, 1, 0)),
+}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Paths
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _from_path(path: Path) -> tuple[dict[str, Examples], DataInfo]:
+    if not path.exists():
+        raise KzooError(f"no file or folder {str(path)!r}")
+    if path.is_file():
+        if path.suffix == ".npz":
+            return _npz(path)
+        raise KzooError(f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder")
+    if _idx_files(path):
+        return _idx(path)
+    if (path / "labels.csv").is_file():
+        return _labels_csv(path)
+    return _image_folder(path)
+
+
+def _npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise KzooError(f"{str(path)!r} is not a readable .npz file: {error}") from error
+    if {"x", "y"} <= arrays.keys():
+        arrays |= {"x_train": arrays["x"], "y_train": arrays["y"]}
+    if not {"x_train", "y_train"} <= arrays.keys():
+        raise KzooError(
+            f"{str(path)!r} must hold x_train and y_train (and x_validation, y_validation, x_test, y_test), or x and y;"
+            f" it holds {', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    labels = np.unique(np.concatenate([arrays[k].ravel() for k in (f"y_{s}" for s in SPLITS) if k in arrays]))
+    if labels.dtype.kind not in "iuU" or (labels.dtype.kind in "iu" and labels.min() < 0):
+        raise KzooError(f"the labels in {str(path)!r} must be whole numbers from 0, or names; they are {labels.dtype}")
+    names = tuple(map(str, labels if labels.dtype.kind == "U" else range(int(labels.max()) + 1)))
+    splits = {}
+    for split in SPLITS:
+        if f"x_{split}" not in arrays or f"y_{split}" not in arrays:
+            continue
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
+        if len(x) != len(y):
+            raise KzooError(f"{str(path)!r}: x_{split} has {len(x)} rows and y_{split} has {len(y)}")
+        y = np.searchsorted(labels, y) if labels.dtype.kind == "U" else y.astype("int64")
+        splits[split] = Examples.of_arrays(x[..., None] if x.ndim == 3 else x, y)
+    task = "image-classification" if len(splits["train"].shape) == 3 else "tabular-classification"
+    return splits, DataInfo(name=path.stem, task=task, classes=names)
+
+
+IDX = {
+    "train": ("train-images", "train-labels"),
+    "test": ("t10k-images", "t10k-labels"),
+}
+
+
+def _idx_files(folder: Path) -> dict[str, Path]:
+    """{"train-images": path, …} of the `*-ubyte` and `*-ubyte.gz` files in the folder."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        stem = path.name.removesuffix(".gz")
+        if stem.endswith("-ubyte") or stem.endswith(".ubyte"):
+            for part in (p for parts in IDX.values() for p in parts):
+                if stem.startswith(part):
+                    found.setdefault(part, path)
+    return found
+
+
+def _idx(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
+    files = _idx_files(folder)
+    if not {"train-images", "train-labels"} <= files.keys():
+        raise KzooError(f"{str(folder)!r} has {', '.join(files)}, but not both train-images and train-labels")
+    splits = {}
+    for split, (images, labels) in IDX.items():
+        if images in files and labels in files:
+            x, y = _read_idx(files[images]), _read_idx(files[labels])
+            if len(x) != len(y):
+                raise KzooError(f"{files[images].name} has {len(x)} images and {files[labels].name} has {len(y)} labels")
+            splits[split] = Examples.of_arrays(x[..., None], y.astype("int64"))
+    classes = tuple(map(str, range(int(max(e.labels.max() for e in splits.values())) + 1)))
+    return splits, DataInfo(name=folder.name, task="image-classification", classes=classes)
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """The idx format of LeCun's MNIST page: two zero bytes, the type, the rank, the sizes (big-endian), the values."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if raw[:3] != b"\0\0\x08":
+            raise ValueError("it does not start as an idx file of unsigned bytes")
+        rank = raw[3]
+        sizes = np.frombuffer(raw, ">i4", rank, offset=4)
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
+    except (ValueError, OSError, EOFError, IndexError) as error:
+        raise KzooError(f"{str(path)!r} is not a whole idx file: {error}") from error
+
+
+def _labels_csv(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
+    with open(folder / "labels.csv", newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if rows and not (folder / rows[0][0]).exists():
+        rows = rows[1:]  # a header
+    short = [i for i, row in enumerate(rows, start=2) if len(row) < 2]
+    if not rows or short:
+        raise KzooError(
+            f"{str(folder / 'labels.csv')!r} must have a file and a label in each row;"
+            f" {f'row {short[0]} has not' if short else 'it is empty'}"
+        )
+    classes = sorted({row[1].strip() for row in rows})
+    pairs = [(folder / row[0].strip(), classes.index(row[1].strip())) for row in rows]
+    return _images({"train": pairs}, classes, folder)
+
+
+def _image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
+    roots = {}
+    for child in _subfolders(folder):
+        if child.name.lower() in SPLIT_FOLDERS:
+            split = SPLIT_FOLDERS[child.name.lower()]
+            if split in roots:
+                raise KzooError(f"{str(folder)!r} has two {split} folders: {roots[split].name} and {child.name}")
+            roots[split] = child
+    if roots and "train" not in roots:
+        raise KzooError(f"{str(folder)!r} has {', '.join(r.name for r in roots.values())}, but no train folder")
+    roots = roots or {"train": folder}
+    classes = sorted({child.name for root in roots.values() for child in _subfolders(root)})
+    if not classes:
+        raise KzooError(
+            f"{str(folder)!r} has no subfolders; expected one folder of images a class, images with a labels.csv,"
+            " or MNIST's *-ubyte files"
+        )
+    pairs: dict[str, list[tuple[Path, int]]] = {}
+    for split, root in roots.items():
+        pairs[split] = [
+            (path, classes.index(child.name))
+            for child in _subfolders(root)
+            for path in sorted(child.rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        ]
+    return _images(pairs, classes, folder)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _images(
+    pairs: dict[str, list[tuple[Path, int]]], classes: list[str], folder: Path
+) -> tuple[dict[str, Examples], DataInfo]:
+    """Decode every file once: what cannot be read is named, counted and left out."""
+    skipped: list[str] = []
+    splits = {}
+    for split, files in pairs.items():
+        with ThreadPoolExecutor() as pool:
+            looked = list(pool.map(lambda pair: _look(pair[0]), files))
+        good = [(path, label, found) for (path, label), found in zip(files, looked, strict=True) if not isinstance(found, str)]
+        skipped += [
+            f"{path.relative_to(folder)}: {found}"
+            for (path, _), found in zip(files, looked, strict=True)
+            if isinstance(found, str)
+        ]
+        empty = [c for k, c in enumerate(classes) if not any(label == k for _, label, _ in good)]
+        if empty and split == "train":
+            why = f"; skipped: {'; '.join(skipped[:3])}" if skipped else ""
+            raise KzooError(f"no readable image of {', '.join(map(repr, empty))} in the {split} part of {str(folder)!r}{why}")
+        if good:
+            splits[split] = _decoded(good)
+    notes = (f"{len(skipped)} files skipped: {'; '.join(skipped[:5])}{' …' if len(skipped) > 5 else ''}",) if skipped else ()
+    info = DataInfo(
+        name=folder.name, task="image-classification", classes=tuple(classes), notes=notes, skipped=tuple(skipped)
+    )
+    return splits, info
+
+
+def _look(path: Path) -> tuple[tuple[int, int], bool] | str:
+    """((height, width), is grey) of an image that decodes; otherwise why not."""
+    try:
+        if not path.is_file():
+            return "no such file"
+        if path.stat().st_size == 0:
+            return "empty file"
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            return f"not an image ({path.suffix or 'no suffix'})"
+        with Image.open(path) as header:
+            if header.width * header.height > MAX_PIXELS:
+                return f"{header.width}x{header.height} pixels are too many (at most {MAX_PIXELS:,})"
+            grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
+        image = decode_image(tf.io.read_file(str(path)))
+        return (image.shape[0], image.shape[1]), grey
+    except Image.DecompressionBombError:
+        return f"too many pixels (at most {MAX_PIXELS:,})"
+    except (OSError, ValueError, tf.errors.OpError):
+        return "corrupt image"
+
+
+def _decoded(good: list[tuple[Path, int, tuple[tuple[int, int], bool]]]) -> Examples:
+    """As one array where all images have one size and fit; otherwise decoded when they are read."""
+    paths = np.array([str(path) for path, _, _ in good])
+    labels = np.array([label for _, label, _ in good], "int64")
+    sizes = {size for _, _, (size, _) in good}
+    channels = 1 if all(grey for _, _, (_, grey) in good) else 3
+
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return decode_image(tf.io.read_file(path))[..., :channels]
+
+    if len(sizes) == 1:
+        (height, width) = next(iter(sizes))
+        if len(good) * height * width * channels <= IN_MEMORY:
+            with ThreadPoolExecutor() as pool:
+                images = np.stack(list(pool.map(lambda path: read(path).numpy(), paths)))
+            return Examples.of_arrays(images, labels)
+
+    def select(indices: np.ndarray) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((paths[indices], labels[indices]))
+        return rows.map(lambda path, label: (read(path), label), num_parallel_calls=tf.data.AUTOTUNE)
+
+    return Examples(labels, select, (None, None, channels))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# TensorFlow Datasets
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _is_tfds(name: str) -> bool:
+    import tensorflow_datasets as tfds
+
+    return name.split("/")[0].split(":")[0] in tfds.list_builders(with_community_datasets=False)
+
+
+def _tfds(name: str, data_dir: Any, download: bool) -> tuple[dict[str, Examples], DataInfo]:
+    import tensorflow_datasets as tfds
+
+    if not _is_tfds(name):
+        known = [*EMBEDDED, *tfds.list_builders(with_community_datasets=False)]
+        raise unknown("data set", name, known, "Give a TensorFlow Datasets name, or the path of a folder or .npz file")
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
+        raise KzooError(f"cannot open the TensorFlow data set {name!r}: {str(error).splitlines()[0]}") from error
+    if not builder.info.splits:
+        folder = Path(builder.data_dir)
+        place = f"place a prepared copy in {str(folder)!r}, or point --data-dir (TFDS_DATA_DIR) at its folder"
+        if not download:
+            raise KzooError(f"the data set {name!r} is not on this machine; fetch it with --download (download=True), or {place}")
+        _download(builder, name, place)
+    features = builder.info.features
+    keys = builder.info.supervised_keys
+    if keys is None or not isinstance(features[keys[0]], tfds.features.Image):
+        raise KzooError(f"{name!r} is not an image-classification set: its features are {', '.join(features)}")
+    if not isinstance(features[keys[1]], tfds.features.ClassLabel):
+        raise KzooError(f"{name!r} is not an image-classification set: its target {keys[1]!r} is not a class label")
+    image, label = keys[0], keys[1]
+    splits = {}
+    for split in builder.info.splits:
+        if split in SPLIT_FOLDERS:
+            splits[SPLIT_FOLDERS[split]] = _tfds_split(tfds, builder, split, image, label)
+    if "train" not in splits:
+        raise KzooError(f"{name!r} has no train split; it has {', '.join(builder.info.splits)}")
+    info = DataInfo(
+        name=name.replace("/", "-"),
+        task="image-classification",
+        classes=tuple(features[label].names),
+        source=f"TensorFlow Datasets {builder.info.full_name}; {builder.info.homepage}".rstrip("; "),
+        licence=builder.info.redistribution_info.license or "",
+    )
+    return splits, info
+
+
+def _tfds_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> Examples:
+    undecoded = {image: tfds.decode.SkipDecoding()}
+    rows = builder.as_dataset(split=split, decoders=undecoded)
+    labels = np.concatenate(list(rows.map(lambda row: row[label]).batch(4096).as_numpy_iterator())).astype("int64")
+
+    def select(indices: np.ndarray) -> tf.data.Dataset:
+        wanted = np.zeros(len(labels), bool)
+        wanted[indices] = True
+        mask = tf.constant(wanted)
+        rows = builder.as_dataset(split=split, decoders=undecoded).enumerate()
+        if len(indices) < len(labels):
+            rows = rows.filter(lambda i, row: mask[i])
+        decode = builder.info.features[image].decode_example
+        rows = rows.map(lambda i, row: (decode(row[image]), row[label]), num_parallel_calls=tf.data.AUTOTUNE)
+        return rows.apply(tf.data.experimental.assert_cardinality(len(indices)))
+
+    return Examples(labels, select, builder.info.features[image].shape)
+
+
+def _download(builder: Any, name: str, place: str) -> None:
+    """TensorFlow Datasets retries for minutes where there is no network: ask for the host's address first."""
+    import socket
+
+    import requests
+
+    if not (os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")):
+        try:
+            socket.getaddrinfo("storage.googleapis.com", 443)
+        except OSError as error:
+            raise KzooError(f"no network to fetch {name!r} ({error.strerror or error}); {place}") from error
+    try:
+        builder.download_and_prepare()
+    except (requests.RequestException, OSError) as error:
+        raise KzooError(f"could not fetch {name!r}: {str(error).splitlines()[0]}; {place}") from error

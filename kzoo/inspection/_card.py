@@ -1,0 +1,50 @@
+"""The model card: what a model is, what it was trained on, how good it is, in one page of Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kzoo.errors import KzooError
+from kzoo.models._registry import index, model_info
+from kzoo.weights import PUBLISHED
+
+
+def model_card(model: Any) -> str:
+    """Markdown for a name (`"lenet5"`), a published model (`"lenet5@mnist"`) or a built Keras model.
+
+    >>> print(model_card("lenet5").splitlines()[0])
+    # lenet5
+    """
+    name, _, tag = model.partition("@") if isinstance(model, str) else (getattr(model_info(model), "model", ""), "", "")
+    if name not in index():
+        known = "a name from kzoo list" if isinstance(model, str) else "one of kzoo's models"
+        raise KzooError(f"no card for {model if isinstance(model, str) else model.name!r}; expected {known}")
+    row = index()[name]
+    shape = "x".join(map(str, row["input_shape"]))
+    lines = [
+        f"# {model if isinstance(model, str) else name}",
+        "",
+        f"{row['summary']}.",
+        "",
+        f"- Paper: {row['paper']}",
+        f"- Task: {row['task']}",
+        f"- Input: {shape}; output: {row['classes']} ({row['classifier_activation'] or 'logits'})",
+        f"- Parameters: {row['parameters']:,}, {row['trainable']:,} trainable",
+    ]
+    for weights in PUBLISHED:
+        if weights.model == name and tag in ("", weights.tag):
+            lines += ["", f"## Weights `{weights.tag}`", "", *weights_lines(weights)]
+    return "\n".join(lines) + "\n"
+
+
+def weights_lines(row: Any) -> list[str]:
+    return [
+        f"- Trained on: {row.data}",
+        *(f"- {name}: {value:.4f}" for name, value in row.metrics.items()),
+        f"- Recipe: {row.recipe}",
+        f"- Command: `{row.command}`",
+        f"- Preprocessing: {row.preprocess.describe()}",
+        f"- Classes: {', '.join(row.classes)}",
+        f"- Source: {row.source}; licence: {row.licence}",
+        f"- sha256: {row.sha256}",
+    ]

@@ -1,0 +1,73 @@
+"""Preprocess as a Keras layer, and the one decoder of image files: the same code in data, predict and export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.spec import Preprocess
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+# ITU-R BT.601 luma, as Pillow converts to "L"; the weights sum to one, so that a grey RGB image keeps its values.
+LUMA = (0.299, 0.587, 0.114)
+
+
+@keras.saving.register_keras_serializable("kzoo")
+class PreprocessLayer(keras.layers.Layer):
+    """Raw images to the network's input, by the values of a Preprocess.
+
+    `call` takes uint8 or float images in 0 to 255, [..., height, width, channels] with 1, 3 or 4 channels, one image or a
+    batch, and gives float32 [..., *spec.output_shape]. It is `normalise(geometry(images))`; augmentation goes between
+    the two, on pixel values.
+    """
+
+    def __init__(self, spec: Preprocess | dict[str, Any], **kwargs: Any) -> None:
+        kwargs["dtype"] = "float32"  # under every policy: pixels are prepared in full precision
+        super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
+        self.spec = spec if isinstance(spec, Preprocess) else Preprocess.from_config(spec)
+
+    def geometry(self, images: Any) -> tf.Tensor:
+        """float32 [..., *size, channels], still in 0 to 255."""
+        images = to_channels(tf.convert_to_tensor(images), self.spec.channels)
+        if images.shape[-3:-1] != self.spec.size:
+            images = tf.image.resize(tf.cast(images, tf.float32), self.spec.size, antialias=True)
+        return tf.ensure_shape(
+            tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels]
+        )
+
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
+        if self.spec.pad:
+            sides = [[self.spec.pad] * 2] * 2
+            images = tf.pad(images, [*([[0, 0]] * (images.shape.rank - 3)), *sides, [0, 0]])
+        return (images * self.spec.scale - self.spec.mean) / self.spec.std
+
+    def call(self, images: Any) -> tf.Tensor:
+        return self.normalise(self.geometry(images))
+
+    def get_config(self) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        return {**super().get_config(), "spec": asdict(self.spec)}
+
+
+def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
+    """Grey to RGB by repeating, RGB to grey by luma (rounded where the image is uint8); alpha is dropped."""
+    if images.shape[-1] == 4:
+        images = images[..., :3]
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return tf.repeat(images, 3, axis=-1)
+    grey = tf.reduce_sum(tf.cast(images, tf.float32) * LUMA, axis=-1, keepdims=True)
+    return tf.cast(tf.round(grey), images.dtype) if images.dtype == tf.uint8 else grey
+
+
+def decode_image(contents: tf.Tensor) -> tf.Tensor:
+    """One encoded image (string scalar; PNG, JPEG, GIF, BMP or WebP) to uint8 [height, width, 3].
+
+    Always three channels: with `channels=0` TensorFlow 2.21 corrupts the heap on an animated WebP.
+    """
+    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])

@@ -1,0 +1,9 @@
+"""The verbs on runs: fit writes one, evaluate and predict read it; load_model finds any model by what it is called."""
+
+from kzoo.runs._evaluate import Evaluation, evaluate
+from kzoo.runs._fit import fit
+from kzoo.runs._folder import Run, RunFolder
+from kzoo.runs._load import Loaded, load, load_model
+from kzoo.runs._predict import Prediction, predict
+
+__all__ = ["Evaluation", "Loaded", "Prediction", "Run", "RunFolder", "evaluate", "fit", "load", "load_model", "predict"]

@@ -1,0 +1,202 @@
+"""evaluate: how good is it, on which classes, and is it better than saying the commonest class every time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data import Data, load_data
+from kzoo.data._pipeline import Batches
+from kzoo.errors import KzooError
+from kzoo.inspection import pictures
+from kzoo.preprocess import PreprocessLayer
+from kzoo.runs._folder import RunFolder, atomic
+from kzoo.runs._load import Loaded, check_checkpoint, load
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one split.
+
+    Attributes:
+        accuracy: Share of examples whose first guess is right.
+        top5: Share whose label is among the first five guesses; None with five classes or fewer.
+        baseline: Accuracy of always saying the split's commonest class.
+        per_class: {class: precision, recall, f1, support}.
+        confusion: int [classes, classes], true classes in rows.
+        files: Where the pictures and the figures lie.
+    """
+
+    name: str
+    data: str
+    split: str
+    examples: int
+    accuracy: float
+    top5: float | None
+    baseline: float
+    baseline_class: str
+    labels: tuple[str, ...]
+    per_class: dict[str, dict[str, float]] = field(repr=False)
+    confusion: np.ndarray = field(repr=False)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def to_config(self) -> dict[str, Any]:
+        return {**self.__dict__, "confusion": self.confusion.tolist()}
+
+    def __str__(self) -> str:
+        width = max(9, *(len(label) for label in self.labels))
+        lines = [
+            f"{self.name} on {self.data}, {self.split}: {self.examples:,} examples",
+            f"accuracy   {self.accuracy:.4f}",
+            *([f"top-5      {self.top5:.4f}"] if self.top5 is not None else []),
+            f"baseline   {self.baseline:.4f} (always {self.baseline_class!r})",
+            "",
+            f"{'class':{width}}  precision  recall      f1  examples",
+        ]
+        lines += [
+            f"{label:{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:8d}"
+            for label, row in self.per_class.items()
+        ]
+        if len(self.labels) <= 20:
+            cell = max(4, *(len(str(n)) + 1 for n in self.confusion.ravel()), *(min(len(x), 8) + 1 for x in self.labels))
+            lines += ["", "confusion matrix, true classes in rows"]
+            lines.append(" " * width + "".join(f"{label[:8]:>{cell}}" for label in self.labels))
+            for label, row in zip(self.labels, self.confusion, strict=True):
+                lines.append(f"{label:{width}}" + "".join(f"{n or '.':>{cell}}" for n in row))
+        return "\n".join(lines)
+
+
+def evaluate(
+    model: Any,
+    data: Data | str | os.PathLike[str] | None = None,
+    *,
+    split: str = "test",
+    batch_size: int = 256,
+    checkpoint: str = "last",
+    data_dir: str | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Evaluate a classifier.
+
+    Args:
+        model: A run, an export, a `.keras` file, `"lenet5@mnist"`, a Run or a Keras model; see `load_model`.
+        data: Data, or what `load_data` takes; default the data that the run was trained on.
+        split: `"train"`, `"validation"` or `"test"`. Where the data has no test split, ask for another by name.
+        batch_size: Of the forward passes.
+        checkpoint: Of a run: `"last"` or `"best"`.
+        data_dir: For `load_data`.
+        output_dir: Where `evaluation-*.json` and `confusion-*.png` go; default the run folder, otherwise nowhere.
+
+    Raises:
+        KzooError: No such model, data or split, or classes that do not fit.
+    """
+    check_checkpoint(checkpoint)
+    loaded = load(model, checkpoint=checkpoint)
+    data = read_data(loaded, data, data_dir)
+    if split == "test" and "test" not in data.splits:
+        raise KzooError(f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}")
+    examples = data[split]
+    scores, y = scores_of(loaded, examples, batch_size)
+    evaluation = _figures(loaded, data, split, scores, y)
+    folder = Path(output_dir) if output_dir is not None else loaded.run.path if loaded.run else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(evaluation, folder, checkpoint if loaded.run else None)
+    return evaluation
+
+
+def read_data(loaded: Loaded, data: Any, data_dir: str | None) -> Data:
+    if isinstance(data, Data):
+        return data
+    if data is None:
+        if not loaded.data:
+            raise KzooError(f"{loaded.name} does not say what it was trained on; give data=… (--data)")
+        return load_data(**({**loaded.data, "data_dir": data_dir} if data_dir else loaded.data))
+    return load_data(data, data_dir=data_dir)
+
+
+def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scores [n, classes], labels [n]); a model with one output gets two columns."""
+    if int(examples.cardinality()) == 0:
+        raise KzooError("the split is empty")
+    layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
+    check_input(loaded, examples.element_spec[0], layer)
+    batches = Batches(examples, batch_size, layer)
+    forward = tf.function(lambda x: loaded.model(x, training=False), autograph=False, reduce_retracing=True)
+    scores, labels = [], []
+    for x, y, *_ in batches.epoch(0):
+        scores.append(forward(x).numpy().astype("float32"))
+        labels.append(y.numpy())
+    found = np.concatenate(scores)
+    if found.ndim != 2:
+        raise KzooError(f"{loaded.name} is no classifier: its output for one example is {found.shape[1:]}")
+    if found.shape[1] == 1:
+        found = np.concatenate([1 - found, found], axis=1)  # "yes" where the one output is above one half
+    return found, np.concatenate(labels).reshape(-1).astype("int64")
+
+
+def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:
+    """Without preprocessing the examples must be what the model reads."""
+    expected = getattr(loaded.model, "input_shape", None)
+    if layer is None and isinstance(expected, tuple) and not spec.shape.is_compatible_with(expected[1:]):
+        raise KzooError(f"{loaded.name} reads {expected[1:]}, but the data gives {tuple(spec.shape)}")
+
+
+def class_names(loaded: Loaded, data: Data, columns: int) -> tuple[str, ...]:
+    if data.info.classes and loaded.labels and len(data.info.classes) != len(loaded.labels):
+        raise KzooError(
+            f"{loaded.name} knows {len(loaded.labels)} classes and {data.info.name} has {len(data.info.classes)};"
+            " evaluate it on data with the same classes"
+        )
+    names = data.info.classes or loaded.labels or tuple(map(str, range(columns)))
+    if len(names) > columns:
+        raise KzooError(f"{loaded.name} has {columns} outputs, but {data.info.name} has {len(names)} classes")
+    return tuple(names) + tuple(map(str, range(len(names), columns)))
+
+
+def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.ndarray) -> Evaluation:
+    from sklearn import metrics
+
+    names = class_names(loaded, data, scores.shape[1])
+    if y.min() < 0 or y.max() >= len(names):
+        raise KzooError(f"the labels of {data.info.name} reach {y.max()}, but {loaded.name} has {len(names)} classes")
+    numbers = np.arange(len(names))
+    guess = scores.argmax(axis=1)
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(y, guess, labels=numbers, zero_division=0)
+    top5 = None
+    if len(names) > TOP:
+        top5 = float((np.argsort(-scores, axis=1, kind="stable")[:, :TOP] == y[:, None]).any(axis=1).mean())
+    counts = np.bincount(y, minlength=len(names))
+    return Evaluation(
+        name=loaded.name,
+        data=data.info.name,
+        split=split,
+        examples=len(y),
+        accuracy=float((guess == y).mean()),
+        top5=top5,
+        baseline=float(counts.max() / len(y)),
+        baseline_class=names[int(counts.argmax())],
+        labels=names,
+        per_class={
+            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+            for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
+        },
+        confusion=metrics.confusion_matrix(y, guess, labels=numbers),
+    )
+
+
+def _write(evaluation: Evaluation, folder: Path, checkpoint: str | None) -> None:
+    end = f"{evaluation.data}-{evaluation.split}{'-best' if checkpoint == 'best' else ''}"
+    png, figures = folder / f"confusion-{end}.png", folder / f"evaluation-{end}.json"
+    evaluation.files.update(confusion=str(png), figures=str(figures))
+    title = f"{evaluation.name} on {evaluation.data}, {evaluation.split}: accuracy {evaluation.accuracy:.4f}"
+    with atomic(png) as beside:
+        pictures.confusion(evaluation.confusion, evaluation.labels, beside, title)
+    RunFolder(folder).write_json(figures.name, evaluation.to_config())

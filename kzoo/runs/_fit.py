@@ -1,0 +1,439 @@
+"""fit: check, plan, train, write the run folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kzoo
+from kzoo.data import Data, DataInfo, load_data
+from kzoo.data._pipeline import Batches, check_augment
+from kzoo.errors import KzooError
+from kzoo.inspection import pictures
+from kzoo.models._registry import create_model, model_info, model_spec
+from kzoo.preprocess import PreprocessLayer
+from kzoo.runs._folder import Run, RunFolder, atomic, check_free
+from kzoo.runs._load import read_keras
+from kzoo.spec import STYLES, ModelInfo, Preprocess
+from kzoo.training.loop import Trainer
+from kzoo.training.objectives import Supervised
+from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
+from kzoo.training.progress import TrainingProgress
+from kzoo.training.strategies import device_names, strategy as make_strategy
+
+DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
+# What a resumed run takes over from the run it continues, unless the caller gives it anew.
+REPEATED = ("epochs", "batch_size", "strategy", "xla", "augment", "seed", "deterministic",
+            "limit_train_batches", "limit_validation_batches")  # fmt: skip
+
+
+def fit(
+    model: keras.Model | str | None = None,
+    data: Any = None,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    style: str | None = None,
+    strategy: str | tf.distribute.Strategy | None = None,
+    xla: bool | str | None = None,
+    optimizer: Any = None,
+    learning_rate: float | None = None,
+    loss: Any = None,
+    metrics: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    augment: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    deterministic: bool | None = None,
+    limit_train_batches: int | None = None,
+    limit_validation_batches: int | None = None,
+    max_time: float | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    verbose: bool = True,
+) -> Run:
+    """Train a model and write a run folder.
+
+    Args:
+        model: Any Keras model, of kzoo or your own, in any style; or a name, built for the classes of the data.
+        data: Data, what `load_data` takes (default `"digits"`), arrays `(x, y[, weight])` or a batched
+            tf.data.Dataset. Arrays and datasets are fed as they are, as Keras does; Data and names are raw, and are
+            preprocessed for the model.
+        epochs, batch_size: Default the model's recipe. `batch_size` is global.
+        style: For a model given by name: `"functional"` (default), `"sequential"` or `"subclass"`.
+        strategy: See `kzoo.strategy`.
+        xla: `"auto"`, `"on"` or `"off"`.
+        optimizer, loss, metrics: As `keras.Model.compile` takes them; default the model's own `compile`, then the
+            recipe. `learning_rate` is set on the optimizer.
+        callbacks: Keras callbacks.
+        augment: Names from `kzoo.data`: `"shift"`, `"flip"`, `"crop-flip"`.
+        seed: Of the shuffling, of random layers and, for a model given by name, of its weights. Default 0.
+        deterministic: TensorFlow's deterministic operations (slower).
+        limit_train_batches, limit_validation_batches: Only so many batches an epoch: a quick try.
+        max_time: Minutes after which no further epoch is begun.
+        data_dir, download: For `load_data`.
+        run_dir: The run folder, exactly; default the next number in `runs/`.
+        resume: A run to continue at its last whole epoch, in its own folder. Model, data and options are read from it;
+            what is given here goes first.
+        verbose: Print the plan and the progress, on stderr.
+
+    Returns:
+        Run. The model given holds the trained weights and the optimizer's state: a second `fit` continues.
+
+    Raises:
+        KzooError: Arguments that cannot hold; nothing has been written then.
+        KeyboardInterrupt: After the checkpoint was saved and the resuming command printed.
+    """
+    options = {k: v for k, v in locals().items() if k in REPEATED and v is not None}
+    folder = config = None
+    if resume is not None:
+        if run_dir is not None:
+            raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
+        folder = RunFolder.find(resume)
+        config = folder.read_json("config.json")
+        options = {**config["options"], **options}
+    elif model is None:
+        raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
+    elif run_dir is not None:
+        check_free(Path(run_dir))
+    _check_options(options, style)
+    seed = options.setdefault("seed", 0)
+    augment = check_augment(options.get("augment"))
+    the_strategy = make_strategy(options.get("strategy") or "auto")
+
+    data, fed_as_given = _data(data, config, data_dir, download)
+    keras.utils.set_random_seed(seed)
+    if options.get("deterministic"):
+        tf.config.experimental.enable_op_determinism()
+    with the_strategy.scope():
+        model = _model(model, style, data, folder, config)
+        if "train_step" in vars(type(model)) or type(model).train_step is not keras.Model.train_step:
+            raise KzooError(
+                f"{type(model).__name__} has a train_step of its own, which kzoo's loop would not run; remove it"
+                " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
+            )
+        _check_classes(model, data)
+        sources = compile_for(model, loss=loss, optimizer=optimizer, metrics=metrics, learning_rate=learning_rate)
+        model.optimizer.build(model.trainable_variables)
+    info = model_info(model)
+    recipe = recipe_of(info)
+    for key, default in (("batch_size", DEFAULT_BATCH), ("epochs", DEFAULT_EPOCHS)):
+        if key not in options:
+            options[key] = getattr(recipe, key) if recipe else default
+            sources[key] = recipe.source if recipe else "kzoo's default"
+    layer, input_line, notes = _input(model, data, fed_as_given)
+    if augment and layer is None:
+        raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; this data is fed as given")
+    common = {"layer": layer, "seed": seed, "ready": fed_as_given == "batches"}
+    size = None if fed_as_given == "batches" else options["batch_size"]
+    train = Batches(data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"), **common)
+    validation = None
+    if data.validation is not None:
+        validation = Batches(data.validation, size, limit=options.get("limit_validation_batches"), **common)
+    if train.steps == 0:
+        raise KzooError(f"the train split of {data.info.name} is empty")
+    xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"))
+    objective = Supervised(model)
+    plan = Plan(
+        model=info.model if info else model.name,
+        style=info.style if info else type(model).__name__,
+        parameters=model.count_params(),
+        trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
+        data=data.info.describe(),
+        input=input_line,
+        objective=", ".join(f"{p.name} {p.model.name}" for p in objective.phases),
+        loss=described(model.loss),
+        optimizer=described(model.optimizer),
+        metrics=described(_metric_names(model)),
+        strategy=type(the_strategy).__name__.replace("_DefaultDistributionStrategy", "default"),
+        replicas=the_strategy.num_replicas_in_sync,
+        devices=tuple(device_names()),
+        xla=xla_on,
+        xla_reason=xla_reason,
+        precision=model.dtype_policy.name,
+        batch_size=size,
+        epochs=options["epochs"],
+        steps_per_epoch=train.steps,
+        seed=seed,
+        deterministic=bool(options.get("deterministic")),
+        augment=augment,
+        sources=sources,
+        notes=(*data.info.notes, *notes),
+    )
+
+    # Everything holds: from here on files are written.
+    labels = _labels(model, data)
+    preprocess = layer.spec if layer else None
+    if info is not None:
+        kept = ModelInfo(info.model, info.style, info.arguments, info.task, preprocess or info.preprocess, labels or None)
+        model._kzoo_info = kept
+    first_epoch, rows = 0, []
+    if folder is None:
+        name = f"{plan.model}-{data.info.name}".replace("your data", "own-data")
+        folder = RunFolder.create(name, run_dir)
+        folder.write_json(
+            "config.json",
+            {
+                "kzoo": kzoo.__version__,
+                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+                "model": model_info(model).to_config() if info else None,
+                "task": info.task if info else data.info.task,
+                "preprocess": preprocess.__dict__ if preprocess else None,
+                "labels": labels,
+                "data": data.info.arguments,
+                "options": options,
+            },
+        )
+        folder.save_model(model)
+        folder.save_checkpoint("last", model, epoch=0)
+    else:
+        first_epoch = folder.load_checkpoint("last", model)
+        rows = folder.read_metrics()[:first_epoch]
+        folder.write_json("config.json", {**config, "options": options})
+    folder.write_json("plan.json", plan.to_config())
+    progress = TrainingProgress(options["epochs"], unit="images" if layer else "examples", verbose=verbose)
+    for label, text in plan.lines():
+        progress.say(f"{label:10} {text}")
+    if first_epoch >= options["epochs"]:
+        progress.say(f"nothing to do: {folder.path} has its {first_epoch} epochs; give more with --epochs")
+
+    recorder = _Recorder(folder, model, rows, started=time.perf_counter())
+    _picture_of_batch(folder, train, labels)
+    trainer = Trainer(
+        objective, train, validation, xla=xla_on, epochs=options["epochs"], callbacks=callbacks,
+        actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
+    )  # fmt: skip
+    trainer.history = {k: [row[k] for row in rows if k in row] for k in (rows[0] if rows else {}) if k not in NOT_METRICS}
+    started = time.perf_counter()
+    try:
+        if first_epoch < options["epochs"]:
+            trainer.run(first_epoch)
+    except KeyboardInterrupt:
+        whole = folder.load_checkpoint("last", model)
+        folder.save_model(model)
+        recorder.close()
+        progress.say(
+            f"\ninterrupted; the checkpoint after {whole} whole epoch{'s' * (whole != 1)} is in {folder.path}\n"
+            f"resume: kzoo fit --resume {folder.path}"
+        )
+        raise
+    seconds = time.perf_counter() - started
+    recorder.close()
+    folder.save_model(model)
+    _picture_of_predictions(folder, model, validation, labels)
+    run = Run(model, folder.path, trainer.history, plan, seconds)
+    with atomic(folder / "card.md") as beside:
+        beside.write_text(run_card(run, recorder), encoding="utf-8")
+    return run
+
+
+NOT_METRICS = ("epoch", "seconds", "learning_rate")
+
+
+def _check_options(options: dict[str, Any], style: str | None) -> None:
+    for key in ("epochs", "batch_size", "limit_train_batches", "limit_validation_batches"):
+        value = options.get(key)
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
+            raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+    if style is not None and style not in STYLES:
+        from kzoo.errors import unknown
+
+        raise unknown("style", style, STYLES)
+
+
+def _data(data: Any, config: Any, data_dir: Any, download: bool) -> tuple[Data, str]:
+    """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is)."""
+    if data is None and config is not None:
+        if not config["data"]:
+            raise KzooError("this run was trained on arrays or a dataset of your own; give data=… to resume it")
+        arguments = dict(config["data"])
+        return load_data(**({**arguments, "data_dir": data_dir} if data_dir else arguments)), ""
+    if data is None:
+        data = "digits"
+    if isinstance(data, str | os.PathLike):
+        return load_data(data, data_dir=data_dir, download=download), ""
+    if isinstance(data, Data):
+        return data, ""
+    if isinstance(data, tf.data.Dataset):
+        info = DataInfo(name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",))
+        return Data(data, info=info), "batches"
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Data(data), "arrays"
+    raise KzooError(
+        f"data must be a name, a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
+        f" received {type(data).__name__}"
+    )
+
+
+def _model(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
+    if model is None:
+        if not (folder / "model.keras").is_file():
+            raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
+        loaded = read_keras(folder / "model.keras")
+        if config["model"]:
+            loaded._kzoo_info = ModelInfo.from_config(config["model"])
+        return loaded
+    if isinstance(model, str):
+        spec = model_spec(model)
+        arguments = {}
+        if data.info.classes and not spec.fixed_classes and spec.classes > 1:
+            arguments["classes"] = len(data.info.classes)
+        return create_model(model, style=style or "functional", **arguments)
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"model must be a Keras model or a name from kzoo list; received {type(model).__name__}")
+    if style is not None:
+        raise KzooError(f"style={style!r} goes with a model given by name; {model.name!r} is built already")
+    if not model.built:
+        raise KzooError(f"{model.name!r} is not built; call it once on an input, or give it a keras.Input")
+    return model
+
+
+def _check_classes(model: keras.Model, data: Data) -> None:
+    """Labels beyond the model's outputs would train on nonsense without a word."""
+    info = model_info(model)
+    shape = model.output_shape if hasattr(model, "output_shape") and not isinstance(model.output_shape, dict | list) else None
+    units = info.arguments["classes"] if info else (shape[-1] if isinstance(shape, tuple) else None)
+    classes = len(data.info.classes)
+    if not classes or units is None or not data.info.task.endswith("classification"):
+        return
+    if units == 1 and classes > 2:
+        raise KzooError(f"{model.name} has one output, for two classes; {data.info.name} has {classes} (only=… keeps some)")
+    if 1 < units < classes:
+        raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
+
+
+def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
+    """The layer that turns raw examples into inputs, the plan's line about it, and notes on what it changes."""
+    spec = data.train.element_spec[0]
+    if fed_as_given:
+        return None, "as given, neither resized nor scaled", []
+    info = model_info(model)
+    preprocess = info.preprocess if info else None
+    expected = model.input_shape if isinstance(getattr(model, "input_shape", None), tuple) else None
+    image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
+    source = "the model's"
+    if preprocess is None and image and expected is not None and len(expected) == 4:
+        preprocess = Preprocess(size=spec.shape[:2], channels=expected[3]).for_input(expected[1:])
+        source = "kzoo's default for images"
+    if preprocess is None:
+        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected[1:]):
+            raise KzooError(f"{model.name} reads {expected[1:]}, but {data.info.name} gives {tuple(spec.shape)}")
+        return None, "as the data gives it", []
+    if not image:
+        raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
+    notes = []
+    height, width, channels = spec.shape
+    if (height, width) != tuple(preprocess.size):
+        from_size = f"{height}x{width}" if height else "their own sizes"
+        notes.append(f"images are resized from {from_size} to {preprocess.size[0]}x{preprocess.size[1]}")
+    if channels != preprocess.channels:
+        names = {1: "grey", 3: "RGB", 4: "RGBA"}
+        notes.append(f"images are converted from {names.get(channels, channels)} to {names[preprocess.channels]}")
+    return PreprocessLayer(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
+
+
+def _labels(model: keras.Model, data: Data) -> tuple[str, ...]:
+    return data.info.classes if data.info.task.endswith("classification") else ()
+
+
+def _metric_names(model: keras.Model) -> list[Any]:
+    given = model._compile_config.config.get("metrics") if model._compile_config is not None else None
+    return given or []
+
+
+class _Recorder:
+    """The action of every epoch: metrics.csv, TensorBoard, checkpoints, curves."""
+
+    def __init__(self, folder: RunFolder, model: keras.Model, rows: list[dict[str, float]], started: float) -> None:
+        self.folder, self.model, self.rows, self.started = folder, model, rows, started
+        self.before = rows[-1]["seconds"] if rows else 0.0
+        self.writers = {
+            part: tf.summary.create_file_writer(str(folder / "tensorboard" / part)) for part in ("train", "validation")
+        }
+
+    @property
+    def monitor(self) -> tuple[str, int]:
+        """(metric that says which epoch is best, its sign): accuracy on validation, else loss."""
+        for name, sign in (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1)):
+            if self.rows and name in self.rows[-1]:
+                return name, sign
+        return "loss", -1
+
+    def best(self) -> dict[str, float]:
+        """The first row with the best monitored value."""
+        name, sign = self.monitor
+        return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
+
+    def __call__(self, epoch: int, logs: dict[str, float]) -> None:
+        rate = float(self.model.optimizer.learning_rate)
+        seconds = round(self.before + time.perf_counter() - self.started, 2)
+        self.rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
+        self.folder.write_metrics(self.rows)
+        for part, writer in self.writers.items():
+            with writer.as_default(step=epoch + 1):
+                for name, value in logs.items():
+                    if name.startswith("val_") == (part == "validation"):
+                        tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)
+                if part == "train":
+                    tf.summary.scalar("learning_rate", rate)
+            writer.flush()
+        self.folder.save_checkpoint("last", self.model, epoch + 1)
+        if self.best() is self.rows[-1]:
+            self.folder.save_checkpoint("best", self.model, epoch + 1)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+        if self.rows:
+            names = [k for k in self.rows[-1] if k not in NOT_METRICS]
+            history = {k: [row[k] for row in self.rows if k in row] for k in names}
+            with atomic(self.folder / "curves.png") as beside:
+                pictures.curves(history, beside, self.folder.path.name)
+
+
+def _picture_of_batch(folder: RunFolder, train: Batches, labels: Sequence[str]) -> None:
+    """One training batch as the network sees it."""
+    if train.layer is None:
+        return
+    x, y, *_ = next(iter(train.epoch(0)))
+    titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
+    with atomic(folder / "batch.png") as beside:
+        pictures.image_grid(x.numpy()[:32], titles, beside, f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}")
+
+
+def _picture_of_predictions(folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]) -> None:
+    if validation is None or validation.layer is None or not labels:
+        return
+    x, y, *_ = next(iter(validation.epoch(0)))
+    x, y = x[:32], y.numpy().reshape(-1)[:32]
+    scores = np.asarray(model(x, training=False))
+    if scores.ndim != 2:
+        return
+    guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
+    wrong = guess != y
+    titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
+    with atomic(folder / "predictions.png") as beside:
+        pictures.image_grid(x.numpy(), titles, beside, "predictions on validation; wrong ones in orange", wrong)
+
+
+def run_card(run: Run, recorder: _Recorder) -> str:
+    """card.md of a run: the plan and what came of it."""
+    lines = [f"# {run.path.name}", ""]
+    lines += [f"- {label}: {text}" for label, text in run.plan.lines()]
+    lines += ["", "## Result", ""]
+    if recorder.rows:
+        last, best = recorder.rows[-1], recorder.best()
+        lines.append(f"- {last['epoch']:.0f} epochs in {last['seconds']:.0f} s on {', '.join(run.plan.devices)}")
+        lines += [f"- {name}: {value:.4f}" for name, value in last.items() if name not in NOT_METRICS]
+        lines.append(f"- best epoch by {recorder.monitor[0]}: {best['epoch']:.0f} ({best[recorder.monitor[0]]:.4f})")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,207 @@
+"""The run folder: `runs/0007-lenet5-digits/`, enough to repeat, resume, evaluate and export.
+
+    plan.json          what was decided before training, and by whom
+    config.json        how to build the model and read the data again
+    metrics.csv        a row an epoch
+    tensorboard/       the same numbers for TensorBoard, train and validation
+    checkpoints/       best.safetensors, last.safetensors: model and optimizer, exact
+    model.keras        the whole Keras model
+    curves.png …       pictures
+    card.md            the model's card
+
+Every file is written beside its place and renamed into it: a reader sees the old one or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kzoo.errors import KzooError
+from kzoo.training.plan import Plan
+from kzoo.weights._store import read_metadata, read_tensors, write_tensors
+
+ROOT = Path("runs")
+CHECKPOINTS = ("last", "best")
+
+
+@dataclass
+class Run:
+    """A finished (or interrupted) training.
+
+    Attributes:
+        model: The caller's model, with the trained weights of the last epoch.
+        path: The run folder.
+        history: A list a metric, one value an epoch.
+        plan: What was decided before training.
+        seconds: Of training, the compilation included.
+    """
+
+    model: keras.Model
+    path: Path
+    history: dict[str, list[float]] = field(repr=False)
+    plan: Plan = field(repr=False)
+    seconds: float = 0.0
+
+
+class RunFolder:
+    """Paths, reading and writing of one run folder."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    # --- which folder ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, name: str, run_dir: str | os.PathLike[str] | None = None) -> RunFolder:
+        """A new folder: `run_dir` exactly, or the next number in `runs/`.
+
+        Raises:
+            KzooError: `run_dir` exists and is not empty.
+        """
+        if run_dir is not None:
+            path = Path(run_dir)
+            check_free(path)
+            path.mkdir(parents=True, exist_ok=True)
+            return cls(path)
+        ROOT.mkdir(exist_ok=True)
+        number = max((n for n, _ in _numbered()), default=0) + 1
+        while True:
+            path = ROOT / f"{number:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"
+            try:
+                path.mkdir()  # two runs started at once take two numbers
+                return cls(path)
+            except FileExistsError:
+                number += 1
+
+    @classmethod
+    def find(cls, run: str | os.PathLike[str]) -> RunFolder:
+        """By path, by number (`7` or `0007`), or `last`."""
+        path = Path(run)
+        if (path / "config.json").is_file():
+            return cls(path)
+        runs = _numbered()
+        text = str(run)
+        if text == "last" and runs:
+            return cls(max(runs)[1])
+        if text.isdigit():
+            for number, found in runs:
+                if number == int(text):
+                    return cls(found)
+        have = f"runs/ has {', '.join(p.name for _, p in sorted(runs)[-5:])}" if runs else "runs/ has none yet"
+        why = "is not a run folder: it has no config.json" if path.is_dir() else "is no run"
+        raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def read_json(self, name: str) -> Any:
+        return json.loads((self / name).read_text(encoding="utf-8"))
+
+    def write_json(self, name: str, value: Any) -> None:
+        with atomic(self / name) as beside:
+            beside.write_text(json.dumps(value, indent=1, default=_plain) + "\n", encoding="utf-8")
+
+    def write_metrics(self, rows: list[dict[str, float]]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        with atomic(self / "metrics.csv") as beside:
+            beside.write_text(text.getvalue(), encoding="utf-8")
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        if not (self / "metrics.csv").is_file():
+            return []
+        with open(self / "metrics.csv", newline="", encoding="utf-8") as file:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+    def save_model(self, model: keras.Model) -> None:
+        with atomic(self / "model.keras") as beside:
+            model.save(beside)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, kind: str, model: keras.Model, epoch: int) -> None:
+        """Every variable of the model and of its optimizer after `epoch` whole epochs, in their order."""
+        (self / "checkpoints").mkdir(exist_ok=True)
+        tensors = {key: variable.value.numpy() for key, variable in _state(model).items()}
+        write_tensors(self / "checkpoints" / f"{kind}.safetensors", tensors, {"epoch": str(epoch)})
+
+    def load_checkpoint(self, kind: str, model: keras.Model, *, optimizer: bool = True) -> int:
+        """Put a checkpoint into `model` (and its optimizer); returns the number of whole epochs it has seen."""
+        path = self / "checkpoints" / f"{kind}.safetensors"
+        if not path.is_file():
+            raise KzooError(f"{str(self.path)!r} has no {kind} checkpoint")
+        values, state = read_tensors(path), _state(model, optimizer=optimizer)
+        wrong = [
+            key for key, variable in state.items()
+            if key not in values or tuple(values[key].shape) != tuple(variable.shape)
+        ]  # fmt: skip
+        if wrong:
+            raise KzooError(f"{str(path)!r} is of another model: it has no fitting {wrong[0]} ({len(wrong)} differ)")
+        for key, variable in state.items():
+            variable.assign(values[key])
+        return int(read_metadata(path)["epoch"])
+
+
+def check_free(path: Path) -> None:
+    """A run folder given by name must not exist, or be empty."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise KzooError(f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}")
+
+
+def _state(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Variable]:
+    """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, by position and path."""
+    state = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(_all_variables(model))}
+    if optimizer and getattr(model, "optimizer", None) is not None:
+        state |= {f"optimizer/{i:04d}": v for i, v in enumerate(model.optimizer.variables)}
+    return state
+
+
+def _all_variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, statistics and seed states, without those of metrics."""
+    metrics = {id(v) for metric in getattr(model, "metrics", []) for v in metric.variables}
+    return [v for v in model.variables if id(v) not in metrics]
+
+
+def _numbered() -> list[tuple[int, Path]]:
+    if not ROOT.is_dir():
+        return []
+    names = ((re.match(r"(\d{4,})-", p.name), p) for p in ROOT.iterdir() if p.is_dir())
+    return [(int(match[1]), path) for match, path in names if match]
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path beside `path` with the same suffix; moved over it when the block ends well, removed when not."""
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

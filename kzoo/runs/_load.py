@@ -1,0 +1,156 @@
+"""One name, one model: a run, an export, a `.keras` file or a published model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kzoo.errors import KzooError, unknown
+from kzoo.models import _registry
+from kzoo.models._registry import attach_info, create_model, model_info
+from kzoo.runs._folder import Run, RunFolder
+from kzoo.spec import ModelInfo, Preprocess
+
+EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
+
+
+@dataclass
+class Loaded:
+    """A model that predicts, with what belongs to it.
+
+    Attributes:
+        model: A Keras model.
+        name: As a person would call it.
+        preprocess: From raw image to input; None where the model reads no images.
+        labels: Names of the classes; empty where not known.
+        task: One of kzoo.spec.TASKS; "" where not known.
+        data: `load_data`'s arguments of the training data; empty where not known.
+        run: The run folder, if it comes from one.
+    """
+
+    model: keras.Model
+    name: str
+    preprocess: Preprocess | None
+    labels: tuple[str, ...]
+    task: str
+    data: Mapping[str, Any]
+    run: RunFolder | None = None
+
+
+def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last") -> keras.Model:
+    """A Keras model from a run (path, number or `last`), an export, a `.keras` file, or a published model.
+
+    An export is given back as a model that predicts and cannot be trained.
+
+    Args:
+        source: `"runs/0007-lenet5-digits"`, `"last"`, `"saved_models/digits"`, `"model.keras"`, `"lenet5@mnist"`.
+        checkpoint: Of a run: `"last"` or `"best"`.
+
+    Raises:
+        KzooError: Nothing of that name, or a file that cannot be read.
+
+    >>> load_model("lenet5@mnist").output_shape
+    (None, 10)
+    """
+    return load(source, checkpoint=checkpoint).model
+
+
+def load(source: Any, *, checkpoint: str = "last") -> Loaded:
+    """`load_model` with everything that belongs to the model. A Keras model or a Run is taken as it is."""
+    if isinstance(source, Loaded):
+        return source
+    if isinstance(source, Run):
+        folder = RunFolder(source.path)
+        config = folder.read_json("config.json")
+        return _of_run(folder, config, source.model)
+    if isinstance(source, keras.Model):
+        return _of_model(source, source.name)
+    text = os.fspath(source)
+    if "@" in text and not Path(text).exists():
+        return _published(text)
+    path = Path(text)
+    if path.is_file() and path.suffix == ".keras":
+        return _of_model(read_keras(path), path.stem)
+    if path.is_dir():
+        version = newest_version(path)
+        if version is not None:
+            return _export(version)
+    if text in _registry.index() and not path.exists():
+        tags = _registry.index()[text]["weights"]
+        remedy = f"give {' or '.join(f'{text}@{tag}' for tag in tags)}" if tags else "train it with kzoo fit, and give the run"
+        raise KzooError(f"{text!r} is an untrained model; {remedy}")
+    if path.suffix and not path.is_dir():
+        raise KzooError(f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist")
+    folder = RunFolder.find(text)
+    config = folder.read_json("config.json")
+    model = read_keras(folder / "model.keras")
+    folder.load_checkpoint(checkpoint, model, optimizer=False)
+    return _of_run(folder, config, model)
+
+
+def read_keras(path: Path) -> keras.Model:
+    """A `.keras` file, with kzoo's classes known to Keras."""
+    _registry.import_families()
+    if not path.is_file():
+        raise KzooError(f"no file {str(path)!r}")
+    try:
+        return keras.models.load_model(path)
+    except (TypeError, ValueError, OSError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise KzooError(f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first") from error
+
+
+def newest_version(path: Path) -> Path | None:
+    """The SavedModel at `path`, or the one in its highest numbered folder, as TensorFlow Serving picks it."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.iterdir() if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    return max(versions, key=lambda p: int(p.name), default=None)
+
+
+def _of_model(model: keras.Model, name: str) -> Loaded:
+    info = model_info(model)
+    if info is None:
+        return Loaded(model, name, None, (), "", {})
+    return Loaded(model, info.model, info.preprocess, info.labels or (), info.task, {})
+
+
+def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) -> Loaded:
+    preprocess = Preprocess.from_config(config["preprocess"]) if config["preprocess"] else None
+    if config["model"] and model_info(model) is None:
+        attach_info(model, ModelInfo.from_config(config["model"]))
+    return Loaded(
+        model, folder.path.name, preprocess, tuple(config["labels"]), config["task"], config["data"] or {}, folder
+    )
+
+
+def _published(text: str) -> Loaded:
+    name, tag = text.split("@", 1)
+    model = create_model(name, weights=tag)
+    from kzoo.weights import PUBLISHED
+
+    row = next(row for row in PUBLISHED if (row.model, row.tag) == (name, tag))
+    info = model_info(model)
+    return Loaded(model, text, row.preprocess, row.classes, info.task, {"name": row.data})
+
+
+def _export(path: Path) -> Loaded:
+    if not (path / EXPORT_INFO).is_file():
+        raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
+    info = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
+    layer = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
+    inputs = keras.Input(info["input"]["shape"], dtype=info["input"]["dtype"], name=info["input"]["name"])
+    model = keras.Model(inputs, layer(inputs)[info["output"]], name=info["model"]["model"])
+    preprocess = Preprocess.from_config(info["preprocess"]) if info["preprocess"] else None
+    return Loaded(model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {})
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    if checkpoint not in ("last", "best"):
+        raise unknown("checkpoint", checkpoint, ("last", "best"))

@@ -1,0 +1,123 @@
+"""predict: the classes of some inputs, with probabilities."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
+from kzoo.runs._load import check_checkpoint, load
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best classes of one input, the likeliest first."""
+
+    input: str
+    labels: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    scores: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.input}: " + ", ".join(f"{n} {s:.4f}" for n, s in zip(self.labels, self.scores, strict=True))
+
+
+def predict(
+    model: Any,
+    inputs: Any,
+    *,
+    top: int = 5,
+    checkpoint: str = "last",
+    batch_size: int = 64,
+) -> list[Prediction]:
+    """Classify image files or raw examples.
+
+    Args:
+        model: As for `evaluate`.
+        inputs: Paths of image files or folders of them; or an array of raw examples [n, ...], as `load_data` gives them
+            (images in 0 to 255).
+        top: How many classes to give, the likeliest first.
+        checkpoint: Of a run: `"last"` or `"best"`.
+        batch_size: Of the forward passes.
+
+    Returns:
+        One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax.
+
+    Raises:
+        KzooError: A file that is no readable image; nothing is predicted then.
+    """
+    check_checkpoint(checkpoint)
+    if top < 1:
+        raise KzooError(f"top must be at least 1; received {top}")
+    paths = image_paths(inputs) if _are_paths(inputs) else None
+    loaded = load(model, checkpoint=checkpoint)
+    layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
+    if paths is not None:
+        if layer is None:
+            raise KzooError(f"{loaded.name} reads no images; give an array of examples")
+        names = [str(path) for path in paths]
+        prepared = np.concatenate([layer(read_image(path)[None]).numpy() for path in paths])
+    else:
+        raw = np.asarray(inputs)
+        names = [str(i) for i in range(len(raw))]
+        if layer is not None and raw.ndim == 3:
+            raw = raw[..., None]
+        prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
+    forward = tf.function(lambda x: loaded.model(x, training=False), autograph=False, reduce_retracing=True)
+    parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
+    scores = probabilities(np.concatenate([forward(part).numpy() for part in parts]).astype("float32"))
+    labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [
+        Prediction(name, tuple(labels[k] for k in ids), tuple(int(k) for k in ids), tuple(float(row[k]) for k in ids))
+        for name, row, ids in zip(names, scores, best, strict=True)
+    ]
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Rows that are no distribution go through softmax; one output becomes two columns, no and yes."""
+    if scores.shape[1] == 1:
+        yes = np.clip(scores, 0, 1)
+        return np.concatenate([1 - yes, yes], axis=1)
+    if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        return scores
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _are_paths(inputs: Any) -> bool:
+    if isinstance(inputs, str | os.PathLike):
+        return True
+    return isinstance(inputs, Sequence) and len(inputs) > 0 and all(isinstance(i, str | os.PathLike) for i in inputs)
+
+
+def image_paths(inputs: Any) -> list[Path]:
+    """The files, and the images in the folders, in order."""
+    found: list[Path] = []
+    for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        path = Path(item)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise KzooError(f"no images in the folder {str(path)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise KzooError(f"no file {str(path)!r}")
+    return found
+
+
+def read_image(path: Path) -> tf.Tensor:
+    """uint8 [height, width, 3]."""
+    try:
+        return decode_image(tf.io.read_file(str(path)))
+    except (tf.errors.OpError, ValueError) as error:
+        raise KzooError(f"{str(path)!r} is no readable image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})") from error

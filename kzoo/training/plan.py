@@ -1,0 +1,191 @@
+"""The plan: everything about a training run that is decided before it starts, and who decided it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.errors import KzooError, unknown
+from kzoo.models._registry import model_info, model_spec
+from kzoo.spec import ModelInfo, Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Printed before training and kept in the run folder. `sources` says where loss, optimizer, … come from."""
+
+    model: str
+    style: str
+    parameters: int
+    trainable: int
+    data: str
+    input: str
+    objective: str
+    loss: str
+    optimizer: str
+    metrics: str
+    strategy: str
+    replicas: int
+    devices: tuple[str, ...]
+    xla: bool
+    xla_reason: str
+    precision: str
+    batch_size: int | None
+    epochs: int
+    steps_per_epoch: int | None
+    seed: int
+    deterministic: bool
+    augment: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_config(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, text) pairs, in reading order."""
+        source = lambda key: f" ({self.sources[key]})" if key in self.sources else ""  # noqa: E731
+        per_replica = f", {self.batch_size // self.replicas} a replica" if self.batch_size and self.replicas > 1 else ""
+        steps = f", {self.steps_per_epoch:,} steps each" if self.steps_per_epoch else ""
+        rows = [
+            ("model", f"{self.model}, {self.style}, {self.parameters:,} parameters, {self.trainable:,} trainable"),
+            ("data", self.data),
+            ("input", self.input),
+            ("augment", ", ".join(self.augment) or "none"),
+            ("objective", self.objective),
+            ("loss", self.loss + source("loss")),
+            ("optimizer", self.optimizer + source("optimizer")),
+            ("metrics", (self.metrics or "none") + source("metrics")),
+            ("strategy", f"{self.strategy}, {self.replicas} replica{'s' * (self.replicas > 1)} on {', '.join(self.devices)}"),
+            ("xla", f"{'on' if self.xla else 'off'} ({self.xla_reason})"),
+            ("precision", self.precision),
+            ("batch", f"{self.batch_size}{per_replica}{source('batch_size')}" if self.batch_size else "as the data gives it"),
+            ("epochs", f"{self.epochs}{steps}{source('epochs')}"),
+            ("seed", f"{self.seed}{', deterministic operations' if self.deterministic else ''}"),
+        ]
+        return rows + [("note", note) for note in self.notes]
+
+
+def choose_xla(model: keras.Model, wanted: bool | str) -> tuple[bool, str]:
+    """On for GPU and TPU; on CPU off for networks with convolutions, where it is slower, and on for the others."""
+    if wanted in (True, "on"):
+        return True, "asked for"
+    if wanted in (False, "off"):
+        return False, "asked for"
+    if wanted != "auto":
+        raise KzooError(f"xla must be 'auto', 'on' or 'off'; received {wanted!r}")
+    if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
+        return True, "auto: on for GPU and TPU"
+    if any("Conv" in type(layer).__name__ for layer in model._flatten_layers()):
+        return False, "auto: convolutions are slower with it on CPU"
+    return True, "auto: faster on CPU for networks without convolutions"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loss, optimizer, metrics: from the arguments, else from the model's own compile, else from the recipe
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def recipe_of(info: ModelInfo | None) -> Recipe | None:
+    return model_spec(info.model).recipe if info is not None else None
+
+
+def recipe_loss(recipe: Recipe, info: ModelInfo) -> str | keras.losses.Loss:
+    """The recipe's loss, on logits where the model was built without its last activation."""
+    name = recipe.loss.removesuffix("_from_logits")
+    logits = name != recipe.loss or ("classifier_activation" in info.arguments and name.endswith("crossentropy"))
+    if logits and info.arguments.get("classifier_activation") not in (None, "linear"):
+        logits = False
+    classes = {
+        "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+        "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    }
+    return classes[name](from_logits=True) if logits else name
+
+
+def compile_for(
+    model: keras.Model,
+    *,
+    loss: Any,
+    optimizer: Any,
+    metrics: Any,
+    learning_rate: float | None,
+) -> dict[str, str]:
+    """Compile `model` where something was given or it was not compiled; returns where each part came from.
+
+    A compiled model with nothing given keeps its optimizer and its state, so that a second `fit` continues.
+    """
+    info = model_info(model)
+    recipe = recipe_of(info)
+    own = _own_compile(model)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key, given in (("loss", loss), ("optimizer", optimizer), ("metrics", metrics)):
+        if given is not None:
+            values[key], sources[key] = given, "given"
+        elif own and own.get(key) is not None:
+            values[key], sources[key] = own[key], "the model's compile"
+        elif recipe is not None:
+            values[key], sources[key] = getattr(recipe, key), recipe.source
+            if key == "loss":
+                values[key] = recipe_loss(recipe, info)
+        elif key == "metrics":
+            values[key], sources[key] = [], "none given"
+        else:
+            raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
+    if isinstance(values["optimizer"], str):
+        values["optimizer"] = _optimizer(values["optimizer"])
+        if learning_rate is None and sources["optimizer"] != "given":
+            learning_rate = recipe.learning_rate
+    if learning_rate is not None:
+        values["optimizer"].learning_rate = learning_rate
+    changed = own is None or learning_rate is not None or any(v is not None for v in (loss, optimizer, metrics))
+    if changed:
+        if isinstance(values["metrics"], tuple):
+            values["metrics"] = list(values["metrics"])
+        keep = {k: v for k, v in (own or {}).items() if k not in values and k in ("loss_weights", "weighted_metrics")}
+        try:
+            model.compile(**values, **keep)
+        except (ValueError, TypeError) as error:
+            raise KzooError(f"cannot compile {model.name!r}: {str(error).splitlines()[0]}") from error
+    return sources
+
+
+def _own_compile(model: keras.Model) -> dict[str, Any] | None:
+    """What the model's own `compile` was given; None if it was not compiled."""
+    if not getattr(model, "compiled", False):
+        return None
+    given = model._compile_config.config if model._compile_config is not None else {}
+    return {**given, "optimizer": model.optimizer}
+
+
+def _optimizer(name: str) -> keras.optimizers.Optimizer:
+    try:
+        return keras.optimizers.get(name)
+    except (ValueError, TypeError):
+        names = [
+            n.lower() for n, c in vars(keras.optimizers).items()
+            if isinstance(c, type) and issubclass(c, keras.optimizers.Optimizer) and n not in ("Optimizer", "LossScaleOptimizer")
+        ]  # fmt: skip
+        raise unknown("optimizer", name, names) from None
+
+
+def described(value: Any) -> str:
+    """A short name for a loss, optimizer or metric, or for a structure of them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {described(v)}" for k, v in value.items())
+    if isinstance(value, Sequence):
+        return ", ".join(described(v) for v in value)
+    if isinstance(value, keras.optimizers.Optimizer):
+        rate = value._learning_rate
+        rate = type(rate).__name__ if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else f"{float(rate):g}"
+        return f"{type(value).__name__}, learning rate {rate}"
+    if isinstance(value, keras.losses.Loss):
+        return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")
+    return getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
