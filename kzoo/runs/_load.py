@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
-from kzoo.models._registry import attach_info, create_model, model_info
+from kzoo.models._registry import attach_info, create_model, model_info, model_spec
+from kzoo.models._styles import Definition
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.spec import ModelInfo, Preprocess
 
@@ -154,3 +157,24 @@ def _export(path: Path) -> Loaded:
 def check_checkpoint(checkpoint: str) -> None:
     if checkpoint not in ("last", "best"):
         raise unknown("checkpoint", checkpoint, ("last", "best"))
+
+
+def input_spec(model: keras.Model) -> tf.TensorSpec:
+    """Shape, dtype and name of the one input, with a free batch."""
+    if isinstance(model, Definition):
+        info = model_info(model)
+        shape = model._build_shapes_dict["input_shape"]
+        name = model_spec(info.model).input_name if info else "inputs"
+        return tf.TensorSpec([None, *shape[1:]], tf.float32, name=name)
+    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
+        raise KzooError(f"{model.name!r} must have one input with a known shape to be exported; call it on a keras.Input first")
+    (tensor,) = model.inputs
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=tensor.name)
+
+
+def gives_probabilities(model: keras.Model) -> bool:
+    """Whether the rows of its output are distributions, told from its output on random inputs."""
+    spec = input_spec(model)
+    inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
+    out = np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
+    return bool((out >= 0).all() and np.allclose(out.sum(axis=1), 1, atol=1e-3))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
-from kzoo.runs._load import check_checkpoint, load
+from kzoo.runs._load import check_checkpoint, gives_probabilities, load
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def predict(
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
     forward = tf.function(lambda x: loaded.model(x, training=False), autograph=False, reduce_retracing=True)
     parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
-    scores = probabilities(np.concatenate([forward(part).numpy() for part in parts]).astype("float32"))
+    scores = np.concatenate([forward(part).numpy() for part in parts]).astype("float32")
+    scores = probabilities(scores, gives_probabilities(loaded.model))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
@@ -81,12 +82,12 @@ def predict(
     ]
 
 
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Rows that are no distribution go through softmax; one output becomes two columns, no and yes."""
+def probabilities(scores: np.ndarray, normalised: bool) -> np.ndarray:
+    """Logits and distances go through softmax; one output becomes two columns, no and yes."""
     if scores.shape[1] == 1:
         yes = np.clip(scores, 0, 1)
         return np.concatenate([1 - yes, yes], axis=1)
-    if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+    if normalised:
         return scores
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
