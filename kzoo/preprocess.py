@@ -18,8 +18,8 @@ LUMA = (0.299, 0.587, 0.114)
 class PreprocessLayer(keras.layers.Layer):
     """Raw images to the network's input, by the values of a Preprocess.
 
-    `call` takes uint8 or float images in 0 to 255, [..., height, width, channels] with 1, 3 or 4 channels, one image or a
-    batch, and gives float32 [..., *spec.output_shape]. It is `normalise(geometry(images))`; augmentation goes between
+    `call` takes uint8 or float images in 0 to 255, [..., height, width, 1, 3 or 4 channels], one image or a batch,
+    and gives float32 [..., *spec.output_shape]. It is `normalise(geometry(images))`; augmentation goes between
     the two, on pixel values.
     """
 
@@ -33,9 +33,7 @@ class PreprocessLayer(keras.layers.Layer):
         images = to_channels(tf.convert_to_tensor(images), self.spec.channels)
         if images.shape[-3:-1] != self.spec.size:
             images = tf.image.resize(tf.cast(images, tf.float32), self.spec.size, antialias=True)
-        return tf.ensure_shape(
-            tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels]
-        )
+        return tf.ensure_shape(tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels])
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
         if self.spec.pad:

@@ -79,6 +79,7 @@ class Recipe:
     metrics: tuple[str, ...]
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    schedule: str = "constant"
     batch_size: int = 32
     epochs: int = 10
     source: str = "kzoo's default"

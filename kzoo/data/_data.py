@@ -96,7 +96,9 @@ def _dataset(name: str, split: Any) -> tf.data.Dataset:
             raise KzooError(f"the {name} split must give (x, y) or (x, y, weight); it gives {split.element_spec}")
         return split
     if not isinstance(split, tuple) or len(split) not in (2, 3):
-        raise KzooError(f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}")
+        raise KzooError(
+            f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}"
+        )
     lengths = {len(np.asarray(a)) for a in tf.nest.flatten(split)}
     if len(lengths) != 1:
         raise KzooError(f"the arrays of the {name} split have different lengths: {sorted(lengths)}")

@@ -27,7 +27,13 @@ from kzoo.preprocess import IMAGE_SUFFIXES, decode_image
 VALIDATION = 0.1
 IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept as an array
 MAX_PIXELS = 100_000_000  # a larger image would take gigabytes to decode
-SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
 
 
 @dataclass
@@ -94,7 +100,7 @@ def load_data(
         indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
         classes = [classes[k] for k in kept]
         notes.append(f"only the classes {', '.join(classes)}")
-    if "validation" not in splits and not info.task == "tabular-classification":
+    if "validation" not in splits and info.task != "tabular-classification":
         rest, held = stratified(splits["train"].labels[indices["train"]], VALIDATION, seed=0)
         indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
         splits["validation"] = splits["train"]
@@ -238,7 +244,9 @@ def _idx(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
         if images in files and labels in files:
             x, y = _read_idx(files[images]), _read_idx(files[labels])
             if len(x) != len(y):
-                raise KzooError(f"{files[images].name} has {len(x)} images and {files[labels].name} has {len(y)} labels")
+                raise KzooError(
+                    f"{files[images].name} has {len(x)} images and {files[labels].name} has {len(y)} labels"
+                )
             splits[split] = Examples.of_arrays(x[..., None], y.astype("int64"))
     classes = tuple(map(str, range(int(max(e.labels.max() for e in splits.values())) + 1)))
     return splits, DataInfo(name=folder.name, task="image-classification", classes=classes)
@@ -314,7 +322,11 @@ def _images(
     for split, files in pairs.items():
         with ThreadPoolExecutor() as pool:
             looked = list(pool.map(lambda pair: _look(pair[0]), files))
-        good = [(path, label, found) for (path, label), found in zip(files, looked, strict=True) if not isinstance(found, str)]
+        good = [
+            (path, label, found)
+            for (path, label), found in zip(files, looked, strict=True)
+            if not isinstance(found, str)
+        ]
         skipped += [
             f"{path.relative_to(folder)}: {found}"
             for (path, _), found in zip(files, looked, strict=True)
@@ -323,10 +335,16 @@ def _images(
         empty = [c for k, c in enumerate(classes) if not any(label == k for _, label, _ in good)]
         if empty and split == "train":
             why = f"; skipped: {'; '.join(skipped[:3])}" if skipped else ""
-            raise KzooError(f"no readable image of {', '.join(map(repr, empty))} in the {split} part of {str(folder)!r}{why}")
+            raise KzooError(
+                f"no readable image of {', '.join(map(repr, empty))} in the {split} part of {str(folder)!r}{why}"
+            )
         if good:
             splits[split] = _decoded(good)
-    notes = (f"{len(skipped)} files skipped: {'; '.join(skipped[:5])}{' …' if len(skipped) > 5 else ''}",) if skipped else ()
+    notes = (
+        (f"{len(skipped)} files skipped: {'; '.join(skipped[:5])}{' …' if len(skipped) > 5 else ''}",)
+        if skipped
+        else ()
+    )
     info = DataInfo(
         name=folder.name, task="image-classification", classes=tuple(classes), notes=notes, skipped=tuple(skipped)
     )
@@ -403,7 +421,9 @@ def _tfds(name: str, data_dir: Any, download: bool) -> tuple[dict[str, Examples]
         folder = Path(builder.data_dir)
         place = f"place a prepared copy in {str(folder)!r}, or point --data-dir (TFDS_DATA_DIR) at its folder"
         if not download:
-            raise KzooError(f"the data set {name!r} is not on this machine; fetch it with --download (download=True), or {place}")
+            raise KzooError(
+                f"the data set {name!r} is not on this machine; fetch it with --download (download=True), or {place}"
+            )
         _download(builder, name, place)
     features = builder.info.features
     keys = builder.info.supervised_keys

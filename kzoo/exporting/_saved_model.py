@@ -28,7 +28,16 @@ from kzoo.inspection import model_card
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor
 from kzoo.preprocess import PreprocessLayer, decode_image
-from kzoo.runs._load import EXPORT_INFO, Loaded, check_checkpoint, gives_probabilities, input_spec, load, newest_version
+from kzoo.runs._load import (
+    EXPORT_INFO,
+    Loaded,
+    are_probabilities,
+    check_checkpoint,
+    input_spec,
+    load,
+    newest_version,
+    probe,
+)
 
 TOP = 5
 TOLERANCE = 1e-5  # of the largest output, or absolute below one
@@ -121,8 +130,9 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
             return {"features": tf.cast(trunk(inputs, training=False), tf.float32)}
 
         signatures["features"] = features.get_concrete_function()
-    if loaded.preprocess is not None and len(model.output_shape) == 2:
-        signatures["serve_bytes"] = _serve_bytes(loaded, module).get_concrete_function()
+    outputs = probe(model)
+    if loaded.preprocess is not None and outputs.ndim == 2:
+        signatures["serve_bytes"] = _serve_bytes(loaded, module, outputs).get_concrete_function()
     record = {
         "kzoo": kzoo.__version__,
         "model": info.to_config() if info else {"model": model.name},
@@ -136,14 +146,14 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
     return module, signatures, record
 
 
-def _serve_bytes(loaded: Loaded, module: tf.Module) -> Any:
+def _serve_bytes(loaded: Loaded, module: tf.Module, outputs: np.ndarray) -> Any:
     """Decode and resize one by one, then the whole batch through the network."""
     model, layer = loaded.model, PreprocessLayer(loaded.preprocess)
-    units = model.output_shape[-1]
+    units = outputs.shape[-1]
     names = loaded.labels or tuple(map(str, range(max(units, 2))))
     module.labels = tf.constant(names)
     top = min(TOP, len(names))
-    normalised = gives_probabilities(model)
+    normalised = are_probabilities(outputs)
     pixels = tf.TensorSpec([*loaded.preprocess.size, loaded.preprocess.channels], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="bytes")], autograph=False)
@@ -178,7 +188,9 @@ def _difference(model: keras.Model, path: Path, info: dict[str, Any]) -> float:
     found = loaded.signatures["serving_default"](**{info["input"]["name"]: inputs})[info["output"]].numpy()
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise KzooError(f"the export differs from the model by {difference:.2e}, more than {TOLERANCE:g}; it was removed")
+        raise KzooError(
+            f"the export differs from the model by {difference:.2e}, more than {TOLERANCE:g}; it was removed"
+        )
     return difference
 
 
@@ -195,7 +207,7 @@ def _next_version(parent: Path, work: Path) -> Path:
 
 
 def _described(function: Any) -> str:
-    part = lambda spec: f"{spec.dtype.name}[{', '.join('N' if n is None else str(n) for n in spec.shape)}]"  # noqa: E731
+    part = lambda spec: f"{spec.dtype.name}[{', '.join('N' if n is None else str(n) for n in spec.shape)}]"
     inputs = ", ".join(f"{spec.name} {part(spec)}" for spec in function.structured_input_signature[0])
     outputs = ", ".join(f"{name} {part(spec)}" for name, spec in function.structured_outputs.items())
     return f"{inputs} -> {outputs}"

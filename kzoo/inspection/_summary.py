@@ -11,7 +11,7 @@ import keras
 
 from kzoo.models._block import Block, opened_blocks
 from kzoo.models._registry import create_model
-from kzoo.models._styles import Definition
+from kzoo.models._styles import Definition, input_shape_of
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,7 @@ def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     """{layer name: output shape}, by one symbolic pass in which every Block is open."""
     graph = model
     if isinstance(model, Definition):
-        inputs = keras.tree.map_shape_structure(keras.KerasTensor, model._build_shapes_dict["input_shape"])
-        inputs = keras.tree.map_structure(lambda t: keras.Input(batch_shape=t.shape, dtype=t.dtype), inputs)
+        inputs = keras.Input(input_shape_of(model))
         with opened_blocks():
             graph = keras.Model(inputs, model.call(inputs))
     shapes = {}

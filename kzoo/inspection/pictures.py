@@ -28,7 +28,7 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> No
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
@@ -36,7 +36,9 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     size = max(4.2, 0.42 * len(labels) + 1.5)
     figure = Figure(figsize=(2 * size + 1, size), layout="constrained")
-    for axes, values, name in zip(figure.subplots(1, 2), (matrix, share), ("counts", "share of the true class"), strict=True):
+    for axes, values, name in zip(
+        figure.subplots(1, 2), (matrix, share), ("counts", "share of the true class"), strict=True
+    ):
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if values is share else None)
         axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
         axes.set_yticks(range(len(labels)), labels)
@@ -51,7 +53,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
         figure.colorbar(image, ax=axes, shrink=0.8)
     figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str, wrong: Sequence[bool] = ()) -> None:
@@ -68,7 +70,7 @@ def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str
             axes.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
             axes.set_title(titles[k], fontsize=8, color=ORANGE if len(wrong) and wrong[k] else "black")
     figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 Picture = Callable[[Path], None]

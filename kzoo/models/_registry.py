@@ -36,7 +36,9 @@ def register_model(spec: ModelSpec) -> ModelSpec:
         KzooError: The name is taken.
     """
     if spec.name in _specs:
-        raise KzooError(f"a model named {spec.name!r} is registered already, by {_specs[spec.name].definition.__module__}")
+        raise KzooError(
+            f"a model named {spec.name!r} is registered already, by {_specs[spec.name].definition.__module__}"
+        )
     _specs[spec.name] = spec
     return spec
 
@@ -219,7 +221,9 @@ def _build(
         classes = len(published.classes) if published else spec.classes
     classes = _whole_number("classes", classes)
     if spec.fixed_classes and classes != spec.classes:
-        raise KzooError(f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model")
+        raise KzooError(
+            f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model"
+        )
     if published and include_top and classes != len(published.classes):
         raise KzooError(
             f"classes={classes}, but the weights {weights!r} of {spec.name} have {len(published.classes)};"
@@ -275,7 +279,15 @@ def _build(
         if published:
             load_published(model, published, include_top=include_top)
             attach_info(
-                model, ModelInfo(spec.name, style, arguments, spec.task, published.preprocess.for_input(input_shape), published.classes)
+                model,
+                ModelInfo(
+                    spec.name,
+                    style,
+                    arguments,
+                    spec.task,
+                    published.preprocess.for_input(input_shape),
+                    published.classes,
+                ),
             )
         else:
             load_weights(model, weights)
@@ -283,7 +295,12 @@ def _build(
 
 
 _BUILDER_ARGUMENTS = (
-    *_DEFINE_COMMON, "weights", "input_tensor", "input_shape", "name", "style",
+    *_DEFINE_COMMON,
+    "weights",
+    "input_tensor",
+    "input_shape",
+    "name",
+    "style",
 )
 
 

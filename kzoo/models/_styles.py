@@ -18,9 +18,7 @@ class Definition(keras.Model):
     styles take the same stages from `define`.
     """
 
-    def __init__(
-        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **config: Any
-    ) -> None:
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **config: Any) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.config = config
         before = keras.config.dtype_policy()
@@ -66,7 +64,9 @@ def assemble(
         model(keras.Input(input_shape, name=input_name))  # builds every stage
         return model
     if style == "sequential":
-        return keras.Sequential([keras.Input(input_shape, name=input_name), *flat(definition.define(**config))], name=name)
+        return keras.Sequential(
+            [keras.Input(input_shape, name=input_name), *flat(definition.define(**config))], name=name
+        )
     if style == "functional":
         inputs = keras.Input(input_shape, name=input_name) if input_tensor is None else input_tensor
         with opened_blocks():
@@ -75,6 +75,16 @@ def assemble(
                 x = stage(x)
         return keras.Model(inputs, x, name=name)
     raise unknown("style", style, STYLES)
+
+
+def input_shape_of(model: keras.Model) -> tuple[int | None, ...] | None:
+    """Of the one input of a built model, in any style, without the batch; None with several inputs or none known."""
+    if getattr(model, "inputs", None):
+        return tuple(model.inputs[0].shape[1:]) if len(model.inputs) == 1 else None
+    shapes = list((getattr(model, "_build_shapes_dict", None) or {}).values())  # of a subclass: what it was called on
+    if len(shapes) != 1 or not all(n is None or isinstance(n, int) for n in shapes[0]):
+        return None
+    return tuple(shapes[0][1:])
 
 
 def feature_extractor(model: keras.Model, layer: str) -> keras.Model:

@@ -1,6 +1,6 @@
 """Write `index.json`, what is known of every model without importing Keras, from the registry.
 
-    python -m kzoo.models.index          rewrite kzoo/models/index.json
+python -m kzoo.models.index          rewrite kzoo/models/index.json
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner (1998), "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE 86(11). http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf
 
-    C1 convolution -> S2 subsampling -> C3 convolution -> S4 subsampling -> C5 -> F6 -> output   (section II.B, figure 2)
+    C1 convolution -> S2 subsampling -> C3 convolution -> S4 subsampling -> C5 -> F6 -> output   (section II.B)
 
-`lenet5` is the form everyone builds today. `lenet5_1998` is the paper's own: trainable subsampling, the connection table
-of C3 (table I), the scaled tanh of appendix A, and distances to drawn characters (figure 3) as its output.
+`lenet5` is the form everyone builds today. `lenet5_1998` is the paper's own: trainable subsampling, the connection
+table of C3 (table I), the scaled tanh of appendix A, and distances to drawn characters (figure 3) as its output.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class LeNet51998(Definition):
 
     @staticmethod
     def define() -> list[layers.Layer]:
-        conv = lambda maps, inputs, name: layers.Conv2D(  # noqa: E731
+        conv = lambda maps, inputs, name: layers.Conv2D(
             maps, 5, activation=scaled_tanh, kernel_initializer=fan_in(25 * inputs),
             bias_initializer=fan_in(25 * inputs), name=name,
         )  # fmt: skip
@@ -211,7 +211,12 @@ register_model(
         classes=10,
         preprocess=Preprocess(size=(28, 28), channels=1),
         recipe=Recipe(
-            loss="sparse_categorical_crossentropy", metrics=("accuracy",), learning_rate=2e-3, batch_size=32, epochs=20
+            loss="sparse_categorical_crossentropy",
+            metrics=("accuracy",),
+            learning_rate=3e-3,
+            schedule="cosine",
+            batch_size=32,
+            epochs=20,
         ),
         paper=PAPER,
     )
@@ -233,6 +238,7 @@ register_model(
             loss="sparse_categorical_crossentropy_from_logits",
             metrics=("accuracy",),
             learning_rate=1e-3,
+            schedule="cosine",
             batch_size=32,
             epochs=20,
         ),

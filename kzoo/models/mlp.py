@@ -45,34 +45,34 @@ class MLP(Definition):
         return stages
 
 
-GREY28 = Preprocess(size=(28, 28), channels=1)
 DIGITS = Recipe(loss="sparse_categorical_crossentropy", metrics=("accuracy",), batch_size=64, epochs=20)
 YES_NO = Recipe(loss="binary_crossentropy", metrics=("binary_accuracy",), batch_size=32, epochs=60)
 # A linear output trained on squared error, as in Goodfellow et al., section 6.1; "yes" is an output above one half.
 XOR = Recipe(loss="mean_squared_error", metrics=("binary_accuracy",), learning_rate=0.02, batch_size=4, epochs=1000)
 
 VARIANTS = [
-    # name            hidden        dropout  input        classes  output     task                      preprocess                                recipe  what it is
-    ("mlp",           (128,),       0.2,     (28, 28, 1), 10,      "softmax", "image-classification",   GREY28,                                   DIGITS, "784-128-dropout-10, the first network of TensorFlow's beginner tutorial"),
-    ("mlp_16_16",     (16, 16),     0.0,     (28, 28, 1), 10,      "softmax", "image-classification",   GREY28,                                   DIGITS, "784-16-16-10, the network of 3Blue1Brown's videos (with ReLU)"),
-    ("mlp_16_16_16",  (16, 16, 16), 0.0,     (4, 4, 1),   1,       "sigmoid", "image-classification",   Preprocess(size=(4, 4), channels=1),      YES_NO, "16-16-16-16-1, \"is it a 1 or a 7\" on 4x4 patches"),
-    ("mlp_xor",       (2,),         0.0,     (2,),        1,       "linear",  "tabular-classification", None,                                     XOR,    "2-2-1 with a linear output: XOR, Goodfellow et al. 2016, Deep Learning, section 6.1"),
-]  # fmt: skip # noqa: E501
+    # name            hidden        dropout  input        classes  output     recipe  what it is
+    ("mlp",           (128,),       0.2,     (28, 28, 1), 10,      "softmax", DIGITS, "784-128-dropout-10, the first network of TensorFlow's beginner tutorial"),
+    ("mlp_16_16",     (16, 16),     0.0,     (28, 28, 1), 10,      "softmax", DIGITS, "784-16-16-10, the network of 3Blue1Brown's videos (with ReLU)"),
+    ("mlp_16_16_16",  (16, 16, 16), 0.0,     (4, 4, 1),   1,       "sigmoid", YES_NO, "16-16-16-16-1: is it a 1 or a 7, on 4x4 patches"),
+    ("mlp_xor",       (2,),         0.0,     (2,),        1,       "linear",  XOR,    "2-2-1 with a linear output: XOR (Goodfellow et al. 2016, Deep Learning, section 6.1)"),
+]  # fmt: skip
 
-for name, hidden, dropout, shape, classes, output, task, preprocess, recipe, summary in VARIANTS:
+for name, hidden, dropout, shape, classes, output, recipe, summary in VARIANTS:
+    image = len(shape) == 3
     register_model(
         ModelSpec(
             name=name,
             family="mlp",
-            task=task,
+            task="image-classification" if image else "tabular-classification",
             definition=MLP,
             summary=summary,
             input_shape=shape,
-            input_name="image" if len(shape) == 3 else "features",
+            input_name="image" if image else "features",
             classes=classes,
             classifier_activation=output,
             config={"hidden": hidden, "dropout_rate": dropout},
-            preprocess=preprocess,
+            preprocess=Preprocess(size=shape[:2], channels=shape[2]) if image else None,
             recipe=recipe,
             paper=PAPER,
         )

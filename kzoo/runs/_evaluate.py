@@ -14,9 +14,11 @@ from kzoo.data import Data, load_data
 from kzoo.data._pipeline import Batches
 from kzoo.errors import KzooError
 from kzoo.inspection import pictures
+from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import RunFolder, atomic
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.training.step import compiled
 
 TOP = 5
 
@@ -65,7 +67,9 @@ class Evaluation:
             for label, row in self.per_class.items()
         ]
         if len(self.labels) <= 20:
-            cell = max(4, *(len(str(n)) + 1 for n in self.confusion.ravel()), *(min(len(x), 8) + 1 for x in self.labels))
+            cell = max(
+                4, *(len(str(n)) + 1 for n in self.confusion.ravel()), *(min(len(x), 8) + 1 for x in self.labels)
+            )
             lines += ["", "confusion matrix, true classes in rows"]
             lines.append(" " * width + "".join(f"{label[:8]:>{cell}}" for label in self.labels))
             for label, row in zip(self.labels, self.confusion, strict=True):
@@ -101,7 +105,9 @@ def evaluate(
     loaded = load(model, checkpoint=checkpoint)
     data = read_data(loaded, data, data_dir)
     if split == "test" and "test" not in data.splits:
-        raise KzooError(f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}")
+        raise KzooError(
+            f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}"
+        )
     examples = data[split]
     scores, y = scores_of(loaded, examples, batch_size)
     evaluation = _figures(loaded, data, split, scores, y)
@@ -129,7 +135,7 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
     check_input(loaded, examples.element_spec[0], layer)
     batches = Batches(examples, batch_size, layer)
-    forward = tf.function(lambda x: loaded.model(x, training=False), autograph=False, reduce_retracing=True)
+    forward = compiled(lambda x: loaded.model(x, training=False))
     scores, labels = [], []
     for x, y, *_ in batches.epoch(0):
         scores.append(forward(x).numpy().astype("float32"))
@@ -144,9 +150,9 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
 
 def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:
     """Without preprocessing the examples must be what the model reads."""
-    expected = getattr(loaded.model, "input_shape", None)
-    if layer is None and isinstance(expected, tuple) and not spec.shape.is_compatible_with(expected[1:]):
-        raise KzooError(f"{loaded.name} reads {expected[1:]}, but the data gives {tuple(spec.shape)}")
+    expected = input_shape_of(loaded.model)
+    if layer is None and expected is not None and not spec.shape.is_compatible_with(expected):
+        raise KzooError(f"{loaded.name} reads {expected}, but the data gives {tuple(spec.shape)}")
 
 
 def class_names(loaded: Loaded, data: Data, columns: int) -> tuple[str, ...]:

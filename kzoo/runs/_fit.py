@@ -17,9 +17,10 @@ import tensorflow as tf
 import kzoo
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches, check_augment
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.inspection import pictures
 from kzoo.models._registry import create_model, model_info, model_spec
+from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._load import read_keras
@@ -28,11 +29,13 @@ from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
 from kzoo.training.progress import TrainingProgress
-from kzoo.training.strategies import device_names, strategy as make_strategy
+from kzoo.training.schedules import check_schedule
+from kzoo.training.strategies import device_names
+from kzoo.training.strategies import strategy as make_strategy
 
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
 # What a resumed run takes over from the run it continues, unless the caller gives it anew.
-REPEATED = ("epochs", "batch_size", "strategy", "xla", "augment", "seed", "deterministic",
+REPEATED = ("epochs", "batch_size", "strategy", "xla", "schedule", "augment", "seed", "deterministic",
             "limit_train_batches", "limit_validation_batches")  # fmt: skip
 
 
@@ -47,6 +50,7 @@ def fit(
     xla: bool | str | None = None,
     optimizer: Any = None,
     learning_rate: float | None = None,
+    schedule: str | None = None,
     loss: Any = None,
     metrics: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -75,6 +79,7 @@ def fit(
         xla: `"auto"`, `"on"` or `"off"`.
         optimizer, loss, metrics: As `keras.Model.compile` takes them; default the model's own `compile`, then the
             recipe. `learning_rate` is set on the optimizer.
+        schedule: Of the learning rate: `"constant"` or `"cosine"` (half a cosine to zero over the run).
         callbacks: Keras callbacks.
         augment: Names from `kzoo.data`: `"shift"`, `"flip"`, `"crop-flip"`.
         seed: Of the shuffling, of random layers and, for a model given by name, of its weights. Default 0.
@@ -123,10 +128,9 @@ def fit(
                 " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
             )
         _check_classes(model, data)
-        sources = compile_for(model, loss=loss, optimizer=optimizer, metrics=metrics, learning_rate=learning_rate)
-        model.optimizer.build(model.trainable_variables)
     info = model_info(model)
     recipe = recipe_of(info)
+    sources = {}
     for key, default in (("batch_size", DEFAULT_BATCH), ("epochs", DEFAULT_EPOCHS)):
         if key not in options:
             options[key] = getattr(recipe, key) if recipe else default
@@ -142,6 +146,18 @@ def fit(
         validation = Batches(data.validation, size, limit=options.get("limit_validation_batches"), **common)
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
+    with the_strategy.scope():
+        compiled_from, options["schedule"] = compile_for(
+            model,
+            loss=loss,
+            optimizer=optimizer,
+            metrics=metrics,
+            learning_rate=learning_rate,
+            schedule=options.get("schedule"),
+            steps=train.steps * options["epochs"] if train.steps else None,
+        )
+        sources |= compiled_from
+        model.optimizer.build(model.trainable_variables)
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"))
     objective = Supervised(model)
     plan = Plan(
@@ -175,7 +191,9 @@ def fit(
     labels = _labels(model, data)
     preprocess = layer.spec if layer else None
     if info is not None:
-        kept = ModelInfo(info.model, info.style, info.arguments, info.task, preprocess or info.preprocess, labels or None)
+        kept = ModelInfo(
+            info.model, info.style, info.arguments, info.task, preprocess or info.preprocess, labels or None
+        )
         model._kzoo_info = kept
     first_epoch, rows = 0, []
     if folder is None:
@@ -185,7 +203,11 @@ def fit(
             "config.json",
             {
                 "kzoo": kzoo.__version__,
-                "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+                "versions": {
+                    "python": platform.python_version(),
+                    "tensorflow": tf.__version__,
+                    "keras": keras.__version__,
+                },
                 "model": model_info(model).to_config() if info else None,
                 "task": info.task if info else data.info.task,
                 "preprocess": preprocess.__dict__ if preprocess else None,
@@ -213,7 +235,9 @@ def fit(
         objective, train, validation, xla=xla_on, epochs=options["epochs"], callbacks=callbacks,
         actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
     )  # fmt: skip
-    trainer.history = {k: [row[k] for row in rows if k in row] for k in (rows[0] if rows else {}) if k not in NOT_METRICS}
+    trainer.history = {
+        k: [row[k] for row in rows if k in row] for k in (rows[0] if rows else {}) if k not in NOT_METRICS
+    }
     started = time.perf_counter()
     try:
         if first_epoch < options["epochs"]:
@@ -245,9 +269,8 @@ def _check_options(options: dict[str, Any], style: str | None) -> None:
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+    check_schedule(options.get("schedule"))
     if style is not None and style not in STYLES:
-        from kzoo.errors import unknown
-
         raise unknown("style", style, STYLES)
 
 
@@ -265,7 +288,9 @@ def _data(data: Any, config: Any, data_dir: Any, download: bool) -> tuple[Data, 
     if isinstance(data, Data):
         return data, ""
     if isinstance(data, tf.data.Dataset):
-        info = DataInfo(name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",))
+        info = DataInfo(
+            name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",)
+        )
         return Data(data, info=info), "batches"
     if isinstance(data, tuple) and len(data) in (2, 3):
         return Data(data), "arrays"
@@ -301,13 +326,15 @@ def _model(model: Any, style: str | None, data: Data, folder: RunFolder | None, 
 def _check_classes(model: keras.Model, data: Data) -> None:
     """Labels beyond the model's outputs would train on nonsense without a word."""
     info = model_info(model)
-    shape = model.output_shape if hasattr(model, "output_shape") and not isinstance(model.output_shape, dict | list) else None
-    units = info.arguments["classes"] if info else (shape[-1] if isinstance(shape, tuple) else None)
+    outputs = getattr(model, "outputs", None)  # a subclass of the user's does not say
+    units = info.arguments["classes"] if info else outputs[0].shape[-1] if outputs and len(outputs) == 1 else None
     classes = len(data.info.classes)
     if not classes or units is None or not data.info.task.endswith("classification"):
         return
     if units == 1 and classes > 2:
-        raise KzooError(f"{model.name} has one output, for two classes; {data.info.name} has {classes} (only=… keeps some)")
+        raise KzooError(
+            f"{model.name} has one output, for two classes; {data.info.name} has {classes} (only=… keeps some)"
+        )
     if 1 < units < classes:
         raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
 
@@ -319,15 +346,15 @@ def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Preproces
         return None, "as given, neither resized nor scaled", []
     info = model_info(model)
     preprocess = info.preprocess if info else None
-    expected = model.input_shape if isinstance(getattr(model, "input_shape", None), tuple) else None
+    expected = input_shape_of(model)
     image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
     source = "the model's"
-    if preprocess is None and image and expected is not None and len(expected) == 4:
-        preprocess = Preprocess(size=spec.shape[:2], channels=expected[3]).for_input(expected[1:])
+    if preprocess is None and image and expected is not None and len(expected) == 3:
+        preprocess = Preprocess(size=spec.shape[:2], channels=expected[2]).for_input(expected)
         source = "kzoo's default for images"
     if preprocess is None:
-        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected[1:]):
-            raise KzooError(f"{model.name} reads {expected[1:]}, but {data.info.name} gives {tuple(spec.shape)}")
+        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):
+            raise KzooError(f"{model.name} reads {expected}, but {data.info.name} gives {tuple(spec.shape)}")
         return None, "as the data gives it", []
     if not image:
         raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
@@ -408,10 +435,14 @@ def _picture_of_batch(folder: RunFolder, train: Batches, labels: Sequence[str]) 
     x, y, *_ = next(iter(train.epoch(0)))
     titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
     with atomic(folder / "batch.png") as beside:
-        pictures.image_grid(x.numpy()[:32], titles, beside, f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}")
+        pictures.image_grid(
+            x.numpy()[:32], titles, beside, f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
+        )
 
 
-def _picture_of_predictions(folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]) -> None:
+def _picture_of_predictions(
+    folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]
+) -> None:
     if validation is None or validation.layer is None or not labels:
         return
     x, y, *_ = next(iter(validation.epoch(0)))

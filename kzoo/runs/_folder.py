@@ -162,7 +162,9 @@ class RunFolder:
 def check_free(path: Path) -> None:
     """A run folder given by name must not exist, or be empty."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise KzooError(f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}")
+        raise KzooError(
+            f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}"
+        )
 
 
 def _state(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Variable]:

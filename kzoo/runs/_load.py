@@ -16,7 +16,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
-from kzoo.models._styles import Definition
+from kzoo.models._styles import input_shape_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.spec import ModelInfo, Preprocess
 
@@ -86,10 +86,16 @@ def load(source: Any, *, checkpoint: str = "last") -> Loaded:
             return _export(version)
     if text in _registry.index() and not path.exists():
         tags = _registry.index()[text]["weights"]
-        remedy = f"give {' or '.join(f'{text}@{tag}' for tag in tags)}" if tags else "train it with kzoo fit, and give the run"
+        remedy = (
+            f"give {' or '.join(f'{text}@{tag}' for tag in tags)}"
+            if tags
+            else "train it with kzoo fit, and give the run"
+        )
         raise KzooError(f"{text!r} is an untrained model; {remedy}")
     if path.suffix and not path.is_dir():
-        raise KzooError(f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist")
+        raise KzooError(
+            f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist"
+        )
     folder = RunFolder.find(text)
     config = folder.read_json("config.json")
     model = read_keras(folder / "model.keras")
@@ -106,7 +112,9 @@ def read_keras(path: Path) -> keras.Model:
         return keras.models.load_model(path)
     except (TypeError, ValueError, OSError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise KzooError(f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first") from error
+        raise KzooError(
+            f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first"
+        ) from error
 
 
 def newest_version(path: Path) -> Path | None:
@@ -161,20 +169,21 @@ def check_checkpoint(checkpoint: str) -> None:
 
 def input_spec(model: keras.Model) -> tf.TensorSpec:
     """Shape, dtype and name of the one input, with a free batch."""
-    if isinstance(model, Definition):
-        info = model_info(model)
-        shape = model._build_shapes_dict["input_shape"]
-        name = model_spec(info.model).input_name if info else "inputs"
-        return tf.TensorSpec([None, *shape[1:]], tf.float32, name=name)
-    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
-        raise KzooError(f"{model.name!r} must have one input with a known shape to be exported; call it on a keras.Input first")
-    (tensor,) = model.inputs
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=tensor.name)
+    shape, info = input_shape_of(model), model_info(model)
+    if shape is None:
+        raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
+    if getattr(model, "inputs", None):
+        return tf.TensorSpec([None, *shape], model.inputs[0].dtype, name=model.inputs[0].name)
+    return tf.TensorSpec([None, *shape], tf.float32, name=model_spec(info.model).input_name if info else "inputs")
 
 
-def gives_probabilities(model: keras.Model) -> bool:
-    """Whether the rows of its output are distributions, told from its output on random inputs."""
+def probe(model: keras.Model) -> np.ndarray:
+    """float32 output for four random inputs in 0 to 2; a free side of an image is 16."""
     spec = input_spec(model)
     inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
-    out = np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
-    return bool((out >= 0).all() and np.allclose(out.sum(axis=1), 1, atol=1e-3))
+    return np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
+
+
+def are_probabilities(scores: np.ndarray) -> bool:
+    """Whether the rows are distributions; asked of `probe`, it says whether the model ends in a softmax."""
+    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))

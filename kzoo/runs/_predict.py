@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
-from kzoo.runs._load import check_checkpoint, gives_probabilities, load
+from kzoo.runs._load import are_probabilities, check_checkpoint, load, probe
+from kzoo.training.step import compiled
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def predict(
         if layer is not None and raw.ndim == 3:
             raw = raw[..., None]
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
-    forward = tf.function(lambda x: loaded.model(x, training=False), autograph=False, reduce_retracing=True)
+    forward = compiled(lambda x: loaded.model(x, training=False))
     parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
     scores = np.concatenate([forward(part).numpy() for part in parts]).astype("float32")
-    scores = probabilities(scores, gives_probabilities(loaded.model))
+    scores = probabilities(scores, are_probabilities(probe(loaded.model)))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [

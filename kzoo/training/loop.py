@@ -12,7 +12,7 @@ import tensorflow as tf
 from kzoo.data._pipeline import Batches
 from kzoo.training.objectives import Supervised
 from kzoo.training.progress import TrainingProgress
-from kzoo.training.step import loop, test_step, train_step
+from kzoo.training.step import compiled, loop, train_step
 
 SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
 Action = Callable[[int, dict[str, float]], None]
@@ -47,7 +47,7 @@ class Trainer:
         self.epochs, self.actions, self.progress, self.max_seconds = epochs, list(actions), progress, max_seconds
         self.history: dict[str, list[float]] = {}
         self._run_train = loop(train_step(list(objective.phases), xla))
-        self._run_test = loop(test_step(objective.test, xla))
+        self._run_test = loop(compiled(objective.test, xla))
         self.callbacks = keras.callbacks.CallbackList(
             list(callbacks), add_history=False, add_progbar=False, model=self.model,
             verbose=0, epochs=epochs, steps=train.steps,

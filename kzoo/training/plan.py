@@ -12,6 +12,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
+from kzoo.training.schedules import set_schedule
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Plan:
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, text) pairs, in reading order."""
-        source = lambda key: f" ({self.sources[key]})" if key in self.sources else ""  # noqa: E731
+        source = lambda key: f" ({self.sources[key]})" if key in self.sources else ""
         per_replica = f", {self.batch_size // self.replicas} a replica" if self.batch_size and self.replicas > 1 else ""
         steps = f", {self.steps_per_epoch:,} steps each" if self.steps_per_epoch else ""
         rows = [
@@ -60,10 +61,16 @@ class Plan:
             ("loss", self.loss + source("loss")),
             ("optimizer", self.optimizer + source("optimizer")),
             ("metrics", (self.metrics or "none") + source("metrics")),
-            ("strategy", f"{self.strategy}, {self.replicas} replica{'s' * (self.replicas > 1)} on {', '.join(self.devices)}"),
+            (
+                "strategy",
+                f"{self.strategy}, {self.replicas} replica{'s' * (self.replicas > 1)} on {', '.join(self.devices)}",
+            ),
             ("xla", f"{'on' if self.xla else 'off'} ({self.xla_reason})"),
             ("precision", self.precision),
-            ("batch", f"{self.batch_size}{per_replica}{source('batch_size')}" if self.batch_size else "as the data gives it"),
+            (
+                "batch",
+                f"{self.batch_size}{per_replica}{source('batch_size')}" if self.batch_size else "as the data gives it",
+            ),
             ("epochs", f"{self.epochs}{steps}{source('epochs')}"),
             ("seed", f"{self.seed}{', deterministic operations' if self.deterministic else ''}"),
         ]
@@ -114,8 +121,12 @@ def compile_for(
     optimizer: Any,
     metrics: Any,
     learning_rate: float | None,
-) -> dict[str, str]:
-    """Compile `model` where something was given or it was not compiled; returns where each part came from.
+    schedule: str | None,
+    steps: int | None,
+) -> tuple[dict[str, str], str | None]:
+    """Compile `model` where something was given or it was not compiled.
+
+    Returns where each part came from, and the schedule's name if one was set.
 
     A compiled model with nothing given keeps its optimizer and its state, so that a second `fit` continues.
     """
@@ -139,11 +150,13 @@ def compile_for(
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
     if isinstance(values["optimizer"], str):
         values["optimizer"] = _optimizer(values["optimizer"])
-        if learning_rate is None and sources["optimizer"] != "given":
-            learning_rate = recipe.learning_rate
-    if learning_rate is not None:
-        values["optimizer"].learning_rate = learning_rate
-    changed = own is None or learning_rate is not None or any(v is not None for v in (loss, optimizer, metrics))
+        if sources["optimizer"] != "given":
+            learning_rate = recipe.learning_rate if learning_rate is None else learning_rate
+            schedule = recipe.schedule if schedule is None else schedule
+    if learning_rate is not None or schedule is not None:
+        rate = learning_rate if learning_rate is not None else _initial_rate(values["optimizer"])
+        set_schedule(values["optimizer"], schedule or "constant", rate, steps)
+    changed = own is None or any(v is not None for v in (loss, optimizer, metrics))
     if changed:
         if isinstance(values["metrics"], tuple):
             values["metrics"] = list(values["metrics"])
@@ -152,7 +165,7 @@ def compile_for(
             model.compile(**values, **keep)
         except (ValueError, TypeError) as error:
             raise KzooError(f"cannot compile {model.name!r}: {str(error).splitlines()[0]}") from error
-    return sources
+    return sources, schedule
 
 
 def _own_compile(model: keras.Model) -> dict[str, Any] | None:
@@ -167,11 +180,15 @@ def _optimizer(name: str) -> keras.optimizers.Optimizer:
     try:
         return keras.optimizers.get(name)
     except (ValueError, TypeError):
-        names = [
-            n.lower() for n, c in vars(keras.optimizers).items()
-            if isinstance(c, type) and issubclass(c, keras.optimizers.Optimizer) and n not in ("Optimizer", "LossScaleOptimizer")
-        ]  # fmt: skip
+        kinds = {name: kind for name, kind in vars(keras.optimizers).items() if isinstance(kind, type)}
+        names = [name.lower() for name, kind in kinds.items() if issubclass(kind, keras.optimizers.Optimizer)]
         raise unknown("optimizer", name, names) from None
+
+
+def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate it was made with; of a schedule, its first."""
+    rate = optimizer._learning_rate
+    return float(rate(0) if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate)
 
 
 def described(value: Any) -> str:
@@ -183,8 +200,9 @@ def described(value: Any) -> str:
     if isinstance(value, Sequence):
         return ", ".join(described(v) for v in value)
     if isinstance(value, keras.optimizers.Optimizer):
-        rate = value._learning_rate
-        rate = type(rate).__name__ if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else f"{float(rate):g}"
+        schedule = value._learning_rate
+        falls = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+        rate = f"{_initial_rate(value):g}" + (f", {type(schedule).__name__}" if falls else "")
         return f"{type(value).__name__}, learning rate {rate}"
     if isinstance(value, keras.losses.Loss):
         return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")

@@ -53,7 +53,9 @@ class TrainingProgress:
 
     def epoch_end(self, logs: Mapping[str, float]) -> None:
         self.close()
-        self.console.print(f"{self.epoch}  {self.seconds:.1f} s  {self.final_speed}  {numbers(logs)}", markup=False, soft_wrap=True)
+        self.console.print(
+            f"{self.epoch}  {self.seconds:.1f} s  {self.final_speed}  {numbers(logs)}", markup=False, soft_wrap=True
+        )
 
     def close(self) -> None:
         if self.bar is not None:

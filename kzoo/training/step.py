@@ -14,10 +14,19 @@ import tensorflow as tf
 from kzoo.training.objectives import Phase
 
 
+def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+    """`function` as a graph, by XLA or not; its Python is run once a new shape.
+
+    Every `fit` and `evaluate` compiles its own, which TensorFlow would take for retracing and warn of.
+    """
+    graph = tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True)
+    graph._omit_frequent_tracing_warning = True
+    return graph
+
+
 def train_step(phases: list[Phase], xla: bool) -> Callable[[Any], None]:
     """batch -> nothing: every phase takes its gradient and moves its network."""
 
-    @tf.function(jit_compile=xla, autograph=False, reduce_retracing=True)
     def step(batch: Any) -> None:
         for phase in phases:
             with tf.GradientTape() as tape:
@@ -27,21 +36,12 @@ def train_step(phases: list[Phase], xla: bool) -> Callable[[Any], None]:
             gradients = tape.gradient(scaled, [v.value for v in variables])
             phase.optimizer.apply(gradients, variables)
 
-    return step
-
-
-def test_step(test: Callable[[Any], None], xla: bool) -> Callable[[Any], None]:
-    @tf.function(jit_compile=xla, autograph=False, reduce_retracing=True)
-    def step(batch: Any) -> None:
-        test(batch)
-
-    return step
+    return compiled(step, xla)
 
 
 def loop(step: Callable[[Any], None]) -> Callable[[Any, tf.Tensor], None]:
     """(iterator, steps) -> nothing: that many steps in one call."""
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def run(iterator: Any, steps: tf.Tensor) -> None:
         def body(i: tf.Tensor) -> tuple[tf.Tensor]:
             step(next(iterator))
@@ -49,4 +49,4 @@ def loop(step: Callable[[Any], None]) -> Callable[[Any, tf.Tensor], None]:
 
         tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-    return run
+    return compiled(run)

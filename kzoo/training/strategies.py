@@ -11,7 +11,9 @@ from kzoo.errors import KzooError, unknown
 NAMES = ("auto", "default", "one")
 
 
-def strategy(name: str | tf.distribute.Strategy = "auto", devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+def strategy(
+    name: str | tf.distribute.Strategy = "auto", devices: Sequence[str] | None = None
+) -> tf.distribute.Strategy:
     """The strategy of that name.
 
     Args:
@@ -24,7 +26,9 @@ def strategy(name: str | tf.distribute.Strategy = "auto", devices: Sequence[str]
     """
     if isinstance(name, tf.distribute.Strategy):
         if name.num_replicas_in_sync != 1:
-            raise KzooError(f"{type(name).__name__} has {name.num_replicas_in_sync} replicas; allowed: strategies with one")
+            raise KzooError(
+                f"{type(name).__name__} has {name.num_replicas_in_sync} replicas; allowed: strategies with one"
+            )
         return name
     if name not in NAMES:
         raise unknown("strategy", name, NAMES)

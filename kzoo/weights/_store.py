@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -77,7 +76,9 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
     if not path.parent.is_dir():
         raise KzooError(f"no folder {str(path.parent)!r} to write {path.name} into; make it first")
-    write_tensors(path, {k: _numpy(v) for k, v in weights_by_name(model).items()}, {"format": "kzoo", "model": model.name})
+    write_tensors(
+        path, {k: _numpy(v) for k, v in weights_by_name(model).items()}, {"format": "kzoo", "model": model.name}
+    )
     return path
 
 
@@ -144,7 +145,8 @@ def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -
             *([f"({len(shapes) - 10} more shapes)"] if len(shapes) > 10 else []),
         ]
         raise KzooError(
-            f"{source} does not fit the model {model.name!r} (- missing there, + unknown here): {'; '.join(differences)}"
+            f"{source} does not fit the model {model.name!r} (- missing there, + unknown here):"
+            f" {'; '.join(differences)}"
         )
     for key, variable in variables.items():
         variable.assign(values[key])

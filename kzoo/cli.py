@@ -1,0 +1,452 @@
+"""The command line: `kzoo VERB`. Options are spelled as the Python arguments.
+
+TensorFlow and Keras are imported inside the verbs that need them, so that `kzoo --help` and `kzoo list` answer at once.
+Results go to stdout, plans, progress and warnings to stderr. A user's mistake is one line and exit status 2; anything
+else keeps its traceback in a log and exits with 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kzoo.errors import KzooError, unknown
+
+HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
+
+\b
+  kzoo list                                   the models
+  kzoo fit lenet5 --data digits               train one; writes runs/0001-lenet5-digits
+  kzoo evaluate last                          how good it is, class by class
+  kzoo predict last image.png                 classify an image
+  kzoo export last saved_models/digits        a SavedModel, ready to serve
+
+`kzoo VERB -h` explains a verb."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run (path, number or 'last'), an export, a .keras file, or a published model such as lenet5@mnist.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Checkpoint = Annotated[str, typer.Option(help="Of a run: last or best.")]
+DataDir = Annotated[str | None, typer.Option(help="Folder of prepared TensorFlow Datasets; default TFDS_DATA_DIR.")]
+Debug = typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")
+
+
+@app.callback(invoke_without_command=True, help=HELP)
+def _main(
+    context: typer.Context,
+    debug: Annotated[bool, Debug] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print kzoo's version.")] = False,
+) -> None:
+    if version:
+        import kzoo
+
+        print(kzoo.__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[str, typer.Argument(help="A glob: 'lenet*'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only models for this task.")] = None,
+    weights: Annotated[
+        bool | None, typer.Option("--weights/--no-weights", help="Only models with, or without, published weights.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """The models: task, input, parameters, published weights.
+
+    \b
+      kzoo list 'lenet*'
+      kzoo list --task image-classification --weights
+    """
+    import kzoo
+    from kzoo.models._registry import index
+
+    names = kzoo.list_models(pattern, task=task, weights=weights)
+    if json_:
+        _print_json({name: index()[name] for name in names})
+        return
+    if not names:
+        raise KzooError(f"no model fits {pattern!r} with these filters; see kzoo list")
+    print(f"{'name':16}{'task':26}{'input':>10}{'classes':>9}{'parameters':>12}  weights")
+    for name in names:
+        row = index()[name]
+        shape = "x".join(map(str, row["input_shape"]))
+        line = f"{name:16}{row['task']:26}{shape:>10}{row['classes']:>9}{row['parameters']:>12,}"
+        print(f"{line}  {', '.join(row['weights'])}".rstrip())
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from kzoo list, or lenet5@mnist.")],
+    layers: Annotated[bool, typer.Option("--layers", help="Also the table of layers.")] = False,
+    style: Annotated[str, typer.Option(help="For --layers: sequential, functional or subclass.")] = "functional",
+    json_: Json = False,
+) -> None:
+    """A model's card: paper, input, parameters, published weights.
+
+    \b
+      kzoo info lenet5 --layers
+    """
+    from kzoo.models._registry import index
+
+    name = model.partition("@")[0]
+    if name not in index():
+        import kzoo
+
+        raise unknown("model", model, kzoo.list_models(), "See kzoo list")
+    if json_:
+        _print_json({"name": name, **index()[name]})
+        return
+    if not layers and "@" not in model and not index()[name]["weights"]:
+        from kzoo.inspection._card import model_card
+    else:
+        _start_tensorflow()
+        from kzoo.inspection import model_card
+    print(model_card(model), end="")
+    if layers:
+        import kzoo
+
+        print()
+        print(kzoo.summary(name, style=style))
+
+
+@app.command()
+def fit(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="A name from kzoo list, or a .keras file. Not needed with --resume."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, a TensorFlow Datasets name, a folder of images, a .npz. Default digits.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default the model's recipe.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Global; default the model's recipe.")] = None,
+    style: Annotated[str | None, typer.Option(help="sequential, functional or subclass.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto, default or one.")] = None,
+    xla: Annotated[str | None, typer.Option(help="auto, on or off.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Any Keras optimizer, by name.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Of the learning rate: constant or cosine.")] = None,
+    augment: Annotated[list[str] | None, typer.Option(help="shift, flip or crop-flip; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and random layers.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="Deterministic operations (slower).")
+    ] = None,
+    limit_train_batches: Annotated[int | None, typer.Option(help="Only so many batches an epoch.")] = None,
+    limit_validation_batches: Annotated[int | None, typer.Option(help="Only so many validation batches.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="Minutes after which no further epoch begins.")] = None,
+    data_dir: DataDir = None,
+    download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
+    run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue this run (path, number or 'last') at its last whole epoch.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Train a model; writes a run folder with plan, metrics, checkpoints and curves.
+
+    \b
+      kzoo fit lenet5 --data digits --epochs 20
+      kzoo fit lenet5 --data mnist --data-dir ~/tensorflow_datasets --augment shift
+      kzoo fit mlp --data photos/ --style subclass
+      kzoo fit --resume last --epochs 40
+    """
+    arguments = {k: v for k, v in locals().items() if k not in ("json_",)}
+    _start_tensorflow()
+    import kzoo
+    from kzoo.runs._load import read_keras
+
+    if model is not None and model.endswith(".keras"):
+        arguments["model"] = read_keras(Path(model))
+    run = kzoo.fit(**arguments)
+    last = {name: values[-1] for name, values in run.history.items() if values}
+    files = {
+        name: str(run.path / name)
+        for name in ("curves.png", "batch.png", "predictions.png")
+        if (run.path / name).is_file()
+    }
+    if json_:
+        _print_json(
+            {"run": str(run.path), "seconds": run.seconds, "metrics": last, "history": run.history, "files": files}
+        )
+        return
+    print(f"run        {run.path}")
+    print(f"time       {run.seconds:.1f} s")
+    for name, value in last.items():
+        print(f"{name:10} {value:.4f}")
+    for name, path in files.items():
+        print(f"{name.removesuffix('.png'):10} {path}")
+    print(f"next       kzoo evaluate {run.path}")
+
+
+@app.command()
+def evaluate(
+    model: Model = "last",
+    data: Annotated[str | None, typer.Option(help="As for fit; default the data of the run.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    batch_size: Annotated[int, typer.Option(help="Of the forward passes.", min=1)] = 256,
+    checkpoint: Checkpoint = "last",
+    data_dir: DataDir = None,
+    output_dir: Annotated[
+        str | None, typer.Option(help="For the figures and the picture; default the run folder.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Accuracy beside the majority-class baseline, precision and recall of each class, confusion matrix.
+
+    \b
+      kzoo evaluate last
+      kzoo evaluate lenet5@mnist --data mnist
+      kzoo evaluate saved_models/digits --data digits --json
+    """
+    _start_tensorflow()
+    import kzoo
+
+    found = kzoo.evaluate(
+        model, data, split=split, batch_size=batch_size, checkpoint=checkpoint, data_dir=data_dir, output_dir=output_dir
+    )
+    if json_:
+        _print_json(found.to_config())
+        return
+    print(found)
+    for name, path in found.files.items():
+        print(f"{name:10} {path}")
+    print(f"next       kzoo export {model} saved_models/{found.name.split('-', 1)[-1].replace('@', '-')}")
+
+
+@app.command()
+def predict(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
+    top: Annotated[int, typer.Option(help="How many classes to give.", min=1)] = 3,
+    csv: Annotated[str | None, typer.Option(help="Write the predictions to this CSV file.")] = None,
+    checkpoint: Checkpoint = "last",
+    json_: Json = False,
+) -> None:
+    """The likeliest classes of images, with probabilities.
+
+    \b
+      kzoo predict last image.png
+      kzoo predict saved_models/lenet5_mnist photos/ --csv predictions.csv
+    """
+    if csv is not None and not Path(csv).absolute().parent.is_dir():
+        raise KzooError(f"no folder {str(Path(csv).parent)!r} to write {Path(csv).name} into")
+    _start_tensorflow()
+    import kzoo
+
+    found = kzoo.predict(model, images, top=top, checkpoint=checkpoint)
+    if csv is not None:
+        _write_csv(Path(csv), found)
+    if json_:
+        _print_json([p.__dict__ for p in found])
+        return
+    for prediction in found:
+        print(prediction)
+    if csv is not None:
+        print(f"csv        {csv}")
+
+
+@app.command()
+def export(
+    model: Model,
+    path: Annotated[str, typer.Argument(help="Folder of the export; the version is the next number in it.")],
+    checkpoint: Checkpoint = "last",
+    json_: Json = False,
+) -> None:
+    """A SavedModel with named signatures and the preprocessing inside, checked against the model.
+
+    \b
+      kzoo export last saved_models/digits
+      kzoo export lenet5@mnist saved_models/lenet5_mnist
+    """
+    _start_tensorflow()
+    import kzoo
+
+    found = kzoo.export(model, path, checkpoint=checkpoint)
+    if json_:
+        _print_json({"path": str(found.path), "signatures": found.signatures, "difference": found.difference})
+        return
+    print(f"export     {found}")
+    print(f"next       kzoo predict {path} image.png")
+
+
+@app.command()
+def checks(json_: Json = False) -> None:
+    """Versions, devices, folders and free disk: for a bug report.
+
+    \b
+      kzoo checks
+    """
+    _start_tensorflow()
+    import platform
+    import shutil
+    from importlib import metadata
+
+    import keras
+    import tensorflow as tf
+
+    import kzoo
+    from kzoo.training.strategies import device_names
+
+    free = shutil.disk_usage(".").free / 2**30
+    rows = {
+        "kzoo": kzoo.__version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "tensorflow": tf.__version__,
+        "keras": f"{keras.__version__}, backend {keras.backend.backend()}",
+        **{name: metadata.version(name) for name in ("numpy", "tensorflow-datasets", "keras-tuner", "matplotlib")},
+        "devices": ", ".join(device_names()),
+        "cores": os.cpu_count(),
+        "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", "not set"),
+        "runs": str(Path("runs").absolute()),
+        "free disk": f"{free:.1f} GiB here",
+    }
+    if json_:
+        _print_json(rows)
+        return
+    for name, value in rows.items():
+        print(f"{name:20} {value}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+
+
+def _write_csv(path: Path, predictions: list[Any]) -> None:
+    import csv
+
+    from kzoo.runs._folder import atomic
+
+    top = max(len(p.labels) for p in predictions)
+    with atomic(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", *(f"{column}{k + 1}" for k in range(top) for column in ("label", "score"))])
+        for p in predictions:
+            pairs = zip(p.labels, p.scores, strict=True)
+            writer.writerow([p.input, *(x for label, score in pairs for x in (label, f"{score:.6f}"))])
+
+
+def _start_tensorflow() -> None:
+    """Import TensorFlow without its start-up lines, which no environment variable silences: stderr is held."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise KzooError(
+            f"kzoo's command line runs on Keras' TensorFlow backend; KERAS_BACKEND is {backend!r}: unset it"
+        )
+    if "--debug" in sys.argv or os.environ.get("KZOO_DEBUG"):
+        import tensorflow as tf
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.filterwarnings("ignore", message="__array__ implementation")  # NumPy 2 about Keras' own code
+        with _held_stderr():
+            import keras
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+            tf.zeros([1])
+            keras.ops.zeros((1,))
+    tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _held_stderr() -> Iterator[None]:
+    """File descriptor 2 goes to a file, which is shown only if the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def main() -> None:
+    """The one handler of errors."""
+    from typer.exceptions import Abort, TyperException
+
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    # --debug is taken anywhere on the line, not only before the verb.
+    arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="kzoo", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except KzooError as error:
+        _fail(str(error), debug)
+    except TyperException as error:
+        _fail(_usage(error, command), debug)
+    except (KeyboardInterrupt, Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except Exception as error:
+        handle, path = tempfile.mkstemp(prefix="kzoo-", suffix=".log")
+        with os.fdopen(handle, "w") as log:
+            log.write(f"kzoo {' '.join(arguments)}\n\n{traceback.format_exc()}")
+        if debug:
+            traceback.print_exc()
+        first = (str(error).strip().splitlines() or [""])[0]
+        print(f"kzoo: {type(error).__name__}: {first} (traceback in {path}; --debug shows it)", file=sys.stderr)
+        sys.exit(1)
+
+
+def _usage(error: Any, command: Any) -> str:
+    """typer's complaint about the line typed, as one of ours."""
+    context = getattr(error, "ctx", None)
+    verb = f"{context.info_name} " if context is not None and context.parent is not None else ""
+    if (option := getattr(error, "option_name", None)) and type(error).__name__ == "NoSuchOption":
+        options = [o for p in context.command.params for o in p.opts if o.startswith("--")]
+        return str(unknown("option", option, options, f"See kzoo {verb}-h"))
+    text = error.format_message()
+    if text.startswith("No such command"):
+        return str(unknown("verb", text.split("'")[1], command.commands, "See kzoo -h"))
+    return f"{text.rstrip('.')}; see kzoo {verb}-h"
+
+
+def _fail(text: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"kzoo: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Options, markers and the few things that many tests share."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("KZOO_TEST_GPU", "-1"))
+
+import keras
+import numpy as np
+import pytest
+
+SHARED = Path(os.environ.get("KZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+if not SHARED.is_dir():
+    SHARED = Path.home() / "shared" / "data"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--network", action="store_true", help="also run the tests that need the network")
+
+
+def pytest_collection_modifyitems(config, items):
+    import tensorflow as tf
+
+    reasons = {
+        "slow": None if config.getoption("--slow") else "slow: give --slow",
+        "network": None if config.getoption("--network") else "needs the network: give --network",
+        "data": None if SHARED.is_dir() else f"no data sets in {SHARED} (KZOO_TEST_DATA)",
+        "gpu": None if tf.config.list_physical_devices("GPU") else "no GPU",
+    }
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What did not run is named, with its reason; it never counts as passed."""
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"NOT RUN {report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, so that runs/ is its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def shared():
+    """The folder of the real data sets."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tfds_folder(tmp_path_factory):
+    """MNIST as TensorFlow Datasets prepares it, written from the real files by the data folder's own script."""
+    folder = tmp_path_factory.mktemp("tfds")
+    sys.path.insert(0, str(SHARED))
+    try:
+        import to_tfds
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            to_tfds.main([str(folder), "mnist"])
+    finally:
+        sys.path.remove(str(SHARED))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """LeNet-5 after two epochs on the digits: a Run, for tests that only read it."""
+    import kzoo
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return kzoo.fit("lenet5", "digits", epochs=2, run_dir=folder, verbose=False)
+
+
+def inputs_for(model, count=3, seed=0):
+    from kzoo.models._styles import input_shape_of
+
+    return np.random.default_rng(seed).random((count, *input_shape_of(model)), dtype="float32")
+
+
+@pytest.fixture(name="inputs_for")
+def _inputs_for():
+    return inputs_for
+
+
+@pytest.fixture
+def seeded():
+    """build() after Keras' seed: equal seeds give equal weights in every style."""
+
+    def build(name, style, seed=0, **arguments):
+        import kzoo
+
+        keras.utils.set_random_seed(seed)
+        return kzoo.create_model(name, style=style, **arguments)
+
+    return build

@@ -1,0 +1,162 @@
+"""Every model of the registry in every style: a new variant is tested by existing."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kzoo
+from kzoo.models._styles import Definition
+from kzoo.spec import STYLES
+from kzoo.weights import weights_by_name
+
+MODELS = kzoo.list_models(hidden=True)
+# Parameters as papers, courses or the arithmetic in the family's file give them.
+PARAMETERS = {
+    "perceptron": 3,
+    "mlp": 101_770,
+    "mlp_16_16": 13_002,
+    "mlp_16_16_16": 833,
+    "mlp_xor": 9,
+    "lenet5": 61_706,
+    "lenet5_1998": 60_000,
+}
+
+
+def test_every_model_has_its_published_count():
+    assert PARAMETERS.keys() == set(MODELS)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", MODELS)
+class TestEveryModelInEveryStyle:
+    def test_type_is_what_the_style_says(self, name, style):
+        """A style that fell back to another would fail here."""
+        model = kzoo.create_model(name, style=style)
+        if style == "sequential":
+            assert type(model) is keras.Sequential
+            assert not any(isinstance(layer, keras.Model) for layer in model.layers), "flat: no models inside"
+        elif style == "functional":
+            assert type(model) is keras.src.models.Functional
+            convolutions = [n for n in weights_by_name(model) if n.endswith("/kernel")]
+            drawn = {layer.name for layer in model.layers}
+            assert {n.split("/")[0] for n in convolutions} <= drawn, "the graph shows every layer with weights"
+        else:
+            assert isinstance(model, Definition) and type(model) is not Definition
+            assert type(model).call is not keras.Model.call
+            assert not isinstance(model, keras.Sequential | keras.src.models.Functional)
+
+    def test_parameters(self, name, style):
+        assert kzoo.create_model(name, style=style).count_params() == PARAMETERS[name]
+
+    def test_equal_seeds_give_equal_outputs(self, name, style, seeded, inputs_for):
+        reference, model = seeded(name, "functional"), seeded(name, style)
+        x = inputs_for(reference)
+        np.testing.assert_array_equal(model.predict_on_batch(x), reference.predict_on_batch(x))
+
+    def test_weights_move_by_name(self, name, style, seeded, inputs_for, tmp_path):
+        source = seeded(name, style, seed=1)
+        x = inputs_for(source)
+        path = kzoo.save_weights(source, tmp_path / "weights.safetensors")
+        for other in STYLES:
+            for move in (lambda m: kzoo.copy_weights(source, m), lambda m: kzoo.load_weights(m, path)):
+                target = seeded(name, other, seed=2)
+                assert np.abs(target.predict_on_batch(x) - source.predict_on_batch(x)).max() > 0
+                move(target)
+                np.testing.assert_array_equal(target.predict_on_batch(x), source.predict_on_batch(x))
+
+    def test_keras_file_round_trip(self, name, style, seeded, inputs_for, tmp_path):
+        model = seeded(name, style)
+        model.save(tmp_path / "model.keras")
+        again = kzoo.load_model(tmp_path / "model.keras")
+        assert type(again) is type(model)
+        x = inputs_for(model)
+        np.testing.assert_array_equal(again.predict_on_batch(x), model.predict_on_batch(x))
+
+    def test_every_weight_has_a_gradient(self, name, style, inputs_for):
+        import tensorflow as tf
+
+        model = kzoo.create_model(name, style=style)
+        x = tf.constant(inputs_for(model, count=8))
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(tf.square(model(x, training=True)))
+        gradients = tape.gradient(value, [v.value for v in model.trainable_variables])
+        missing = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None]
+        assert not missing
+
+    def test_summary_lists_every_layer(self, name, style):
+        table = kzoo.summary(name, style=style)
+        assert table.style == style
+        assert sum(row.parameters for row in table.rows) == table.parameters == PARAMETERS[name]
+        assert [(r.name, r.output_shape) for r in table.rows] == [
+            (r.name, r.output_shape) for r in kzoo.summary(name).rows
+        ]
+
+
+SERVE = """
+import json, sys
+sys.modules["kzoo"] = None  # importing it fails from here on
+import numpy as np
+import tensorflow as tf
+
+answers = {}
+for job in json.load(open(sys.argv[1])):
+    loaded = tf.saved_model.load(job["export"])
+    images = np.load(job["inputs"])
+    answer = {"tensor": loaded.signatures["serving_default"](**{job["name"]: images})[job["output"]].numpy().tolist()}
+    if job["png"]:
+        found = loaded.signatures["serve_bytes"](bytes=tf.constant([open(p, "rb").read() for p in job["png"]]))
+        answer |= {k: found[k].numpy().tolist() for k in ("scores", "class_ids")}
+        answer["labels"] = [[x.decode() for x in row] for row in found["labels"].numpy()]
+    answers[job["export"]] = answer
+try:
+    import kzoo
+except ImportError:
+    pass
+else:
+    sys.exit("kzoo could be imported")
+json.dump(answers, open(sys.argv[2], "w"))
+"""
+
+
+def test_exports_are_served_without_kzoo(seeded, inputs_for, tmp_path):
+    """Every model x style, in one process that cannot import kzoo: tensors, and PNG bytes of images."""
+    jobs, expected = [], {}
+    for name in MODELS:
+        for style in STYLES:
+            model = seeded(name, style)
+            x = inputs_for(model)
+            export = kzoo.export(model, tmp_path / f"{name}-{style}")
+            np.save(tmp_path / f"{name}-{style}.npy", x)
+            info = kzoo.exporting._saved_model.input_spec(model)
+            png = []
+            preprocess = model._kzoo_info.preprocess
+            if preprocess is not None:
+                raw = np.random.default_rng(1).integers(0, 256, (3, 40, 33), dtype="uint8")  # another size: resized
+                png = [str(tmp_path / f"{name}-{k}.png") for k in range(3)]
+                for image, path in zip(raw, png, strict=True):
+                    Image.fromarray(image).save(path)
+            jobs.append(
+                {
+                    "export": str(export.path), "inputs": str(tmp_path / f"{name}-{style}.npy"), "name": info.name,
+                    "output": "output", "png": png,
+                }
+            )  # fmt: skip
+            expected[str(export.path)] = (model.predict_on_batch(x), kzoo.predict(model, png) if png else [])
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-c", SERVE, str(tmp_path / "jobs.json"), str(tmp_path / "answers.json")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert len(answers) == len(MODELS) * len(STYLES)
+    for export, (tensor, predictions) in expected.items():
+        scale = max(1.0, np.abs(tensor).max())
+        np.testing.assert_allclose(answers[export]["tensor"], tensor, atol=1e-5 * scale)
+        for k, prediction in enumerate(predictions):
+            np.testing.assert_allclose(answers[export]["scores"][k], prediction.scores, atol=1e-5)
+            assert answers[export]["class_ids"][k] == list(prediction.class_ids)
+            assert answers[export]["labels"][k] == list(prediction.labels)
