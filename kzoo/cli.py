@@ -196,13 +196,13 @@ def fit(
             {"run": str(run.path), "seconds": run.seconds, "metrics": last, "history": run.history, "files": files}
         )
         return
-    print(f"run        {run.path}")
-    print(f"time       {run.seconds:.1f} s")
+    print(f"{'run':13} {run.path}")
+    print(f"{'time':13} {run.seconds:.1f} s")
     for name, value in last.items():
-        print(f"{name:10} {value:.4f}")
+        print(f"{name:13} {value:.4f}")
     for name, path in files.items():
-        print(f"{name.removesuffix('.png'):10} {path}")
-    print(f"next       kzoo evaluate {run.path}")
+        print(f"{name.removesuffix('.png'):13} {path}")
+    print(f"next          kzoo evaluate {run.path}")
 
 
 @app.command()
@@ -236,8 +236,8 @@ def evaluate(
         return
     print(found)
     for name, path in found.files.items():
-        print(f"{name:10} {path}")
-    print(f"next       kzoo export {model} saved_models/{found.name.split('-', 1)[-1].replace('@', '-')}")
+        print(f"{name:13} {path}")
+    print(f"next          kzoo export {model} saved_models/{found.name.split('-', 1)[-1].replace('@', '-')}")
 
 
 @app.command()
@@ -269,7 +269,7 @@ def predict(
     for prediction in found:
         print(prediction)
     if csv is not None:
-        print(f"csv        {csv}")
+        print(f"csv           {csv}")
 
 
 @app.command()
@@ -292,8 +292,8 @@ def export(
     if json_:
         _print_json({"path": str(found.path), "signatures": found.signatures, "difference": found.difference})
         return
-    print(f"export     {found}")
-    print(f"next       kzoo predict {path} image.png")
+    print(f"export        {found}")
+    print(f"next          kzoo predict {path} image.png")
 
 
 @app.command()

@@ -152,10 +152,11 @@ def _digits() -> tuple[dict[str, Examples], DataInfo]:
 def _truth_table(name: str, outputs: tuple[int, ...]) -> Callable[[], tuple[dict[str, Examples], DataInfo]]:
     def read() -> tuple[dict[str, Examples], DataInfo]:
         x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
-        rows = Examples.of_arrays(x, np.array(outputs, "int64"))
-        note = "the four rows are the whole truth: train and test are the same"
+        y = np.array(outputs, "int64")
+        note = "the four rows are the whole truth: train repeats them 100 times, test has them once"
         info = DataInfo(name=name, task="tabular-classification", classes=("0", "1"), notes=(note,))
-        return {"train": rows, "test": rows}, info
+        train = Examples.of_arrays(np.tile(x, (100, 1)), np.tile(y, 100))
+        return {"train": train, "test": Examples.of_arrays(x, y)}, info
 
     return read
 

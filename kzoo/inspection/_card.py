@@ -40,7 +40,10 @@ def model_card(model: Any) -> str:
 def weights_lines(row: Any) -> list[str]:
     return [
         f"- Trained on: {row.data}",
-        *(f"- {name}: {value:.4f}" for name, value in row.metrics.items()),
+        *(
+            f"- {name.capitalize()}: {value:{'.4f' if isinstance(value, float) else ','}}"
+            for name, value in row.metrics.items()
+        ),
         f"- Recipe: {row.recipe}",
         f"- Command: `{row.command}`",
         f"- Preprocessing: {row.preprocess.describe()}",

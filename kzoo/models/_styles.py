@@ -104,7 +104,8 @@ def feature_extractor(model: keras.Model, layer: str) -> keras.Model:
     names = [inner.name for inner in model.layers]
     if layer not in names:
         raise unknown("layer", layer, names)
-    return keras.Model(model.inputs, model.get_layer(layer).input, name=f"{model.name}_features")
+    (inputs,) = model.inputs
+    return keras.Model(inputs, model.get_layer(layer).input, name=f"{model.name}_features")
 
 
 class _Trunk(keras.Model):

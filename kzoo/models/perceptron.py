@@ -42,7 +42,7 @@ register_model(
         fixed_classes=True,
         classifier_activation="sigmoid",
         recipe=Recipe(
-            loss="binary_crossentropy", metrics=("binary_accuracy",), learning_rate=0.1, batch_size=4, epochs=200
+            loss="binary_crossentropy", metrics=("binary_accuracy",), learning_rate=0.1, batch_size=4, epochs=10
         ),
         paper="Rosenblatt 1958, The perceptron, https://doi.org/10.1037/h0042519",
     )

@@ -62,7 +62,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         KzooError: The names or shapes differ; nothing is copied.
     """
     values = {key: _numpy(variable) for key, variable in weights_by_name(source).items()}
-    _assign(target, values, f"the model {source.name!r}")
+    assign(target, values, f"the model {source.name!r}")
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
@@ -88,7 +88,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     Raises:
         KzooError: No such file, not a whole safetensors file, or names or shapes that differ; the model is unchanged.
     """
-    _assign(model, read_tensors(Path(path)), f"the file {str(path)!r}")
+    assign(model, read_tensors(Path(path)), f"the file {str(path)!r}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -126,7 +126,7 @@ def _numpy(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_tensor(variable.value).numpy()
 
 
-def _assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
+def assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
     variables = weights_by_name(model)
     missing = sorted(variables.keys() - values.keys())
     unexpected = sorted(values.keys() - variables.keys())
