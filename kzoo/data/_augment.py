@@ -1,6 +1,7 @@
 """Augmentations: batches of float32 images in 0 to 255 to the same, by a stateless seed. XLA accepts each.
 
-Each image of a batch is drawn its own numbers; the same seed gives the same images.
+Each image of a batch is drawn its own numbers; the same seed gives the same images. The generator is named (Philox):
+left to choose, TensorFlow takes another one under XLA.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ def _shifted(images: tf.Tensor, seed: tf.Tensor, pixels: int) -> tf.Tensor:
     """Every image moved by up to `pixels` in both directions; zeros come in."""
     batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     padded = tf.pad(images, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]])
-    corner = tf.random.stateless_uniform([batch, 2], seed, 0, 2 * pixels + 1, dtype=tf.int32)
+    corner = tf.random.stateless_uniform([batch, 2], seed, 0, 2 * pixels + 1, dtype=tf.int32, alg="philox")
     rows = corner[:, :1] + tf.range(height)
     columns = corner[:, 1:] + tf.range(width)
     rows_first = tf.gather(padded, rows, batch_dims=1)  # [batch, height, padded width, channels]
@@ -26,7 +27,7 @@ def shift(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Half of the images mirrored left to right."""
-    mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed) < 0.5
+    mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, alg="philox") < 0.5
     return tf.where(mirrored, images[:, :, ::-1], images)
 
 

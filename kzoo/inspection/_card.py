@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import index, model_info
 from kzoo.weights import PUBLISHED
 
@@ -17,8 +17,9 @@ def model_card(model: Any) -> str:
     """
     name, _, tag = model.partition("@") if isinstance(model, str) else (getattr(model_info(model), "model", ""), "", "")
     if name not in index():
-        known = "a name from kzoo list" if isinstance(model, str) else "one of kzoo's models"
-        raise KzooError(f"no card for {model if isinstance(model, str) else model.name!r}; expected {known}")
+        if isinstance(model, str):
+            raise unknown("model", model, index(), "See kzoo list")
+        raise KzooError(f"no card for {model.name!r}: it is none of kzoo's models")
     row = index()[name]
     shape = "x".join(map(str, row["input_shape"]))
     lines = [

@@ -1,0 +1,87 @@
+"""Preprocessing: the same values eagerly, inside tf.data and inside a SavedModel; the decoder against Pillow."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from kzoo.preprocess import PreprocessLayer, decode_image, to_channels
+from kzoo.spec import Preprocess
+
+SPECS = {
+    "plain": Preprocess(size=(28, 28), channels=1),
+    "padded": Preprocess(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
+    "rgb": Preprocess(size=(20, 24), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("shape", [(28, 28, 1), (31, 40, 3), (9, 9, 4)])
+def test_eager_tf_data_and_saved_model_agree(spec, shape, rng, tmp_path):
+    """You'd be surprised how much these can differ."""
+    layer = PreprocessLayer(spec)
+    images = rng.integers(0, 256, (5, *shape), dtype="uint8")
+    eager = layer(images).numpy()
+    assert eager.shape == (5, *spec.output_shape) and eager.dtype == np.float32
+
+    batched = next(iter(tf.data.Dataset.from_tensor_slices(images).batch(5).map(layer)))
+    np.testing.assert_allclose(batched, eager, atol=1e-6)
+    single = np.stack(list(tf.data.Dataset.from_tensor_slices(images).map(layer).as_numpy_iterator()))
+    np.testing.assert_allclose(single, eager, atol=1e-6)
+
+    module = tf.Module()
+    module.call = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, None, shape[2]], tf.uint8)])
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    np.testing.assert_allclose(tf.saved_model.load(str(tmp_path / "saved")).call(images), eager, atol=1e-6)
+
+
+def test_values_by_hand():
+    out = PreprocessLayer(SPECS["rgb"])(np.full((20, 24, 3), 255, "uint8")).numpy()
+    np.testing.assert_allclose(out[0, 0], (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], rtol=1e-6)
+    assert PreprocessLayer(SPECS["plain"])(np.full((28, 28, 1), 51, "uint8")).numpy().max() == pytest.approx(0.2)
+
+
+def test_resizing_is_pillows(rng):
+    """Bilinear with antialiasing, on float images."""
+    image = rng.random((97, 131), dtype="float32") * 255
+    expected = np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR))
+    found = PreprocessLayer(SPECS["plain"]).geometry(image[..., None]).numpy()[..., 0]
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_grey_of_rgb_is_pillows_within_rounding(rng):
+    image = rng.integers(0, 256, (16, 16, 3), dtype="uint8")
+    expected = np.asarray(Image.fromarray(image).convert("L")).astype(int)
+    found = to_channels(tf.constant(image), 1).numpy()[..., 0].astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_a_grey_image_keeps_its_values_through_rgb(rng):
+    grey = rng.integers(0, 256, (8, 8, 1), dtype="uint8")
+    np.testing.assert_array_equal(to_channels(to_channels(tf.constant(grey), 3), 1), grey)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP"])
+def test_files_decode_as_pillow_does(kind, rng):
+    image = rng.integers(0, 256, (11, 7, 3), dtype="uint8")
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(tf.constant(buffer.getvalue())).numpy(), expected)
+
+
+def test_it_is_a_keras_layer_that_saves(tmp_path, rng):
+    model = keras.Sequential([keras.Input((None, None, 3), dtype="uint8"), PreprocessLayer(SPECS["rgb"])])
+    model.save(tmp_path / "m.keras")
+    image = rng.integers(0, 256, (2, 30, 30, 3), dtype="uint8")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again(image), model(image))
+
+
+def test_for_another_input_size_the_padding_stays():
+    assert SPECS["padded"].for_input((40, 40, 3)).size == (36, 36)
+    assert SPECS["padded"].for_input((32, 32, 1)) == SPECS["padded"]
+    assert Preprocess.from_config({"size": [28, 28], "channels": 1}) == Preprocess(size=(28, 28), channels=1)

@@ -1,0 +1,80 @@
+"""The published weights: what their rows say is true."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.spec import STYLES
+from kzoo.weights import PUBLISHED
+from kzoo.weights._published import FOLDER
+
+NAMES = [f"{row.model}@{row.tag}" for row in PUBLISHED]
+EXPORTS = Path(__file__).parents[1] / "saved_models"
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=NAMES)
+def test_the_file_is_the_one_described(row):
+    path = FOLDER / row.file
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+    assert path.stat().st_size < 5e6
+    model = kzoo.create_model(row.model, weights=row.tag)
+    assert model.count_params() == row.parameters
+    assert model.output_shape[-1] == len(row.classes)
+    assert (FOLDER / row.file).with_suffix(".csv").is_file(), "the log of its training"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_styles_give_the_same(name, rng):
+    model, tag = name.split("@")
+    images = rng.random((2, *kzoo.create_model(model).input_shape[1:]), dtype="float32")
+    outputs = [kzoo.create_model(model, style=s, weights=tag).predict_on_batch(images) for s in STYLES]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
+    np.testing.assert_allclose(outputs[0], outputs[2], atol=1e-6)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("row", PUBLISHED, ids=NAMES)
+def test_the_accuracy_is_the_one_described(row, shared):
+    found = kzoo.evaluate(f"{row.model}@{row.tag}", shared / row.data)
+    assert found.examples == row.metrics["test examples"]
+    # One example may fall to the other side on another processor.
+    assert abs(found.accuracy - row.metrics["test accuracy"]) <= 1.5 / found.examples
+
+
+@pytest.mark.data
+def test_lenet5_on_mnist_is_as_good_as_promised(shared):
+    exported = kzoo.evaluate(EXPORTS / "lenet5_mnist", shared / "mnist")
+    assert exported.accuracy >= 0.990
+
+
+def test_the_committed_export_is_of_the_published_weights(rng):
+    images = rng.random((4, 28, 28, 1), dtype="float32")
+    loaded = tf.saved_model.load(str(EXPORTS / "lenet5_mnist" / "1"))
+    found = loaded.signatures["serving_default"](image=tf.constant(images))["output"].numpy()
+    np.testing.assert_allclose(found, kzoo.load_model("lenet5@mnist").predict_on_batch(images), atol=1e-6)
+    assert (EXPORTS / "lenet5_mnist" / "1" / "card.md").read_text().startswith("# lenet5@mnist")
+
+
+def test_without_the_top_the_rest_is_read():
+    whole, trunk = kzoo.lenet5(weights="mnist"), kzoo.lenet5(weights="mnist", include_top=False, pooling="avg")
+    assert trunk.output_shape == (None, 16)
+    np.testing.assert_array_equal(whole.get_layer("c3").get_weights()[0], trunk.get_layer("c3").get_weights()[0])
+
+
+def test_a_damaged_file_is_refused(monkeypatch, tmp_path):
+    import kzoo.weights._published as published
+
+    row = PUBLISHED[0]
+    (tmp_path / row.file).write_bytes((FOLDER / row.file).read_bytes()[:-1] + b"\0")
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(kzoo.KzooError, match="is damaged: sha256"):
+        kzoo.create_model(row.model, weights=row.tag)
+
+
+def test_other_classes_than_the_weights_are_refused():
+    with pytest.raises(kzoo.KzooError, match="classes=5, but the weights 'mnist' of lenet5 have 10"):
+        kzoo.lenet5(weights="mnist", classes=5)

@@ -1,0 +1,329 @@
+"""fit: the numbers are Keras', callbacks see the truth, what is refused is refused before anything is written."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import kzoo
+
+
+def fit(model, data, **arguments):
+    return kzoo.fit(model, data, **{"verbose": False, **arguments})
+
+
+def dense(seed=0, **compile_with):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="tanh"), layers.Dense(3)])
+    if compile_with:
+        model.compile(**compile_with)
+    return model
+
+
+def batches(rng, count=70, size=16):
+    """Ready-made batches, so that kzoo and Keras see the same in the same order; the last one is ragged."""
+    x, y = rng.random((count, 6), dtype="float32"), rng.integers(0, 3, count)
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(size)
+
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "clipped": lambda: keras.optimizers.SGD(0.5, clipnorm=0.1),
+    "decayed": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "cosine": lambda: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 15)),
+}
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_losses_metrics_and_weights_are_keras(optimizer, xla, rng):
+    """Three epochs of five batches, the last one ragged, against Model.fit."""
+    data, held = batches(rng), batches(rng, 20)
+    theirs = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
+    expected = theirs.fit(data, validation_data=held, epochs=3, verbose=0, shuffle=False).history
+    ours = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
+    ready = kzoo.Data(data, held)
+    found = fit(ours, data, epochs=3, xla=xla).history
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+    assert int(ours.optimizer.iterations) == 15
+    assert ready.info.counts["train"] == 5
+
+
+def test_batch_norm_dropout_regularisers_and_added_losses_are_keras(rng):
+    class Penalty(layers.Layer):
+        def call(self, x):
+            self.add_loss(1e-2 * keras.ops.mean(keras.ops.square(x)))
+            return x
+
+    def build():
+        keras.utils.set_random_seed(3)
+        x = keras.Input((6,))
+        y = layers.Dense(8, kernel_regularizer="l2")(x)
+        y = layers.BatchNormalization()(y)
+        y = layers.Dropout(0.5)(Penalty()(y))
+        model = keras.Model(x, layers.Dense(3)(y))
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), LOSS)
+        return model
+
+    data = batches(rng)
+    theirs, ours = build(), build()
+    expected = theirs.fit(data, epochs=2, verbose=0).history["loss"]
+    np.testing.assert_allclose(fit(ours, data, epochs=2, xla=False).history["loss"], expected, rtol=1e-5)
+    for a, b in zip(ours.variables, theirs.variables, strict=False):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+
+
+def test_several_inputs_and_outputs_and_sample_weights(rng):
+    def build():
+        keras.utils.set_random_seed(0)
+        a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
+        h = layers.Concatenate()([a, b])
+        outputs = {"number": layers.Dense(1, name="number")(h), "kind": layers.Dense(3, name="kind")(h)}
+        model = keras.Model({"a": a, "b": b}, outputs)
+        model.compile(
+            keras.optimizers.SGD(0.1), loss={"number": "mse", "kind": LOSS}, loss_weights={"number": 0.3, "kind": 1.0},
+            metrics={"kind": ["accuracy"]},
+        )  # fmt: skip
+        return model
+
+    n = 30
+    x = {"a": rng.random((n, 4), dtype="float32"), "b": rng.random((n, 2), dtype="float32")}
+    y = {"number": rng.random((n, 1), dtype="float32"), "kind": rng.integers(0, 3, n)}
+    w = {"number": rng.random(n, dtype="float32"), "kind": np.ones(n, "float32")}
+    data = tf.data.Dataset.from_tensor_slices((x, y, w)).batch(8)
+    theirs, ours = build(), build()
+    expected = theirs.fit(data, epochs=2, verbose=0).history
+    found = fit(ours, data, epochs=2).history
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+
+
+def test_arrays_are_shuffled_and_batched_as_given(rng):
+    x, y = rng.random((50, 6), dtype="float32"), rng.integers(0, 3, 50)
+    run = fit(dense(optimizer="adam", loss=LOSS), (x, y), batch_size=8, epochs=2)
+    assert run.plan.input == "as given, neither resized nor scaled"
+    assert run.plan.steps_per_epoch == 7
+
+
+def test_a_second_fit_continues(rng):
+    data = batches(rng)
+    once, twice = (dense(optimizer=keras.optimizers.Adam(0.01), loss=LOSS) for _ in range(2))
+    whole = fit(once, data, epochs=4).history["loss"]
+    first = fit(twice, data, epochs=2)
+    assert first.model is twice
+    second = fit(twice, data, epochs=2)
+    np.testing.assert_allclose([*first.history["loss"], *second.history["loss"]], whole, rtol=1e-6)
+    assert int(twice.optimizer.iterations) == 20
+
+
+def test_the_trained_model_goes_on_under_keras(rng):
+    data = batches(rng)
+    model = dense(optimizer=keras.optimizers.Adam(0.01), loss=LOSS)
+    fit(model, data, epochs=1)
+    assert np.isfinite(model.fit(data, epochs=1, verbose=0).history["loss"][0])
+    assert np.isfinite(model.evaluate(data, verbose=0))
+
+
+class TestCallbacks:
+    def test_hooks_come_as_in_keras(self, rng):
+        class Log(keras.callbacks.Callback):
+            def __init__(self):
+                super().__init__()
+                self.seen = []
+
+        hooks = (
+            "on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_test_begin",
+            "on_test_end", "on_epoch_end", "on_train_end",
+        )  # fmt: skip
+        for hook in hooks:
+            setattr(Log, hook, lambda self, *args, hook=hook, **kw: self.seen.append(hook))
+        theirs, ours = Log(), Log()
+        data = kzoo.Data((rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)),
+                         (rng.random((8, 6), dtype="float32"), rng.integers(0, 3, 8)))  # fmt: skip
+        dense(optimizer="sgd", loss=LOSS).fit(
+            data.train.batch(8), validation_data=data.validation.batch(8), epochs=2, verbose=0, callbacks=[theirs]
+        )
+        fit(dense(optimizer="sgd", loss=LOSS), data, batch_size=8, epochs=2, callbacks=[ours])
+        assert ours.seen == theirs.seen
+
+    def test_they_see_the_true_weights_and_losses(self, rng):
+        class Look(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.losses = [*getattr(self, "losses", []), logs["loss"]]
+                self.kernel = self.model.layers[0].kernel.numpy().copy()
+
+        look, model = Look(), dense(optimizer="adam", loss=LOSS)
+        run = fit(model, batches(rng), epochs=3, callbacks=[look])
+        assert look.losses == run.history["loss"]
+        np.testing.assert_array_equal(look.kernel, model.layers[0].kernel.numpy())
+
+    def test_what_they_set_takes_effect(self, rng):
+        rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)
+        model = dense(optimizer="sgd", loss=LOSS)
+        before = model.layers[0].kernel.numpy().copy()
+        fit(model, batches(rng), epochs=2, callbacks=[rates])
+        np.testing.assert_array_equal(model.layers[0].kernel.numpy(), before)
+
+    def test_early_stopping_stops_and_restores(self, rng):
+        data = kzoo.Data((rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)),
+                         (rng.random((8, 6), dtype="float32"), rng.integers(0, 3, 8)))  # fmt: skip
+        stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+        run = fit(dense(optimizer=keras.optimizers.SGD(5.0), loss=LOSS), data, epochs=50, batch_size=8, callbacks=[stop])
+        assert len(run.history["loss"]) < 50
+        best = min(run.history["val_loss"])
+        x, y = next(iter(data.validation.batch(8)))
+        assert float(LOSS(y, run.model(x))) == pytest.approx(best, rel=1e-5)
+
+    def test_keras_own_ones_run(self, rng, tmp_path):
+        ones = [
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras"),
+            keras.callbacks.ReduceLROnPlateau("loss", patience=0, factor=0.5, min_delta=100),
+            keras.callbacks.TensorBoard(tmp_path / "tb"),
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            keras.callbacks.TerminateOnNaN(),
+        ]
+        model = dense(optimizer=keras.optimizers.SGD(1.0), loss=LOSS)
+        fit(model, batches(rng), epochs=3, callbacks=ones)
+        assert (tmp_path / "best.keras").is_file() and len((tmp_path / "log.csv").read_text().splitlines()) == 4
+        assert float(model.optimizer.learning_rate) < 1.0
+
+
+def test_nothing_is_traced_after_the_first_epoch(rng):
+    traces = []
+
+    class Counting(layers.Layer):
+        def call(self, x):
+            traces.append(1)
+            return x
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), Counting(), layers.Dense(3)])
+    model.compile("sgd", LOSS)
+    counts = []
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: counts.append(len(traces)))
+    fit(model, kzoo.Data((rng.random((30, 6)), rng.integers(0, 3, 30))), batch_size=8, epochs=4, callbacks=[count])
+    assert counts[0] == counts[-1]
+
+
+class TestWhereThingsComeFrom:
+    def test_recipe(self):
+        run = fit("mlp", "digits", epochs=1)
+        assert run.plan.sources["loss"] == "kzoo's default" and run.plan.sources["batch_size"] == "kzoo's default"
+        assert run.plan.sources.get("epochs") is None, "given"
+        assert run.plan.loss == "sparse_categorical_crossentropy"
+
+    def test_the_models_own_compile(self, rng):
+        run = fit(dense(optimizer="rmsprop", loss=LOSS), batches(rng), epochs=1)
+        assert run.plan.sources["optimizer"] == "the model's compile" and run.plan.optimizer.startswith("RMSprop")
+
+    def test_arguments_go_first(self):
+        run = fit("lenet5", "digits", epochs=1, optimizer="sgd", learning_rate=0.5, batch_size=100)
+        assert run.plan.optimizer == "SGD, learning rate 0.5" and run.plan.sources["optimizer"] == "given"
+        assert run.plan.batch_size == 100
+
+    def test_a_model_on_logits_gets_a_loss_on_logits(self):
+        run = fit(kzoo.lenet5(classifier_activation=None), "digits", epochs=1, limit_train_batches=2)
+        assert run.plan.loss == "SparseCategoricalCrossentropy on logits"
+
+    def test_resizing_and_conversion_are_said(self):
+        run = fit(kzoo.lenet5(input_shape=(32, 32, 3)), "digits", epochs=1, limit_train_batches=2)
+        assert "images are resized from 8x8 to 32x32" in run.plan.notes
+        assert "images are converted from grey to RGB" in run.plan.notes
+
+    def test_xla_by_the_kind_of_network(self):
+        assert fit("lenet5", "digits", epochs=1, limit_train_batches=1).plan.xla is False
+        assert fit("mlp", "digits", epochs=1, limit_train_batches=1).plan.xla is True
+        assert fit("lenet5", "digits", epochs=1, limit_train_batches=1, xla="on").plan.xla_reason == "asked for"
+
+
+def test_the_same_seed_gives_the_same_run():
+    runs = [fit("mlp", "digits", epochs=2, seed=5).history["loss"] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert fit("mlp", "digits", epochs=2, seed=6).history["loss"] != runs[0]
+
+
+def test_a_users_convnet_gets_images_it_can_read():
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Conv2D(4, 3, activation="relu"), layers.GlobalMaxPooling2D(), layers.Dense(10)]
+    )
+    model.compile("adam", LOSS, metrics=["accuracy"])
+    run = fit(model, "digits", epochs=1)
+    assert run.plan.input == "16x16x3, / 255 (kzoo's default for images preprocessing)"
+    assert 0 < kzoo.evaluate(run.path).accuracy <= 1
+
+
+class TestRefused:
+    """One line each, and no run folder."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"model": "lenet"}, "unknown model 'lenet'"),
+            ({"data": "digitz"}, "unknown data set 'digitz'; did you mean 'digits'"),
+            ({"style": "eager"}, "unknown style 'eager'"),
+            ({"epochs": 0}, "epochs must be a whole number of at least 1; received 0"),
+            ({"batch_size": 1.5}, "batch_size must be a whole number"),
+            ({"strategy": "mirror"}, "unknown strategy 'mirror'"),
+            ({"xla": "maybe"}, "xla must be 'auto', 'on' or 'off'; received 'maybe'"),
+            ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'"),
+            ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+            ({"augment": "rotate"}, "unknown augmentation 'rotate'"),
+            ({"loss": "crossentropy"}, "cannot compile 'lenet5'"),
+            ({"metrics": ["acuracy"]}, "cannot compile 'lenet5'"),
+            ({"model": "mlp_16_16_16"}, "has one output, for two classes; digits has 10"),
+            ({"model": "perceptron"}, "has one output"),
+            ({"model": "perceptron", "data": "xor", "augment": "shift"}, "needs raw images"),
+            ({"model": "lenet5", "data": "xor"}, "reads images, but xor gives (2,)"),
+            ({"resume": "last"}, "'last' is no run; give a path, a number or 'last'; runs/ has none yet"),
+            ({"data": 5}, "data must be a name, a path, kzoo.Data"),
+        ],
+    )
+    def test_in_one_line(self, arguments, message):
+        with pytest.raises(kzoo.KzooError) as error:
+            fit(arguments.pop("model", "lenet5"), arguments.pop("data", "digits"), **arguments)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+        assert not Path("runs").exists()
+
+    def test_labels_beyond_the_classes(self):
+        with pytest.raises(kzoo.KzooError, match="labels of digits reach 9, but lenet5 has classes=5"):
+            fit(kzoo.lenet5(classes=5), "digits")
+
+    def test_a_train_step_of_ones_own(self, rng):
+        class Mine(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = layers.Dense(3)
+
+            def call(self, x):
+                return self.dense(x)
+
+            def train_step(self, data):
+                return {}
+
+        model = Mine()
+        model(np.zeros((1, 6)))
+        with pytest.raises(kzoo.KzooError, match="Mine has a train_step of its own"):
+            fit(model, batches(rng))
+
+    def test_a_model_that_is_not_built_or_has_no_loss(self, rng):
+        with pytest.raises(kzoo.KzooError, match="is not built"):
+            fit(keras.Sequential([layers.Dense(3)]), batches(rng))
+        with pytest.raises(kzoo.KzooError, match="no loss: .* is not compiled and is none of kzoo's models"):
+            fit(dense(), batches(rng))
+
+    def test_a_run_folder_that_exists(self, tmp_path):
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "precious.txt").write_text("keep me")
+        with pytest.raises(kzoo.KzooError, match="exists and is not empty; give another, or resume it"):
+            fit("lenet5", "digits", run_dir=tmp_path / "mine")
+        assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
