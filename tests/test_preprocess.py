@@ -33,7 +33,9 @@ def test_eager_tf_data_and_saved_model_agree(spec, shape, rng, tmp_path):
     np.testing.assert_allclose(single, eager, atol=1e-6)
 
     module = tf.Module()
-    module.call = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, None, shape[2]], tf.uint8)])
+    module.call = tf.function(
+        lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, None, shape[2]], tf.uint8)]
+    )
     tf.saved_model.save(module, str(tmp_path / "saved"))
     np.testing.assert_allclose(tf.saved_model.load(str(tmp_path / "saved")).call(images), eager, atol=1e-6)
 

@@ -1,7 +1,7 @@
 """Augmentations: batches of float32 images in 0 to 255 to the same, by a stateless seed. XLA accepts each.
 
-Each image of a batch is drawn its own numbers; the same seed gives the same images. The generator is named (Philox):
-left to choose, TensorFlow takes another one under XLA.
+Each image of a batch is drawn its own numbers; the same seed gives the same images. Whole numbers are drawn, by a named
+generator (Philox): left to choose, TensorFlow takes another one under XLA, and floats differ there even by this one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def shift(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Half of the images mirrored left to right."""
-    mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, alg="philox") < 0.5
-    return tf.where(mirrored, images[:, :, ::-1], images)
+    coin = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, 0, 2, dtype=tf.int32, alg="philox")
+    return tf.where(coin == 1, images[:, :, ::-1], images)
 
 
 def crop_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -160,6 +160,7 @@ def fit(
         model.optimizer.build(model.trainable_variables)
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"))
     objective = Supervised(model)
+    first_batch = _try(objective, train)
     plan = Plan(
         model=info.model if info else model.name,
         style=info.style if info else type(model).__name__,
@@ -230,7 +231,7 @@ def fit(
         progress.say(f"nothing to do: {folder.path} has its {first_epoch} epochs; give more with --epochs")
 
     recorder = _Recorder(folder, model, rows, started=time.perf_counter())
-    _picture_of_batch(folder, train, labels)
+    _picture_of_batch(folder, first_batch, labels, layer)
     trainer = Trainer(
         objective, train, validation, xla=xla_on, epochs=options["epochs"], callbacks=callbacks,
         actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
@@ -428,16 +429,27 @@ class _Recorder:
                 pictures.curves(history, beside, self.folder.path.name)
 
 
-def _picture_of_batch(folder: RunFolder, train: Batches, labels: Sequence[str]) -> None:
+def _try(objective: Supervised, train: Batches) -> Any:
+    """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
+    batch = next(iter(train.epoch(0)))
+    try:
+        objective.test(batch)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise KzooError(f"cannot train {objective.model.name!r}: {first}") from error
+    objective.reset()
+    return batch
+
+
+def _picture_of_batch(folder: RunFolder, batch: Any, labels: Sequence[str], layer: PreprocessLayer | None) -> None:
     """One training batch as the network sees it."""
-    if train.layer is None:
+    if layer is None:
         return
-    x, y, *_ = next(iter(train.epoch(0)))
+    x, y, *_ = batch
     titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
+    title = f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
     with atomic(folder / "batch.png") as beside:
-        pictures.image_grid(
-            x.numpy()[:32], titles, beside, f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
-        )
+        pictures.image_grid(x.numpy()[:32], titles, beside, title)
 
 
 def _picture_of_predictions(

@@ -153,7 +153,9 @@ class RunFolder:
             if key not in values or tuple(values[key].shape) != tuple(variable.shape)
         ]  # fmt: skip
         if wrong:
-            raise KzooError(f"{str(path)!r} is of another model: it has no fitting {wrong[0]} ({len(wrong)} differ)")
+            raise KzooError(
+                f"{str(path)!r} is of another model: {len(wrong)} of its arrays do not fit, {wrong[0]} first"
+            )
         for key, variable in state.items():
             variable.assign(values[key])
         return int(read_metadata(path)["epoch"])
@@ -168,8 +170,8 @@ def check_free(path: Path) -> None:
 
 
 def _state(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Variable]:
-    """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, by position and path."""
-    state = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(_all_variables(model))}
+    """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, each by its position."""
+    state = {f"model/{i:04d}": v for i, v in enumerate(_all_variables(model))}
     if optimizer and getattr(model, "optimizer", None) is not None:
         state |= {f"optimizer/{i:04d}": v for i, v in enumerate(model.optimizer.variables)}
     return state

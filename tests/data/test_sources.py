@@ -229,7 +229,9 @@ def test_mnist_idx_and_tfds_are_the_same(shared, tfds_folder):
     def digest(split):
         return sorted(hash((x.tobytes(), int(y))) for x, y in split.take(200).as_numpy_iterator())
 
-    counts = [np.bincount(np.array([int(y) for y in d.test.map(lambda x, y: y).as_numpy_iterator()])) for d in (idx, tfds)]
+    counts = [
+        np.bincount(np.array([int(y) for y in d.test.map(lambda x, y: y).as_numpy_iterator()])) for d in (idx, tfds)
+    ]
     assert counts[0].tolist() == counts[1].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
