@@ -15,7 +15,7 @@ _PUBLIC = {
     "KzooError": "kzoo.errors",
     "Data": "kzoo.data",
     "Preprocess": "kzoo.spec",
-    "copy_weights": "kzoo.weights",
+    "copy_weights": "kzoo.weights.store",
     "create_model": "kzoo.models._registry",
     "evaluate": "kzoo.runs",
     "export": "kzoo.exporting",
@@ -24,14 +24,14 @@ _PUBLIC = {
     "list_models": "kzoo.models._registry",
     "load_data": "kzoo.data",
     "load_model": "kzoo.runs",
-    "load_weights": "kzoo.weights",
-    "model_card": "kzoo.inspection",
+    "load_weights": "kzoo.weights.store",
+    "model_card": "kzoo.inspection.card",
     "predict": "kzoo.runs",
     "register_model": "kzoo.models._registry",
-    "save_weights": "kzoo.weights",
+    "save_weights": "kzoo.weights.store",
     "strategy": "kzoo.training",
-    "summary": "kzoo.inspection",
-    "weights_by_name": "kzoo.weights",
+    "summary": "kzoo.inspection.summary",
+    "weights_by_name": "kzoo.weights.store",
 }
 
 

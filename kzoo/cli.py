@@ -123,13 +123,11 @@ def info(
     if json_:
         _print_json({"name": name, **index()[name]})
         return
-    if not layers and "@" not in model and not index()[name]["weights"]:
-        from kzoo.inspection._card import model_card
-    else:
-        _start_tensorflow()
-        from kzoo.inspection import model_card
+    from kzoo.inspection.card import model_card
+
     print(model_card(model), end="")
     if layers:
+        _start_tensorflow()
         import kzoo
 
         print()

@@ -12,7 +12,7 @@ from PIL import Image
 import kzoo
 from kzoo.models._styles import Definition
 from kzoo.spec import STYLES
-from kzoo.weights import weights_by_name
+from kzoo.weights.store import weights_by_name
 
 MODELS = kzoo.list_models(hidden=True)
 # Parameters as papers, courses or the arithmetic in the family's file give them.

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.spec import STYLES
-from kzoo.weights import PUBLISHED
-from kzoo.weights._published import FOLDER
+from kzoo.weights.table import FOLDER, PUBLISHED
 
 NAMES = [f"{row.model}@{row.tag}" for row in PUBLISHED]
 EXPORTS = Path(__file__).parents[1] / "saved_models"
@@ -66,7 +65,7 @@ def test_without_the_top_the_rest_is_read():
 
 
 def test_a_damaged_file_is_refused(monkeypatch, tmp_path):
-    import kzoo.weights._published as published
+    import kzoo.weights.table as published
 
     row = PUBLISHED[0]
     (tmp_path / row.file).write_bytes((FOLDER / row.file).read_bytes()[:-1] + b"\0")

@@ -1,6 +1,1 @@
-"""Looking at models and runs: the table of layers, the card, pictures."""
-
-from kzoo.inspection._card import model_card
-from kzoo.inspection._summary import Summary, summary
-
-__all__ = ["Summary", "model_card", "summary"]
+"""Looking at models and runs: the table of layers (`summary`), the card (`card`, which needs no Keras), `pictures`."""

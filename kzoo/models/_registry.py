@@ -274,7 +274,8 @@ def _build(
         arguments["classifier_activation"] = classifier_activation
     attach_info(model, ModelInfo(spec.name, style, arguments, spec.task, preprocess))
     if weights is not None:
-        from kzoo.weights import load_published, load_weights
+        from kzoo.weights.store import load_weights
+        from kzoo.weights.table import load_published
 
         if published:
             load_published(model, published, include_top=include_top)
@@ -308,7 +309,7 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
     """The WeightSpec of a tag, None for no weights or for a file that exists."""
     if weights is None:
         return None
-    from kzoo.weights import PUBLISHED
+    from kzoo.weights.table import PUBLISHED
 
     tags = {row.tag: row for row in PUBLISHED if row.model == spec.name}
     if weights in tags:

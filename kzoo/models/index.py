@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from kzoo.models import _registry
-from kzoo.weights import PUBLISHED
+from kzoo.weights.table import PUBLISHED
 
 
 def build_index() -> dict[str, dict[str, Any]]:

@@ -149,7 +149,9 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
 
 
 def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:
-    """Without preprocessing the examples must be what the model reads."""
+    """Images for a model that reads images; without preprocessing, exactly what the model reads."""
+    if layer is not None and spec.shape.rank != 3:
+        raise KzooError(f"{loaded.name} reads images, but the data gives {tuple(spec.shape)}")
     expected = input_shape_of(loaded.model)
     if layer is None and expected is not None and not spec.shape.is_compatible_with(expected):
         raise KzooError(f"{loaded.name} reads {expected}, but the data gives {tuple(spec.shape)}")

@@ -30,7 +30,7 @@ import numpy as np
 
 from kzoo.errors import KzooError
 from kzoo.training.plan import Plan
-from kzoo.weights._store import read_metadata, read_tensors, write_tensors
+from kzoo.weights.store import read_metadata, read_tensors, write_tensors
 
 ROOT = Path("runs")
 CHECKPOINTS = ("last", "best")
@@ -128,7 +128,8 @@ class RunFolder:
         if not (self / "metrics.csv").is_file():
             return []
         with open(self / "metrics.csv", newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
     def save_model(self, model: keras.Model) -> None:
         with atomic(self / "model.keras") as beside:

@@ -144,7 +144,7 @@ def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) ->
 def _published(text: str) -> Loaded:
     name, tag = text.split("@", 1)
     model = create_model(name, weights=tag)
-    from kzoo.weights import PUBLISHED
+    from kzoo.weights.table import PUBLISHED
 
     row = next(row for row in PUBLISHED if (row.model, row.tag) == (name, tag))
     info = model_info(model)

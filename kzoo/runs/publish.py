@@ -17,8 +17,8 @@ from kzoo.models._registry import model_info
 from kzoo.runs._evaluate import evaluate
 from kzoo.runs._load import load
 from kzoo.spec import WeightSpec
-from kzoo.weights import save_weights
-from kzoo.weights._published import FOLDER
+from kzoo.weights.store import save_weights
+from kzoo.weights.table import FOLDER
 
 
 def publish(run: str, tag: str, command: str, licence: str, data_dir: str | None = None) -> WeightSpec:

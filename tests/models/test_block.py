@@ -10,7 +10,7 @@ import kzoo
 from kzoo.models._block import Block, Chain, flat, register
 from kzoo.models._styles import Definition, assemble
 from kzoo.spec import STYLES
-from kzoo.weights import weights_by_name
+from kzoo.weights.store import weights_by_name
 
 
 def conv_bn(filters, kernel, stride, name):

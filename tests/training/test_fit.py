@@ -253,9 +253,8 @@ class TestWhereThingsComeFrom:
 
 
 def test_the_same_seed_gives_the_same_run():
-    runs = [fit("mlp", "digits", epochs=2, seed=5).history["loss"] for _ in range(2)]
-    assert runs[0] == runs[1]
-    assert fit("mlp", "digits", epochs=2, seed=6).history["loss"] != runs[0]
+    losses = [fit("mlp", "digits", epochs=2, seed=seed, xla="off").history["loss"] for seed in (5, 5, 6)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_a_users_convnet_gets_images_it_can_read():
@@ -289,7 +288,7 @@ class TestRefused:
             ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
             ({"augment": "rotate"}, "unknown augmentation 'rotate'"),
-            ({"loss": "crossentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
+            ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
             ({"metrics": ["acuracy"]}, "cannot train 'lenet5': Could not interpret metric identifier"),
             ({"model": "mlp_16_16_16"}, "has one output, for two classes; digits has 10"),
             ({"model": "perceptron"}, "has one output"),

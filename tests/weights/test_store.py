@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import kzoo
-from kzoo.weights import weights_by_name
+from kzoo.weights.store import weights_by_name
 
 
 def test_keys_are_layer_and_path_inside():

@@ -13,7 +13,6 @@ from typing import Any
 
 from kzoo.errors import KzooError
 from kzoo.spec import Preprocess, WeightSpec
-from kzoo.weights._store import assign, read_tensors, weights_by_name
 
 FOLDER = Path(__file__).with_name("published")
 
@@ -30,6 +29,8 @@ PUBLISHED: tuple[WeightSpec, ...] = tuple(_row(path) for path in sorted(FOLDER.g
 
 def load_published(model: Any, row: WeightSpec, *, include_top: bool = True) -> None:
     """Read a published file into `model`, after its sha256 was checked; without the top, only the rest of it."""
+    from kzoo.weights.store import assign, read_tensors, weights_by_name
+
     path = FOLDER / row.file
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != row.sha256:

@@ -93,7 +93,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """safetensors, written beside and renamed."""
-    tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    tensors = {key: np.array(value, order="C") for key, value in tensors.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import index, model_info
-from kzoo.weights import PUBLISHED
+from kzoo.weights.table import PUBLISHED
 
 
 def model_card(model: Any) -> str:

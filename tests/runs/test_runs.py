@@ -1,0 +1,276 @@
+"""The run folder: what is in it, resuming, being interrupted, evaluating, predicting."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kzoo
+from kzoo.runs import RunFolder
+from kzoo.runs._folder import atomic
+
+
+def fit(*args, **arguments):
+    return kzoo.fit(*args, **{"verbose": False, "xla": "off", **arguments})
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_run_leaves(trained):
+    names = {p.name for p in trained.path.iterdir()}
+    files = {"plan.json", "config.json", "metrics.csv", "model.keras", "card.md"}
+    assert names >= files | {"tensorboard", "checkpoints", "curves.png", "batch.png", "predictions.png"}
+    assert not [n for n in names if n.startswith(".")], "nothing half-written"
+    rows = read_csv(trained.path / "metrics.csv")
+    assert [r["epoch"] for r in rows] == ["1", "2"]
+    assert [float(r["val_accuracy"]) for r in rows] == pytest.approx(trained.history["val_accuracy"])
+    assert json.loads((trained.path / "plan.json").read_text())["model"] == "lenet5"
+    assert {p.name for p in (trained.path / "checkpoints").iterdir()} == {"last.safetensors", "best.safetensors"}
+    assert any((trained.path / "tensorboard" / "validation").iterdir())
+    for picture in trained.path.glob("*.png"):
+        image = np.asarray(Image.open(picture).convert("L"))
+        assert image.std() > 5 and min(image.shape) > 200, f"{picture.name} shows something"
+
+
+def test_runs_number_themselves():
+    first, second = fit("perceptron", "or", epochs=1), fit("perceptron", "or", epochs=1)
+    assert [str(r.path) for r in (first, second)] == ["runs/0001-perceptron-or", "runs/0002-perceptron-or"]
+    for name in ("last", "2", "0002", "runs/0002-perceptron-or"):
+        assert RunFolder.find(name).path == second.path
+    with pytest.raises(kzoo.KzooError, match="'7' is no run; .*runs/ has 0001-perceptron-or, 0002-perceptron-or"):
+        RunFolder.find("7")
+
+
+def test_a_resumed_run_is_the_uninterrupted_one():
+    """Four epochs at once, and two and two: the same losses, weights and optimizer state."""
+    arguments = {"epochs": 4, "batch_size": 64, "schedule": "cosine"}
+    whole = fit("lenet5", "digits", run_dir="whole", **arguments)
+    stop = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", epoch == 1)
+    )
+    fit("lenet5", "digits", run_dir="parts", callbacks=[stop], **arguments)
+    resumed = kzoo.fit(resume="parts", verbose=False)
+    assert resumed.path == Path("parts")
+    assert resumed.history["loss"] == pytest.approx(whole.history["loss"], rel=1e-5)
+    assert resumed.history["val_accuracy"] == pytest.approx(whole.history["val_accuracy"])
+    for a, b in zip(resumed.model.weights, whole.model.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+    assert int(resumed.model.optimizer.iterations) == int(whole.model.optimizer.iterations)
+    rows = read_csv("parts/metrics.csv")
+    assert [r["epoch"] for r in rows] == ["1", "2", "3", "4"]
+
+
+def test_resume_with_more_epochs_and_with_nothing_to_do():
+    fit("perceptron", "or", epochs=2, run_dir="mine")
+    assert len(kzoo.fit(resume="mine", verbose=False).history["loss"]) == 2
+    assert len(kzoo.fit(resume="mine", epochs=5, verbose=False).history["loss"]) == 5
+    with pytest.raises(kzoo.KzooError, match="give run_dir or resume, not both"):
+        kzoo.fit(resume="mine", run_dir="other")
+
+
+@pytest.mark.parametrize("style", ["sequential", "subclass"])
+def test_every_style_resumes(style):
+    fit("mlp_xor", "xor", style=style, epochs=2, run_dir="mine")
+    run = kzoo.fit(resume="mine", epochs=3, verbose=False)
+    assert len(run.history["loss"]) == 3 and run.plan.style == style
+
+
+def test_a_model_of_your_own_resumes_with_the_model(rng):
+    data = (rng.random((20, 4), dtype="float32"), rng.integers(0, 2, 20))
+
+    def build():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    fit(build(), data, epochs=2, run_dir="mine")
+    with pytest.raises(kzoo.KzooError, match="trained on arrays or a dataset of your own; give data"):
+        kzoo.fit(resume="mine", verbose=False)
+    assert len(kzoo.fit(build(), data, resume="mine", epochs=4, verbose=False).history["loss"]) == 4
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path):
+    """A real process, interrupted in its third epoch or later, then resumed by the command it printed."""
+    command = [sys.executable, "-m", "kzoo.cli", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    metrics, deadline = tmp_path / "runs/0001-lenet5-digits/metrics.csv", time.time() + 120
+    while time.time() < deadline and not (metrics.is_file() and len(metrics.read_text().splitlines()) > 2):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors[-1000:]
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last == "resume: kzoo fit --resume runs/0001-lenet5-digits"
+    whole = int(errors.split("the checkpoint after ")[1].split()[0])
+    assert whole >= 2 and len(metrics.read_text().splitlines()) == whole + 1
+    arguments = [*last.removeprefix("resume: kzoo ").split(), "--epochs", str(whole + 1)]
+    again = subprocess.run([sys.executable, "-m", "kzoo.cli", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr[-1000:]
+    assert f"epoch {whole + 1}/{whole + 1}" in again.stderr and f"epoch {whole}/" not in again.stderr
+    assert (tmp_path / "runs/0001-lenet5-digits/curves.png").is_file()
+
+
+def test_killed_outright_it_still_evaluates_and_resumes(tmp_path):
+    command = [sys.executable, "-m", "kzoo.cli", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    run = tmp_path / "runs/0001-lenet5-digits"
+    deadline = time.time() + 120
+    while time.time() < deadline and not (run / "checkpoints/best.safetensors").is_file():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+    found = kzoo.evaluate(run)
+    assert found.accuracy > found.baseline, "the last checkpoint, not the untrained model"
+    done = len((run / "metrics.csv").read_text().splitlines()) - 1
+    assert len(kzoo.fit(resume=run, epochs=done + 2, verbose=False).history["loss"]) >= done + 1
+
+
+def test_two_runs_at_once_take_two_numbers():
+    folders = [RunFolder.create("x").path for _ in range(3)]
+    assert [p.name for p in folders] == ["0001-x", "0002-x", "0003-x"]
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+class TestEvaluate:
+    def test_against_scikit_learn(self, trained):
+        from sklearn import metrics
+
+        found = kzoo.evaluate(trained)
+        data = kzoo.load_data("digits")
+        x, y = (np.stack(list(c)) for c in zip(*data.test.as_numpy_iterator(), strict=True))
+        guess = np.array([p.class_ids[0] for p in kzoo.predict(trained, x, top=1)])
+        assert found.examples == 359 and found.accuracy == pytest.approx(metrics.accuracy_score(y, guess))
+        np.testing.assert_array_equal(found.confusion, metrics.confusion_matrix(y, guess))
+        assert found.per_class["3"]["recall"] == pytest.approx(metrics.recall_score(y == 3, guess == 3))
+        assert found.baseline == pytest.approx(np.bincount(y).max() / 359)
+        assert found.accuracy <= found.top5 <= 1
+        assert Path(found.files["confusion"]).is_file()
+        assert json.loads(Path(found.files["figures"]).read_text())["accuracy"] == found.accuracy
+        text = str(found)
+        assert "baseline" in text and "confusion matrix" in text and "precision" in text
+
+    def test_it_is_what_keras_says(self, trained):
+        best = kzoo.evaluate(trained.path, split="validation", checkpoint="best")
+        assert best.accuracy == pytest.approx(max(trained.history["val_accuracy"]))
+
+    def test_few_classes_have_no_top5(self, tmp_path):
+        run = fit("mlp_16_16", kzoo.load_data("digits", only=(0, 1, 2)), epochs=1, run_dir=tmp_path / "run")
+        found = kzoo.evaluate(run)
+        assert found.top5 is None and "top-5" not in str(found)
+        assert found.labels == ("0", "1", "2")
+
+    def test_a_run_and_its_export_and_its_keras_file_agree(self, trained, tmp_path):
+        kzoo.export(trained, tmp_path / "export")
+        found = [
+            kzoo.evaluate(source, "digits", output_dir=tmp_path / "out").confusion
+            for source in (trained, trained.path, str(trained.path), tmp_path / "export", tmp_path / "export" / "1")
+        ]
+        for other in found[1:]:
+            np.testing.assert_array_equal(other, found[0])
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"model": "nothing"}, "'nothing' is no run"),
+            ({"model": "lenet5"}, "'lenet5' is an untrained model; give lenet5@mnist"),
+            ({"model": "lenet5@cifar"}, "unknown weights of lenet5 'cifar'"),
+            ({"model": "model.keras"}, "no file 'model.keras'"),
+            ({"split": "tests"}, "has no split 'tests'; it has train, validation, test"),
+            ({"checkpoint": "newest"}, "unknown checkpoint 'newest'"),
+            ({"data": "xor"}, "run reads images, but the data gives (2,)"),
+        ],
+    )
+    def test_what_does_not_fit(self, trained, arguments, message):
+        with pytest.raises(kzoo.KzooError) as error:
+            kzoo.evaluate(arguments.pop("model", trained), **arguments)
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+    def test_data_without_a_test_split(self, trained, tmp_path):
+        for name in "0123456789":
+            (tmp_path / "set" / name).mkdir(parents=True)
+            for k in range(2):
+                Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "set" / name / f"{k}.png")
+        with pytest.raises(kzoo.KzooError, match="has no test split; evaluate split='train' or 'validation'"):
+            kzoo.evaluate(trained, tmp_path / "set")
+        assert kzoo.evaluate(trained, tmp_path / "set", split="train").examples == 10
+
+
+class TestPredict:
+    @pytest.fixture
+    def image(self, tmp_path):
+        x, _ = next(kzoo.load_data("digits").test.as_numpy_iterator())
+        Image.fromarray(x[..., 0]).save(tmp_path / "digit.png")
+        return tmp_path / "digit.png"
+
+    def test_a_file_and_its_array_agree(self, trained, image):
+        by_file = kzoo.predict(trained, image)[0]
+        by_array = kzoo.predict(trained, np.asarray(Image.open(image))[None])[0]
+        assert by_file.labels == by_array.labels and by_file.scores == pytest.approx(by_array.scores)
+        assert len(by_file.labels) == 5 and sum(by_file.scores) <= 1 + 1e-6
+        assert list(by_file.scores) == sorted(by_file.scores, reverse=True)
+
+    def test_folders_and_lists_in_order(self, trained, image, tmp_path):
+        (tmp_path / "more").mkdir()
+        for name in "ba":
+            Image.open(image).convert("RGB").resize((50, 60)).save(tmp_path / "more" / f"{name}.jpg")
+        found = kzoo.predict(trained, [image, tmp_path / "more"], top=1)
+        assert [Path(p.input).name for p in found] == ["digit.png", "a.jpg", "b.jpg"]
+
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            ("absent.png", "no file 'absent.png'"),
+            ("empty", "no images in the folder 'empty'"),
+            ("text.png", "'text.png' is no readable image"),
+        ],
+    )
+    def test_what_is_no_image(self, trained, inputs, message):
+        Path("empty").mkdir()
+        Path("text.png").write_text("hello")
+        with pytest.raises(kzoo.KzooError, match=message):
+            kzoo.predict(trained, [inputs])
+
+    def test_top_and_tables(self, trained, image):
+        with pytest.raises(kzoo.KzooError, match="top must be at least 1"):
+            kzoo.predict(trained, image, top=0)
+        with pytest.raises(kzoo.KzooError, match="perceptron reads no images"):
+            kzoo.predict(kzoo.perceptron(), image)
+        found = kzoo.predict(kzoo.perceptron(), np.zeros((2, 2)))
+        assert found[0].scores == (0.5, 0.5)
+
+
+def test_load_model_takes_all_that_is_a_model(trained, tmp_path):
+    kzoo.export(trained, tmp_path / "export")
+    x = np.random.default_rng(0).random((3, 28, 28, 1), dtype="float32")
+    expected = trained.model.predict_on_batch(x)
+    for source in (trained.path, trained.path / "model.keras", tmp_path / "export"):
+        np.testing.assert_allclose(kzoo.load_model(source).predict_on_batch(x), expected, atol=1e-6)
+
+
+def test_a_keras_file_that_is_none():
+    Path("broken.keras").write_text("hello")
+    with pytest.raises(kzoo.KzooError, match="cannot load 'broken.keras'"):
+        kzoo.load_model("broken.keras")
