@@ -7,23 +7,23 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import kzoo
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches, check_augment
 from kzoo.errors import KzooError, unknown
-from kzoo.inspection import pictures
 from kzoo.models._registry import create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._load import read_keras
+from kzoo.runs._record import NOT_METRICS, Recorder, picture_of_batch, picture_of_predictions, run_card
 from kzoo.spec import STYLES, ModelInfo, Preprocess
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
@@ -200,24 +200,12 @@ def fit(
     if folder is None:
         name = f"{plan.model}-{data.info.name}".replace("your data", "own-data")
         folder = RunFolder.create(name, run_dir)
-        folder.write_json(
-            "config.json",
-            {
-                "kzoo": kzoo.__version__,
-                "versions": {
-                    "python": platform.python_version(),
-                    "tensorflow": tf.__version__,
-                    "keras": keras.__version__,
-                },
-                "model": model_info(model).to_config() if info else None,
-                "task": info.task if info else data.info.task,
-                "preprocess": preprocess.__dict__ if preprocess else None,
-                "labels": labels,
-                "data": data.info.arguments,
-                "options": options,
-            },
-        )
-        folder.save_model(model)
+        folder.write_json("config.json", _config(model, data, layer, labels, options))
+        if not folder.save_model(model):
+            note = (
+                "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
+            )
+            plan = replace(plan, notes=(*plan.notes, note))
         folder.save_checkpoint("last", model, epoch=0)
     else:
         first_epoch = folder.load_checkpoint("last", model)
@@ -230,8 +218,8 @@ def fit(
     if first_epoch >= options["epochs"]:
         progress.say(f"nothing to do: {folder.path} has its {first_epoch} epochs; give more with --epochs")
 
-    recorder = _Recorder(folder, model, rows, started=time.perf_counter())
-    _picture_of_batch(folder, first_batch, labels, layer)
+    recorder = Recorder(folder, model, rows, started=time.perf_counter())
+    picture_of_batch(folder, first_batch, labels, layer is not None)
     trainer = Trainer(
         objective, train, validation, xla=xla_on, epochs=options["epochs"], callbacks=callbacks,
         actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
@@ -255,14 +243,28 @@ def fit(
     seconds = time.perf_counter() - started
     recorder.close()
     folder.save_model(model)
-    _picture_of_predictions(folder, model, validation, labels)
+    picture_of_predictions(folder, model, validation, labels)
     run = Run(model, folder.path, trainer.history, plan, seconds)
     with atomic(folder / "card.md") as beside:
         beside.write_text(run_card(run, recorder), encoding="utf-8")
     return run
 
 
-NOT_METRICS = ("epoch", "seconds", "learning_rate")
+def _config(
+    model: keras.Model, data: Data, layer: PreprocessLayer | None, labels: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """config.json: what it takes to build the model and read the data again."""
+    info = model_info(model)
+    return {
+        "kzoo": kzoo.__version__,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "model": info.to_config() if info else None,
+        "task": info.task if info else data.info.task,
+        "preprocess": asdict(layer.spec) if layer else None,
+        "labels": labels,
+        "data": data.info.arguments,
+        "options": {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)},
+    }
 
 
 def _check_options(options: dict[str, Any], style: str | None) -> None:
@@ -379,56 +381,6 @@ def _metric_names(model: keras.Model) -> list[Any]:
     return given or []
 
 
-class _Recorder:
-    """The action of every epoch: metrics.csv, TensorBoard, checkpoints, curves."""
-
-    def __init__(self, folder: RunFolder, model: keras.Model, rows: list[dict[str, float]], started: float) -> None:
-        self.folder, self.model, self.rows, self.started = folder, model, rows, started
-        self.before = rows[-1]["seconds"] if rows else 0.0
-        self.writers = {
-            part: tf.summary.create_file_writer(str(folder / "tensorboard" / part)) for part in ("train", "validation")
-        }
-
-    @property
-    def monitor(self) -> tuple[str, int]:
-        """(metric that says which epoch is best, its sign): accuracy on validation, else loss."""
-        for name, sign in (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1)):
-            if self.rows and name in self.rows[-1]:
-                return name, sign
-        return "loss", -1
-
-    def best(self) -> dict[str, float]:
-        """The first row with the best monitored value."""
-        name, sign = self.monitor
-        return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
-
-    def __call__(self, epoch: int, logs: dict[str, float]) -> None:
-        rate = float(self.model.optimizer.learning_rate)
-        seconds = round(self.before + time.perf_counter() - self.started, 2)
-        self.rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
-        self.folder.write_metrics(self.rows)
-        for part, writer in self.writers.items():
-            with writer.as_default(step=epoch + 1):
-                for name, value in logs.items():
-                    if name.startswith("val_") == (part == "validation"):
-                        tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)
-                if part == "train":
-                    tf.summary.scalar("learning_rate", rate)
-            writer.flush()
-        self.folder.save_checkpoint("last", self.model, epoch + 1)
-        if self.best() is self.rows[-1]:
-            self.folder.save_checkpoint("best", self.model, epoch + 1)
-
-    def close(self) -> None:
-        for writer in self.writers.values():
-            writer.close()
-        if self.rows:
-            names = [k for k in self.rows[-1] if k not in NOT_METRICS]
-            history = {k: [row[k] for row in self.rows if k in row] for k in names}
-            with atomic(self.folder / "curves.png") as beside:
-                pictures.curves(history, beside, self.folder.path.name)
-
-
 def _try(objective: Supervised, train: Batches) -> Any:
     """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
     batch = next(iter(train.epoch(0)))
@@ -439,44 +391,3 @@ def _try(objective: Supervised, train: Batches) -> Any:
         raise KzooError(f"cannot train {objective.model.name!r}: {first}") from error
     objective.reset()
     return batch
-
-
-def _picture_of_batch(folder: RunFolder, batch: Any, labels: Sequence[str], layer: PreprocessLayer | None) -> None:
-    """One training batch as the network sees it."""
-    if layer is None:
-        return
-    x, y, *_ = batch
-    titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
-    title = f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
-    with atomic(folder / "batch.png") as beside:
-        pictures.image_grid(x.numpy()[:32], titles, beside, title)
-
-
-def _picture_of_predictions(
-    folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]
-) -> None:
-    if validation is None or validation.layer is None or not labels:
-        return
-    x, y, *_ = next(iter(validation.epoch(0)))
-    x, y = x[:32], y.numpy().reshape(-1)[:32]
-    scores = np.asarray(model(x, training=False))
-    if scores.ndim != 2:
-        return
-    guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
-    wrong = guess != y
-    titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
-    with atomic(folder / "predictions.png") as beside:
-        pictures.image_grid(x.numpy(), titles, beside, "predictions on validation; wrong ones in orange", wrong)
-
-
-def run_card(run: Run, recorder: _Recorder) -> str:
-    """card.md of a run: the plan and what came of it."""
-    lines = [f"# {run.path.name}", ""]
-    lines += [f"- {label}: {text}" for label, text in run.plan.lines()]
-    lines += ["", "## Result", ""]
-    if recorder.rows:
-        last, best = recorder.rows[-1], recorder.best()
-        lines.append(f"- {last['epoch']:.0f} epochs in {last['seconds']:.0f} s on {', '.join(run.plan.devices)}")
-        lines += [f"- {name}: {value:.4f}" for name, value in last.items() if name not in NOT_METRICS]
-        lines.append(f"- best epoch by {recorder.monitor[0]}: {best['epoch']:.0f} ({best[recorder.monitor[0]]:.4f})")
-    return "\n".join(lines) + "\n"

@@ -131,9 +131,14 @@ class RunFolder:
             rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
-    def save_model(self, model: keras.Model) -> None:
-        with atomic(self / "model.keras") as beside:
-            model.save(beside)
+    def save_model(self, model: keras.Model) -> bool:
+        """Write model.keras; False where Keras cannot, for want of a get_config. The checkpoints hold all weights."""
+        try:
+            with atomic(self / "model.keras") as beside:
+                model.save(beside)
+        except (NotImplementedError, TypeError):
+            return False
+        return True
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

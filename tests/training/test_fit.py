@@ -252,6 +252,24 @@ class TestWhereThingsComeFrom:
         assert fit("lenet5", "digits", epochs=1, limit_train_batches=1, xla="on").plan.xla_reason == "asked for"
 
 
+def test_a_model_that_cannot_be_saved_trains_and_says_so(rng):
+    class Unsaved(keras.Model):
+        def __init__(self, function):
+            super().__init__()
+            self.function, self.dense = function, layers.Dense(3)
+
+        def call(self, x):
+            return self.function(self.dense(x))
+
+    model = Unsaved(lambda x: 2 * x)
+    model(np.zeros((1, 6), "float32"))
+    model.compile("sgd", LOSS)
+    run = fit(model, batches(rng), epochs=2)
+    assert "cannot be saved whole" in run.plan.notes[-1]
+    assert not (run.path / "model.keras").exists()
+    assert len(fit(model, batches(rng), epochs=3, resume=run.path).history["loss"]) == 3
+
+
 def test_the_same_seed_gives_the_same_run():
     losses = [fit("mlp", "digits", epochs=2, seed=seed, xla="off").history["loss"] for seed in (5, 5, 6)]
     assert losses[0] == losses[1] != losses[2]

@@ -1,0 +1,109 @@
+"""What a run writes down: the record of every epoch, the pictures, the card."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data._pipeline import Batches
+from kzoo.inspection import pictures
+from kzoo.runs._folder import Run, RunFolder, atomic
+
+NOT_METRICS = ("epoch", "seconds", "learning_rate")
+
+
+class Recorder:
+    """The action of every epoch: metrics.csv, TensorBoard, checkpoints, curves."""
+
+    def __init__(self, folder: RunFolder, model: keras.Model, rows: list[dict[str, float]], started: float) -> None:
+        self.folder, self.model, self.rows, self.started = folder, model, rows, started
+        self.before = rows[-1]["seconds"] if rows else 0.0
+        self.writers = {
+            part: tf.summary.create_file_writer(str(folder / "tensorboard" / part)) for part in ("train", "validation")
+        }
+
+    @property
+    def monitor(self) -> tuple[str, int]:
+        """(metric that says which epoch is best, its sign): accuracy on validation, else loss."""
+        for name, sign in (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1)):
+            if self.rows and name in self.rows[-1]:
+                return name, sign
+        return "loss", -1
+
+    def best(self) -> dict[str, float]:
+        """The first row with the best monitored value."""
+        name, sign = self.monitor
+        return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
+
+    def __call__(self, epoch: int, logs: dict[str, float]) -> None:
+        rate = float(self.model.optimizer.learning_rate)
+        seconds = round(self.before + time.perf_counter() - self.started, 2)
+        self.rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
+        self.folder.write_metrics(self.rows)
+        for part, writer in self.writers.items():
+            with writer.as_default(step=epoch + 1):
+                for name, value in logs.items():
+                    if name.startswith("val_") == (part == "validation"):
+                        tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value)
+                if part == "train":
+                    tf.summary.scalar("learning_rate", rate)
+            writer.flush()
+        self.folder.save_checkpoint("last", self.model, epoch + 1)
+        if self.best() is self.rows[-1]:
+            self.folder.save_checkpoint("best", self.model, epoch + 1)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+        if self.rows:
+            names = [k for k in self.rows[-1] if k not in NOT_METRICS]
+            history = {k: [row[k] for row in self.rows if k in row] for k in names}
+            with atomic(self.folder / "curves.png") as beside:
+                pictures.curves(history, beside, self.folder.path.name)
+
+
+def picture_of_batch(folder: RunFolder, batch: Any, labels: Sequence[str], raw_images: bool) -> None:
+    """One training batch as the network sees it."""
+    if not raw_images:
+        return
+    x, y, *_ = batch
+    titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
+    title = f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
+    with atomic(folder / "batch.png") as beside:
+        pictures.image_grid(x.numpy()[:32], titles, beside, title)
+
+
+def picture_of_predictions(
+    folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]
+) -> None:
+    if validation is None or validation.layer is None or not labels:
+        return
+    x, y, *_ = next(iter(validation.epoch(0)))
+    x, y = x[:32], y.numpy().reshape(-1)[:32]
+    scores = np.asarray(model(x, training=False))
+    if scores.ndim != 2:
+        return
+    guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
+    wrong = guess != y
+    titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
+    with atomic(folder / "predictions.png") as beside:
+        pictures.image_grid(x.numpy(), titles, beside, "predictions on validation; wrong ones in orange", wrong)
+
+
+def run_card(run: Run, recorder: Recorder) -> str:
+    """card.md of a run: the plan and what came of it."""
+    lines = [f"# {run.path.name}", ""]
+    lines += [f"- {label}: {text}" for label, text in run.plan.lines()]
+    lines += ["", "## Result", ""]
+    if recorder.rows:
+        last, best = recorder.rows[-1], recorder.best()
+        lines.append(f"- {last['epoch']:.0f} epochs in {last['seconds']:.0f} s on {', '.join(run.plan.devices)}")
+        lines += [f"- {name}: {value:.4f}" for name, value in last.items() if name not in NOT_METRICS]
+        lines.append(f"- best epoch by {recorder.monitor[0]}: {best['epoch']:.0f} ({best[recorder.monitor[0]]:.4f})")
+    return "\n".join(lines) + "\n"
