@@ -1,5 +1,7 @@
 """The traps of Block and the three faces (each was seen once)."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -163,13 +165,6 @@ def test_feature_extractor_in_every_style(images):
         kzoo.feature_extractor(tiny("subclass"), "outputs")
 
 
-def test_a_sequential_on_a_dict_is_not_what_styles_are_built_on():
-    """keras.Sequential on a dict has no `.inputs`; every face here has one input, by name."""
-    for style in ("sequential", "functional"):
-        (tensor,) = tiny(style).inputs
-        assert tensor.name == "image"
-
-
 def test_no_stage_attribute_collides_with_keras():
     """`layers` and `_layers` belong to Keras: a Definition keeps its own under other names."""
     model = tiny("subclass")
@@ -182,3 +177,75 @@ def test_weights_are_held_by_layers_in_each_style():
     for style in STYLES:
         model = tiny(style)
         assert {id(v) for v in weights_by_name(model).values()} == {id(v) for v in model.weights}
+
+
+def test_keras_weight_files_do_not_move_between_styles_and_kzoos_do(tmp_path):
+    """`.weights.h5` is keyed by attribute and class: why there is a store of our own."""
+    source, target = tiny("subclass", seed=1), tiny("functional", seed=2)
+    source.save_weights(tmp_path / "keras.weights.h5")
+    with warnings.catch_warnings(), pytest.raises(ValueError):
+        warnings.simplefilter("ignore")
+        target.load_weights(tmp_path / "keras.weights.h5")
+    kzoo.load_weights(target, kzoo.save_weights(source, tmp_path / "kzoo.safetensors"))
+    np.testing.assert_array_equal(
+        weights_by_name(target)["block1_2_conv/kernel"].numpy(), weights_by_name(source)["block1_2_conv/kernel"].numpy()
+    )
+
+
+def test_an_implicit_mask_that_a_block_drops_is_said():
+    """Keras' masks end at a Block, with a warning and never silently: models here mask padding explicitly."""
+    chain = Chain([layers.LSTM(2, name="lstm")], name="chain")
+    masked = layers.Embedding(5, 3, mask_zero=True)(np.array([[1, 2, 0]]))
+    with pytest.warns(UserWarning, match="does not support masking"):
+        chain(masked)
+
+
+def test_same_padding_with_stride_two_is_not_pytorchs(rng):
+    """Keras pads an even side at its end only: weights from PyTorch need explicit padding and a valid convolution."""
+    image = rng.random((1, 8, 8, 1), dtype="float32")
+    same = layers.Conv2D(1, 3, strides=2, padding="same", use_bias=False)
+    valid = layers.Conv2D(1, 3, strides=2, padding="valid", use_bias=False)
+    out = same(image)
+    padded = {sides: np.pad(image, ((0, 0), sides, sides, (0, 0))) for sides in ((0, 1), (1, 1))}
+    valid(padded[0, 1])
+    valid.set_weights(same.get_weights())
+    np.testing.assert_allclose(valid(padded[0, 1]), out, atol=1e-6)
+    assert np.abs(valid(padded[1, 1])[:, :4, :4] - out).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", kzoo.list_models(hidden=True))
+def test_no_model_uses_grouped_convolutions(name):
+    """On CPU Keras wraps them in a compiled function: ONNX files break silently, each batch size recompiles."""
+    groups = [getattr(layer, "groups", 1) for layer in kzoo.create_model(name)._flatten_layers()]
+    assert all(n == 1 for n in groups)
+
+
+def test_a_sequential_on_a_dict_has_no_inputs():
+    """It trains and saves, but what needs `.inputs` must be told: kzoo's own code asks `input_shape_of`."""
+    from kzoo.models._styles import input_shape_of
+
+    class Join(layers.Layer):
+        def call(self, x):
+            return keras.ops.concatenate([x["a"], x["b"]], axis=-1)
+
+    model = keras.Sequential([Join(), layers.Dense(2)])
+    model({"a": np.zeros((1, 2), "float32"), "b": np.zeros((1, 3), "float32")})
+    assert input_shape_of(model) is None
+    with pytest.raises(kzoo.KzooError, match="must have one input of a known shape"):
+        kzoo.export(model, "out")
+
+
+def test_a_layer_without_kwargs_cannot_be_loaded(tmp_path):
+    """Why every Block's `__init__` ends in `**kwargs`: files carry `dtype` and `trainable`."""
+
+    @register
+    class Forgetful(layers.Layer):
+        def __init__(self, name=None):
+            super().__init__(name=name)
+
+        def call(self, x):
+            return x
+
+    keras.Sequential([keras.Input((2,)), Forgetful()]).save(tmp_path / "m.keras")
+    with pytest.raises(TypeError):
+        keras.models.load_model(tmp_path / "m.keras")
