@@ -205,17 +205,22 @@ def _npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
     if labels.dtype.kind not in "iuU" or (labels.dtype.kind in "iu" and labels.min() < 0):
         raise KzooError(f"the labels in {str(path)!r} must be whole numbers from 0, or names; they are {labels.dtype}")
     names = tuple(map(str, labels if labels.dtype.kind == "U" else range(int(labels.max()) + 1)))
-    splits = {}
+    splits, scaled = {}, False
     for split in SPLITS:
         if f"x_{split}" not in arrays or f"y_{split}" not in arrays:
             continue
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
         if len(x) != len(y):
             raise KzooError(f"{str(path)!r}: x_{split} has {len(x)} rows and y_{split} has {len(y)}")
+        if x.dtype.kind not in "uif":
+            raise KzooError(f"x_{split} in {str(path)!r} must hold numbers; it is {x.dtype}")
+        if x.dtype.kind == "f" and x.ndim >= 3 and x.size and x.min() >= 0 and x.max() <= 1:
+            x, scaled = x * 255, True
         y = np.searchsorted(labels, y) if labels.dtype.kind == "U" else y.astype("int64")
         splits[split] = Examples.of_arrays(x[..., None] if x.ndim == 3 else x, y)
     task = "image-classification" if len(splits["train"].shape) == 3 else "tabular-classification"
-    return splits, DataInfo(name=path.stem, task=task, classes=names)
+    notes = ("pixels of 0 to 1 are rescaled to 0 to 255",) if scaled else ()
+    return splits, DataInfo(name=path.stem, task=task, classes=names, notes=notes)
 
 
 IDX = {

@@ -166,6 +166,12 @@ class TestNpz:
         assert data.info.shape == (6, 6, 1) and data.info.classes == ("0", "1", "2")
         assert data.info.counts == {"train": 27, "validation": 3, "test": 6}
 
+    def test_pixels_of_0_to_1_are_rescaled_and_said(self, tmp_path, rng):
+        np.savez(tmp_path / "set.npz", x=np.ones((4, 5, 5, 3), "float32"), y=np.array([0, 1, 0, 1]))
+        data = kzoo.load_data(tmp_path / "set.npz")
+        assert "pixels of 0 to 1 are rescaled to 0 to 255" in data.info.notes
+        assert next(data.train.as_numpy_iterator())[0].max() == 255
+
     def test_names_as_labels(self, tmp_path, rng):
         np.savez(tmp_path / "set.npz", x=rng.random((4, 5, 5, 3)), y=np.array(["b", "a", "b", "a"]))
         assert kzoo.load_data(tmp_path / "set.npz").info.classes == ("a", "b")
