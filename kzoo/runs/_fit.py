@@ -234,6 +234,8 @@ def fit(
     except KeyboardInterrupt:
         whole = folder.load_checkpoint("last", model)
         folder.save_model(model)
+        recorder.rows = recorder.rows[:whole]  # an epoch whose checkpoint was not reached is not whole
+        folder.write_metrics(recorder.rows)
         recorder.close()
         progress.say(
             f"\ninterrupted; the checkpoint after {whole} whole epoch{'s' * (whole != 1)} is in {folder.path}\n"

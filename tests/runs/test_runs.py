@@ -107,7 +107,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path):
     command = [sys.executable, "-m", "kzoo.cli", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     metrics, deadline = tmp_path / "runs/0001-lenet5-digits/metrics.csv", time.time() + 120
-    while time.time() < deadline and not (metrics.is_file() and len(metrics.read_text().splitlines()) > 2):
+    while time.time() < deadline and not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
