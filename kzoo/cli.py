@@ -8,8 +8,8 @@ else keeps its traceback in a log and exits with 1.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -200,7 +200,7 @@ def fit(
         print(f"{name:13} {value:.4f}")
     for name, path in files.items():
         print(f"{name.removesuffix('.png'):13} {path}")
-    print(f"next          kzoo evaluate {run.path}")
+    print(f"next          kzoo evaluate {shlex.quote(str(run.path))}")
 
 
 @app.command()
@@ -235,7 +235,9 @@ def evaluate(
     print(found)
     for name, path in found.files.items():
         print(f"{name:13} {path}")
-    print(f"next          kzoo export {model} saved_models/{found.name.split('-', 1)[-1].replace('@', '-')}")
+    print(
+        f"next          kzoo export {shlex.quote(model)} saved_models/{found.name.split('-', 1)[-1].replace('@', '-')}"
+    )
 
 
 @app.command()
@@ -291,7 +293,7 @@ def export(
         _print_json({"path": str(found.path), "signatures": found.signatures, "difference": found.difference})
         return
     print(f"export        {found}")
-    print(f"next          kzoo predict {path} image.png")
+    print(f"next          kzoo predict {shlex.quote(path)} image.png")
 
 
 @app.command()
@@ -336,7 +338,9 @@ def checks(json_: Json = False) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+    from kzoo.spec import to_json
+
+    print(to_json(value))
 
 
 def _write_csv(path: Path, predictions: list[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -67,6 +69,20 @@ class Preprocess:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
 
+def to_json(value: Any) -> str:
+    """Indented JSON that every parser reads: arrays become lists, what is no finite number becomes null."""
+    plain = lambda v: v.tolist() if hasattr(v, "tolist") else str(v)
+    return json.dumps(_finite(json.loads(json.dumps(value, default=plain))), indent=1, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{v:.6g}" for v in values)
 
@@ -82,7 +98,7 @@ class Recipe:
     schedule: str = "constant"
     batch_size: int = 32
     epochs: int = 10
-    source: str = "kzoo's default"
+    source: str = "the model's recipe"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -29,7 +30,7 @@ from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
 from kzoo.training.progress import TrainingProgress
-from kzoo.training.schedules import check_schedule
+from kzoo.training.schedules import check_schedule, rate_setter
 from kzoo.training.strategies import device_names
 from kzoo.training.strategies import strategy as make_strategy
 
@@ -116,6 +117,7 @@ def fit(
     augment = check_augment(options.get("augment"))
     the_strategy = make_strategy(options.get("strategy") or "auto")
 
+    data_given = data is not None
     data, fed_as_given = _data(data, config, data_dir, download)
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
@@ -155,6 +157,8 @@ def fit(
             learning_rate=learning_rate,
             schedule=options.get("schedule"),
             steps=train.steps * options["epochs"] if train.steps else None,
+            rate_setter=rate_setter(callbacks),
+            resumed=resume is not None,
         )
         sources |= compiled_from
         model.optimizer.build(model.trainable_variables)
@@ -192,9 +196,7 @@ def fit(
     labels = _labels(model, data)
     preprocess = layer.spec if layer else None
     if info is not None:
-        kept = ModelInfo(
-            info.model, info.style, info.arguments, info.task, preprocess or info.preprocess, labels or None
-        )
+        kept = ModelInfo(info.model, info.style, info.arguments, info.task, preprocess, labels or None)
         model._kzoo_info = kept
     first_epoch, rows = 0, []
     if folder is None:
@@ -210,7 +212,8 @@ def fit(
     else:
         first_epoch = folder.load_checkpoint("last", model)
         rows = folder.read_metrics()[:first_epoch]
-        folder.write_json("config.json", {**config, "options": options})
+        known = {"data": data.info.arguments, "labels": labels} if data_given else {}
+        folder.write_json("config.json", {**config, **known, "options": options})
     folder.write_json("plan.json", plan.to_config())
     progress = TrainingProgress(options["epochs"], unit="images" if layer else "examples", verbose=verbose)
     for label, text in plan.lines():
@@ -239,11 +242,13 @@ def fit(
         recorder.close()
         progress.say(
             f"\ninterrupted; the checkpoint after {whole} whole epoch{'s' * (whole != 1)} is in {folder.path}\n"
-            f"resume: kzoo fit --resume {folder.path}"
+            f"resume: kzoo fit --resume {shlex.quote(str(folder.path))}"
         )
         raise
     seconds = time.perf_counter() - started
     recorder.close()
+    if recorder.rows:  # a callback may have put other weights in place when training ended
+        folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
     folder.save_model(model)
     picture_of_predictions(folder, model, validation, labels)
     run = Run(model, folder.path, trainer.history, plan, seconds)
@@ -307,6 +312,8 @@ def _data(data: Any, config: Any, data_dir: Any, download: bool) -> tuple[Data, 
 
 def _model(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
     if model is None:
+        if style is not None and style != (config["model"] or {}).get("style"):
+            raise KzooError(f"style={style!r} cannot be changed when a run is resumed; start a new one")
         if not (folder / "model.keras").is_file():
             raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
         loaded = read_keras(folder / "model.keras")
@@ -355,7 +362,12 @@ def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Preproces
     image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
     source = "the model's"
     if preprocess is None and image and expected is not None and len(expected) == 3:
-        preprocess = Preprocess(size=spec.shape[:2], channels=expected[2]).for_input(expected)
+        size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
+        if None in size:
+            raise KzooError(
+                f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
+            )
+        preprocess = Preprocess(size=size, channels=expected[2])
         source = "kzoo's default for images"
     if preprocess is None:
         if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):

@@ -20,15 +20,15 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kzoo.errors import KzooError
+from kzoo.spec import to_json
 from kzoo.training.plan import Plan
 from kzoo.weights.store import read_metadata, read_tensors, write_tensors
 
@@ -109,11 +109,14 @@ class RunFolder:
         return self.path / name
 
     def read_json(self, name: str) -> Any:
-        return json.loads((self / name).read_text(encoding="utf-8"))
+        try:
+            return json.loads((self / name).read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise KzooError(f"{str(self / name)!r} cannot be read: {error}") from error
 
     def write_json(self, name: str, value: Any) -> None:
         with atomic(self / name) as beside:
-            beside.write_text(json.dumps(value, indent=1, default=_plain) + "\n", encoding="utf-8")
+            beside.write_text(to_json(value) + "\n", encoding="utf-8")
 
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -205,13 +208,3 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)

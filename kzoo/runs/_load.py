@@ -68,6 +68,8 @@ def load(source: Any, *, checkpoint: str = "last") -> Loaded:
     """`load_model` with everything that belongs to the model. A Keras model or a Run is taken as it is."""
     if isinstance(source, Loaded):
         return source
+    if isinstance(source, Run) and checkpoint == "best":
+        return load(source.path, checkpoint=checkpoint)
     if isinstance(source, Run):
         folder = RunFolder(source.path)
         config = folder.read_json("config.json")

@@ -89,6 +89,7 @@ def picture_of_predictions(
     scores = np.asarray(model(x, training=False))
     if scores.ndim != 2:
         return
+    labels = [*labels, *map(str, range(len(labels), max(scores.shape[1], 2)))]
     guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
     wrong = guess != y
     titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
-from kzoo.training.schedules import set_schedule
+from kzoo.training.schedules import Schedule, follows_schedule, set_schedule
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,13 @@ def compile_for(
     learning_rate: float | None,
     schedule: str | None,
     steps: int | None,
+    rate_setter: str | None = None,
+    resumed: bool = False,
 ) -> tuple[dict[str, str], str | None]:
     """Compile `model` where something was given or it was not compiled.
+
+    `rate_setter` names a callback that sets the learning rate: the recipe's schedule gives way to it, one that was
+    asked for is refused.
 
     Returns where each part came from, and the schedule's name if one was set.
 
@@ -152,10 +157,19 @@ def compile_for(
         values["optimizer"] = _optimizer(values["optimizer"])
         if sources["optimizer"] != "given":
             learning_rate = recipe.learning_rate if learning_rate is None else learning_rate
-            schedule = recipe.schedule if schedule is None else schedule
+            if schedule is None:
+                schedule = "constant" if rate_setter else recipe.schedule
+    the_optimizer = values["optimizer"]
+    if schedule is None and learning_rate is None and isinstance(the_optimizer._learning_rate, Schedule):
+        schedule = the_optimizer._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
+    if rate_setter and (schedule == "cosine" or follows_schedule(the_optimizer)):
+        raise KzooError(
+            f"{rate_setter} sets the learning rate, and so does the optimizer's schedule; leave one of them out"
+            " (optimizer='adam' makes a new optimizer without a schedule)"
+        )
     if learning_rate is not None or schedule is not None:
-        rate = learning_rate if learning_rate is not None else _initial_rate(values["optimizer"])
-        set_schedule(values["optimizer"], schedule or "constant", rate, steps)
+        rate = learning_rate if learning_rate is not None else _initial_rate(the_optimizer)
+        set_schedule(the_optimizer, schedule or "constant", rate, steps, resumed=resumed)
     changed = own is None or any(v is not None for v in (loss, optimizer, metrics))
     if changed:
         if isinstance(values["metrics"], tuple):
@@ -186,9 +200,11 @@ def _optimizer(name: str) -> keras.optimizers.Optimizer:
 
 
 def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """The rate it was made with; of a schedule, its first."""
+    """The rate it has; of a schedule, its first."""
     rate = optimizer._learning_rate
-    return float(rate(0) if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate)
+    if isinstance(rate, Schedule):
+        return rate.rate
+    return float(rate(0) if follows_schedule(optimizer) else rate)
 
 
 def described(value: Any) -> str:
@@ -201,8 +217,9 @@ def described(value: Any) -> str:
         return ", ".join(described(v) for v in value)
     if isinstance(value, keras.optimizers.Optimizer):
         schedule = value._learning_rate
-        falls = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
-        rate = f"{_initial_rate(value):g}" + (f", {type(schedule).__name__}" if falls else "")
+        rate = f"{_initial_rate(value):g}"
+        if follows_schedule(value):
+            rate += f", {schedule.kind if isinstance(schedule, Schedule) else type(schedule).__name__}"
         return f"{type(value).__name__}, learning rate {rate}"
     if isinstance(value, keras.losses.Loss):
         return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")

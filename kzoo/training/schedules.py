@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from kzoo.errors import KzooError, unknown
 
 SCHEDULES = ("constant", "cosine")
+SETTERS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
-def set_schedule(optimizer: keras.optimizers.Optimizer, name: str, rate: float, steps: int | None) -> None:
-    """Give `optimizer` the rate: as it is, or falling along half a cosine to zero over `steps`."""
-    if name == "constant":
+@keras.saving.register_keras_serializable("kzoo")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The rate `steps` updates long from update `start` on: constant, or along half a cosine to zero.
+
+    Unlike Keras' CosineDecay it knows where it began: a second `fit` on the same optimizer begins a new one.
+    """
+
+    def __init__(self, kind: str, rate: float, steps: int, start: int = 0) -> None:
+        self.kind, self.rate, self.steps, self.start = kind, rate, steps, start
+
+    def __call__(self, step: Any) -> Any:
+        done = keras.ops.cast(step, "float32") - self.start
+        if self.kind == "constant":
+            return self.rate + 0 * done
+        return self.rate * 0.5 * (1 + keras.ops.cos(math.pi * keras.ops.clip(done / self.steps, 0, 1)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"kind": self.kind, "rate": self.rate, "steps": self.steps, "start": self.start}
+
+
+def follows_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    return isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def set_schedule(
+    optimizer: keras.optimizers.Optimizer, name: str, rate: float, steps: int | None, *, resumed: bool
+) -> None:
+    """Give `optimizer` the rate over the next `steps` updates, or, `resumed`, over those since its schedule began."""
+    if name == "constant" and not follows_schedule(optimizer):
         optimizer.learning_rate = rate
-    elif steps is None:
+        return
+    if steps is None and name == "cosine":
         raise KzooError("schedule='cosine' must know the number of steps; this data does not say how long it is")
+    before = optimizer._learning_rate
+    if resumed:
+        start = before.start if isinstance(before, Schedule) else 0
     else:
-        optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+        start = int(optimizer.iterations.numpy())
+    optimizer.learning_rate = Schedule(name, rate, steps or 1, start)
 
 
 def check_schedule(name: str | None) -> None:
     if name is not None and name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
+
+
+def rate_setter(callbacks: Sequence[keras.callbacks.Callback]) -> str | None:
+    """The name of a Keras callback among these that sets the learning rate, which excludes a schedule."""
+    return next((type(c).__name__ for c in callbacks if isinstance(c, SETTERS)), None)

@@ -224,7 +224,7 @@ def test_nothing_is_traced_after_the_first_epoch(rng):
 class TestWhereThingsComeFrom:
     def test_recipe(self):
         run = fit("mlp", "digits", epochs=1)
-        assert run.plan.sources["loss"] == "kzoo's default" and run.plan.sources["batch_size"] == "kzoo's default"
+        assert run.plan.sources["loss"] == run.plan.sources["batch_size"] == "the model's recipe"
         assert run.plan.sources.get("epochs") is None, "given"
         assert run.plan.loss == "sparse_categorical_crossentropy"
 
@@ -356,3 +356,77 @@ class TestRefused:
         with pytest.raises(kzoo.KzooError, match="exists and is not empty; give another, or resume it"):
             fit("lenet5", "digits", run_dir=tmp_path / "mine")
         assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+class TestRates:
+    """A recipe's schedule, a second fit, and callbacks that set the rate."""
+
+    def test_a_second_fit_begins_a_new_schedule(self):
+        model = kzoo.lenet5()
+        fit(model, "digits", epochs=1)
+        before = model.get_layer("c1").get_weights()[0]
+        second = fit(model, "digits", epochs=2)
+        assert np.abs(model.get_layer("c1").get_weights()[0] - before).max() > 1e-4
+        assert second.history["loss"][0] > second.history["loss"][1]
+        assert float(model.optimizer.learning_rate) < 1e-6, "at its end the new one is at zero"
+
+    def test_another_rate_or_schedule_afterwards(self):
+        model = kzoo.lenet5()
+        fit(model, "digits", epochs=1, limit_train_batches=2)
+        run = fit(model, "digits", epochs=1, limit_train_batches=2, learning_rate=1e-4, schedule="constant")
+        assert run.plan.optimizer == "Adam, learning rate 0.0001, constant"
+        assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
+
+    def test_a_resumed_run_may_become_constant(self):
+        fit("lenet5", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
+        run = kzoo.fit(resume="mine", epochs=2, schedule="constant", verbose=False)
+        assert run.plan.optimizer.endswith("constant")
+
+    def test_the_recipes_schedule_gives_way_to_a_callback(self):
+        rate = keras.callbacks.LearningRateScheduler(lambda epoch: 5e-4)
+        run = fit("lenet5", "digits", epochs=1, limit_train_batches=2, callbacks=[rate])
+        assert float(run.model.optimizer.learning_rate) == pytest.approx(5e-4)
+        with pytest.raises(kzoo.KzooError, match="LearningRateScheduler sets the learning rate, and so does"):
+            fit("lenet5", "digits", epochs=1, schedule="cosine", callbacks=[rate])
+
+
+class TestRunsOfEveryKind:
+    def test_a_users_images_of_the_models_own_size(self, rng, tmp_path):
+        x, y = rng.integers(0, 256, (60, 8, 8), dtype="uint8"), np.arange(60) % 3
+        np.savez("set.npz", x=x, y=y, x_test=x, y_test=y)
+        model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        run = fit(model, "set.npz", epochs=1)
+        for source in (run, run.path):
+            assert kzoo.evaluate(source).examples == 60
+            assert len(kzoo.predict(source, x[:2])) == 2
+        assert kzoo.export(run, tmp_path / "out").difference < 1e-5
+
+    def test_best_is_best_for_a_run_and_for_its_path(self):
+        run = fit("lenet5", "digits", epochs=2)
+        run.model.set_weights([0 * w for w in run.model.get_weights()])
+        best = kzoo.evaluate(run.path, checkpoint="best").accuracy
+        assert kzoo.evaluate(run, checkpoint="best").accuracy == best > kzoo.evaluate(run).accuracy
+
+    def test_early_stopping_that_restores_at_the_end_agrees_with_the_folder(self, rng):
+        rates = iter([1e-3, 1e-3, 5.0])
+        callbacks = [
+            keras.callbacks.LearningRateScheduler(lambda epoch: next(rates)),
+            keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True),
+        ]
+        run = fit("lenet5", "digits", epochs=3, callbacks=callbacks)
+        assert kzoo.evaluate(run).accuracy == kzoo.evaluate(str(run.path)).accuracy > 0.5
+
+    def test_arrays_prepared_by_you_are_predicted_as_given(self, rng):
+        x, y = rng.random((50, 28, 28, 1), dtype="float32"), np.arange(50) % 10
+        model = kzoo.lenet5()
+        run = fit(model, (x, y), epochs=1)
+        expected = model.predict_on_batch(x[:3])
+        for source in (model, run, run.path):
+            found = kzoo.predict(source, x[:3], top=10)
+            np.testing.assert_allclose([p.scores for p in found], -np.sort(-expected, axis=1), atol=1e-6)
+
+    def test_resuming_with_other_data_is_kept(self):
+        fit("perceptron", "or", epochs=1, run_dir="mine")
+        kzoo.fit(resume="mine", data="and", epochs=2, verbose=False)
+        assert kzoo.evaluate("mine").data == "and"
