@@ -58,6 +58,13 @@ class Data:
     def __init__(self, train: Any, validation: Any = None, test: Any = None, info: DataInfo | None = None) -> None:
         splits = dict(zip(SPLITS, (train, validation, test), strict=True))
         self.splits = {name: _dataset(name, split) for name, split in splits.items() if split is not None}
+        # {split: (smallest, largest)} of labels that are whole numbers in an array; nothing is known of datasets.
+        self.labels = {
+            name: (int(np.min(split[1])), int(np.max(split[1])))
+            for name, split in splits.items()
+            if isinstance(split, tuple) and not isinstance(split[1], dict | list | tuple)
+            and np.asarray(split[1]).dtype.kind in "iu" and np.size(split[1])
+        }  # fmt: skip
         counts = {name: int(split.cardinality()) for name, split in self.splits.items()}
         if info is None:
             shape = tf.nest.flatten(self.splits["train"].element_spec[0])[0].shape

@@ -17,6 +17,7 @@ from kzoo.data._augment import AUGMENTATIONS
 from kzoo.errors import unknown
 from kzoo.preprocess import PreprocessLayer
 
+LABELS = "labels out of range"  # what the error of a batch with such labels says
 CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
 SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
 
@@ -46,6 +47,7 @@ class Batches:
     seed: int = 0
     limit: int | None = None
     ready: bool = False
+    label_limit: int | None = None  # labels must lie below it: losses would make NaN of others, or garbage, silently
 
     def __post_init__(self) -> None:
         self.examples = None if self.ready else _known(self.split)
@@ -78,7 +80,7 @@ class Batches:
 
     def epoch(self, number: int) -> tf.data.Dataset:
         if self.ready:
-            return self.split if self.limit is None else self.split.take(self.limit)
+            return self._checked(self.split if self.limit is None else self.split.take(self.limit))
         data = self._single
         if self.shuffle:
             buffer = min(self.examples or SHUFFLE, SHUFFLE)
@@ -93,7 +95,21 @@ class Batches:
                 lambda i, batch: (prepare(batch[0], seed + [0, tf.cast(i, tf.int32)]), *batch[1:]),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
-        return data.prefetch(tf.data.AUTOTUNE)
+        return self._checked(data).prefetch(tf.data.AUTOTUNE)
+
+    def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches whose labels are in range: an error of the data comes before the step, under XLA too."""
+        if self.label_limit is None:
+            return data
+        limit = self.label_limit
+
+        def check(*batch: Any) -> Any:
+            low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
+            fits = tf.logical_and(low >= 0, high < tf.cast(limit, high.dtype))
+            with tf.control_dependencies([tf.debugging.Assert(fits, [LABELS, low, high])]):
+                return tf.nest.map_structure(tf.identity, batch)
+
+        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
 
     @property
     def _prepare_batch(self) -> Any:

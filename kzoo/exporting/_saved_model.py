@@ -31,13 +31,11 @@ from kzoo.preprocess import PreprocessLayer, decode_image
 from kzoo.runs._load import (
     EXPORT_INFO,
     Loaded,
-    are_probabilities,
     check_checkpoint,
-    input_spec,
     load,
     newest_version,
-    probe,
 )
+from kzoo.runs._scores import input_spec, output_kind, probe, to_probabilities
 
 TOP = 5
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
@@ -88,7 +86,10 @@ def export(
         raise KzooError(f"{str(model)!r} is an export already; export the run it came from")
     loaded = load(model, checkpoint=checkpoint)
     if labels is not None:
-        loaded.labels = tuple(labels)
+        columns = max(probe(loaded.model).shape[-1], 2)
+        if isinstance(labels, str) or len(labels) != columns:
+            raise KzooError(f"labels must name the {columns} classes of {loaded.name}; received {labels!r}")
+        loaded.labels = tuple(map(str, labels))
     module, signatures, info = _module(loaded)
     parent = path
     parent.mkdir(parents=True, exist_ok=True)
@@ -131,15 +132,16 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
             return {"features": tf.cast(trunk(inputs, training=False), tf.float32)}
 
         signatures["features"] = features.get_concrete_function()
-    outputs = probe(model)
+    outputs, kind = probe(model), output_kind(model)
     if loaded.preprocess is not None and outputs.ndim == 2:
-        signatures["serve_bytes"] = _serve_bytes(loaded, module, outputs).get_concrete_function()
+        signatures["serve_bytes"] = _serve_bytes(loaded, module, outputs.shape[1], kind).get_concrete_function()
     record = {
         "kzoo": kzoo.__version__,
         "model": info.to_config() if info else {"model": model.name},
         "task": loaded.task,
         "input": {"name": spec.name, "shape": list(spec.shape[1:]), "dtype": spec.dtype.name},
         "output": output,
+        "scores": kind,
         "preprocess": asdict(loaded.preprocess) if loaded.preprocess else None,
         "labels": list(loaded.labels),
         "data": dict(loaded.data),
@@ -147,24 +149,19 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
     return module, signatures, record
 
 
-def _serve_bytes(loaded: Loaded, module: tf.Module, outputs: np.ndarray) -> Any:
+def _serve_bytes(loaded: Loaded, module: tf.Module, units: int, kind: str) -> Any:
     """Decode and resize one by one, then the whole batch through the network."""
     model, layer = loaded.model, PreprocessLayer(loaded.preprocess)
-    units = outputs.shape[-1]
     names = loaded.labels or tuple(map(str, range(max(units, 2))))
     module.labels = tf.constant(names)
     top = min(TOP, len(names))
-    normalised = are_probabilities(outputs)
     pixels = tf.TensorSpec([*loaded.preprocess.size, loaded.preprocess.channels], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="bytes")], autograph=False)
     def serve_bytes(contents: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(lambda one: layer.geometry(decode_image(one)), contents, fn_output_signature=pixels)
         scores = tf.cast(model(layer.normalise(images), training=False), tf.float32)
-        if units == 1:
-            scores = tf.concat([1 - scores, scores], axis=1)
-        elif not normalised:
-            scores = tf.nn.softmax(scores)
+        scores = to_probabilities(scores, kind)
         best = tf.math.top_k(scores, top)
         return {"scores": best.values, "labels": tf.gather(module.labels, best.indices), "class_ids": best.indices}
 

@@ -11,7 +11,7 @@ import keras
 
 from kzoo.models._block import Block, opened_blocks
 from kzoo.models._registry import create_model
-from kzoo.models._styles import Definition, input_shape_of
+from kzoo.models._styles import Definition, input_shape_of, style_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,8 @@ def summary(model: keras.Model | str, **arguments: Any) -> Summary:
             sum(math.prod(v.shape) for v in layer.trainable_variables))
         for layer in _layers(model)
     )  # fmt: skip
-    style = (
-        "sequential" if isinstance(model, keras.Sequential)
-        else "functional" if isinstance(model, keras.src.models.Functional) else "subclass"
-    )  # fmt: skip
     trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
-    return Summary(model.name, style, rows, model.count_params(), trainable)
+    return Summary(model.name, style_of(model), rows, model.count_params(), trainable)
 
 
 def _layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:

@@ -77,6 +77,13 @@ def assemble(
     raise unknown("style", style, STYLES)
 
 
+def style_of(model: keras.Model) -> str:
+    """Which of STYLES a model is."""
+    if isinstance(model, keras.Sequential):
+        return "sequential"
+    return "functional" if isinstance(model, keras.src.models.Functional) else "subclass"
+
+
 def input_shape_of(model: keras.Model) -> tuple[int | None, ...] | None:
     """Of the one input of a built model, in any style, without the batch; None with several inputs or none known."""
     if getattr(model, "inputs", None):

@@ -143,9 +143,7 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     found = np.concatenate(scores)
     if found.ndim != 2:
         raise KzooError(f"{loaded.name} is no classifier: its output for one example is {found.shape[1:]}")
-    if found.shape[1] == 1:
-        found = np.concatenate([1 - found, found], axis=1)  # "yes" where the one output is above one half
-    return found, np.concatenate(labels).reshape(-1).astype("int64")
+    return loaded.probabilities(found), np.concatenate(labels).reshape(-1).astype("int64")
 
 
 def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:

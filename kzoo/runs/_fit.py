@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -165,6 +166,11 @@ def fit(
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"))
     objective = Supervised(model)
     first_batch = _try(objective, train)
+    limit = objective.label_limit(first_batch)
+    _check_labels(data, limit)
+    for batches in (train, validation):
+        if batches is not None:
+            batches.label_limit = limit
     plan = Plan(
         model=info.model if info else model.name,
         style=info.style if info else type(model).__name__,
@@ -234,6 +240,9 @@ def fit(
     try:
         if first_epoch < options["epochs"]:
             trainer.run(first_epoch)
+    except KzooError as error:
+        folder.load_checkpoint("last", model)
+        raise KzooError(f"{error}; the model is as after its last whole epoch") from error
     except KeyboardInterrupt:
         whole = folder.load_checkpoint("last", model)
         folder.save_model(model)
@@ -397,11 +406,24 @@ def _metric_names(model: keras.Model) -> list[Any]:
 
 def _try(objective: Supervised, train: Batches) -> Any:
     """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
-    batch = next(iter(train.epoch(0)))
+    batch = next(iter(train.epoch(0)), None)
+    if batch is None:
+        raise KzooError("the train split gives no batch")
     try:
         objective.test(batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise KzooError(f"cannot train {objective.model.name!r}: {first}") from error
+        text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        useful = [line for line in lines if not line.startswith("Exception encountered")]
+        raise KzooError(
+            f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
+        ) from error
     objective.reset()
     return batch
+
+
+def _check_labels(data: Data, limit: int | None) -> None:
+    """Labels in arrays, before anything is written; those of a tf.data.Dataset are checked batch by batch."""
+    for split, (low, high) in data.labels.items():
+        if limit is not None and (low < 0 or high >= limit):
+            raise KzooError(f"the {split} labels reach from {low} to {high}, but the model has classes={limit}")

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
-from kzoo.models._styles import input_shape_of
+from kzoo.models._styles import input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
+from kzoo.runs._scores import output_kind, to_probabilities
 from kzoo.spec import ModelInfo, Preprocess
+from kzoo.weights.store import weights_by_name
+from kzoo.weights.table import PUBLISHED
 
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
 
@@ -35,6 +37,7 @@ class Loaded:
         task: One of kzoo.spec.TASKS; "" where not known.
         data: `load_data`'s arguments of the training data; empty where not known.
         run: The run folder, if it comes from one.
+        kind: What its outputs are, see `output_kind`; found out when first asked for.
     """
 
     model: keras.Model
@@ -44,6 +47,12 @@ class Loaded:
     task: str
     data: Mapping[str, Any]
     run: RunFolder | None = None
+    kind: str = ""
+
+    def probabilities(self, scores: Any) -> np.ndarray:
+        """float32 [n, classes] of the model's raw outputs."""
+        self.kind = self.kind or output_kind(self.model)
+        return to_probabilities(scores, self.kind).numpy()
 
 
 def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last") -> keras.Model:
@@ -106,17 +115,36 @@ def load(source: Any, *, checkpoint: str = "last") -> Loaded:
 
 
 def read_keras(path: Path) -> keras.Model:
-    """A `.keras` file, with kzoo's classes known to Keras."""
+    """A `.keras` file, with kzoo's classes known to Keras; one of kzoo's models is known again by name and weights."""
     _registry.import_families()
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
     try:
-        return keras.models.load_model(path)
+        return _recognised(keras.models.load_model(path))
     except (TypeError, ValueError, OSError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise KzooError(
             f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first"
         ) from error
+
+
+def _recognised(model: keras.Model) -> keras.Model:
+    """Files of Keras do not carry preprocessing: a model with the name and the weights of a registered one has its."""
+    shape = input_shape_of(model)
+    if model.name not in _registry.list_models(hidden=True) or shape is None:
+        return model
+    spec, weights = model_spec(model.name), weights_by_name(model)
+    head = weights.get(f"{spec.head}/kernel")
+    arguments: dict[str, Any] = {"input_shape": shape}
+    if not spec.fixed_classes and head is not None:
+        arguments["classes"] = head.shape[-1]
+    try:
+        twin = create_model(spec.name, **arguments)
+    except KzooError:
+        return model
+    if {k: v.shape for k, v in weights_by_name(twin).items()} == {k: v.shape for k, v in weights.items()}:
+        attach_info(model, replace(model_info(twin), style=style_of(model)))
+    return model
 
 
 def newest_version(path: Path) -> Path | None:
@@ -145,10 +173,12 @@ def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) ->
 
 def _published(text: str) -> Loaded:
     name, tag = text.split("@", 1)
-    model = create_model(name, weights=tag)
-    from kzoo.weights.table import PUBLISHED
-
-    row = next(row for row in PUBLISHED if (row.model, row.tag) == (name, tag))
+    spec = model_spec(name)
+    row = next((row for row in PUBLISHED if (row.model, row.tag) == (name, tag)), None)
+    if row is None:
+        tags = [row.tag for row in PUBLISHED if row.model == name]
+        raise unknown(f"weights of {name}", tag, tags, "" if tags else "none are published yet")
+    model = create_model(spec.name, weights=tag)
     info = model_info(model)
     return Loaded(model, text, row.preprocess, row.classes, info.task, {"name": row.data})
 
@@ -161,31 +191,11 @@ def _export(path: Path) -> Loaded:
     inputs = keras.Input(info["input"]["shape"], dtype=info["input"]["dtype"], name=info["input"]["name"])
     model = keras.Model(inputs, layer(inputs)[info["output"]], name=info["model"]["model"])
     preprocess = Preprocess.from_config(info["preprocess"]) if info["preprocess"] else None
-    return Loaded(model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {})
+    return Loaded(
+        model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {}, kind=info["scores"]
+    )
 
 
 def check_checkpoint(checkpoint: str) -> None:
     if checkpoint not in ("last", "best"):
         raise unknown("checkpoint", checkpoint, ("last", "best"))
-
-
-def input_spec(model: keras.Model) -> tf.TensorSpec:
-    """Shape, dtype and name of the one input, with a free batch."""
-    shape, info = input_shape_of(model), model_info(model)
-    if shape is None:
-        raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
-    if getattr(model, "inputs", None):
-        return tf.TensorSpec([None, *shape], model.inputs[0].dtype, name=model.inputs[0].name)
-    return tf.TensorSpec([None, *shape], tf.float32, name=model_spec(info.model).input_name if info else "inputs")
-
-
-def probe(model: keras.Model) -> np.ndarray:
-    """float32 output for four random inputs in 0 to 2; a free side of an image is 16."""
-    spec = input_spec(model)
-    inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
-    return np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
-
-
-def are_probabilities(scores: np.ndarray) -> bool:
-    """Whether the rows are distributions; asked of `probe`, it says whether the model ends in a softmax."""
-    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))

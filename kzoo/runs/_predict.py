@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
-from kzoo.runs._load import are_probabilities, check_checkpoint, load, probe
+from kzoo.runs._load import check_checkpoint, load
 from kzoo.training.step import compiled
 
 
@@ -73,25 +73,13 @@ def predict(
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
     forward = compiled(lambda x: loaded.model(x, training=False))
     parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
-    scores = np.concatenate([forward(part).numpy() for part in parts]).astype("float32")
-    scores = probabilities(scores, are_probabilities(probe(loaded.model)))
+    scores = loaded.probabilities(np.concatenate([forward(part).numpy() for part in parts]))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         Prediction(name, tuple(labels[k] for k in ids), tuple(int(k) for k in ids), tuple(float(row[k]) for k in ids))
         for name, row, ids in zip(names, scores, best, strict=True)
     ]
-
-
-def probabilities(scores: np.ndarray, normalised: bool) -> np.ndarray:
-    """Logits and distances go through softmax; one output becomes two columns, no and yes."""
-    if scores.shape[1] == 1:
-        yes = np.clip(scores, 0, 1)
-        return np.concatenate([1 - yes, yes], axis=1)
-    if normalised:
-        return scores
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _are_paths(inputs: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kzoo.data._pipeline import Batches
+from kzoo.data._pipeline import LABELS, Batches
+from kzoo.errors import KzooError
 from kzoo.training.objectives import Supervised
 from kzoo.training.progress import TrainingProgress
 from kzoo.training.step import compiled, loop, train_step
@@ -135,6 +137,11 @@ def _run(compiled: Callable[..., None], iterator: Any, steps: int) -> bool:
         compiled(iterator, tf.constant(steps))
     except tf.errors.OutOfRangeError:
         return True
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(rf"{LABELS}\]? \[(-?\d+)\]? \[?(-?\d+)", str(error))
+        if found is None:
+            raise
+        raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
     return False
 
 

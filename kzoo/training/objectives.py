@@ -41,6 +41,15 @@ class Supervised:
     def _train_loss(self, batch: Any) -> tf.Tensor:
         return self._loss(batch, training=True)
 
+    def label_limit(self, batch: Any) -> int | None:
+        """How many classes the labels may name, where the one loss reads class numbers; None for any other loss."""
+        leaves = self.model._compile_loss._flat_losses if self.model._compile_loss is not None else []
+        if len(leaves) != 1 or getattr(leaves[0].loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
+            return None
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = tf.nest.flatten(self.model(x, training=False))
+        return int(outputs[0].shape[-1]) if len(outputs) == 1 else None
+
     def test(self, batch: Any) -> None:
         """Loss and metrics of a batch in inference mode."""
         self._loss(batch, training=False)

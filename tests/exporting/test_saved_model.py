@@ -90,6 +90,13 @@ def test_labels_given(tmp_path):
     assert sorted(x.decode() for x in out(bytes=tf.constant([png]))["labels"].numpy()[0]) == ["bad", "good"]
 
 
+@pytest.mark.parametrize("labels", [("a", "b"), "abcdefghij"])
+def test_labels_that_do_not_fit(labels, tmp_path):
+    with pytest.raises(kzoo.KzooError, match="labels must name the 10 classes of mlp"):
+        kzoo.export(kzoo.mlp(), tmp_path / "out", labels=labels)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_export_that_differs_is_removed(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(kzoo.exporting._saved_model.TOLERANCE, "float32", -1.0)
     with pytest.raises(kzoo.KzooError, match="the export differs from the model by"):

@@ -327,6 +327,41 @@ class TestRefused:
         with pytest.raises(kzoo.KzooError, match="labels of digits reach 9, but lenet5 has classes=5"):
             fit(kzoo.lenet5(classes=5), "digits")
 
+    @pytest.mark.parametrize("label", [99, -1])
+    def test_labels_of_arrays_beyond_the_classes(self, label, rng):
+        y = np.zeros(200, "int64")
+        y[-1] = label
+        model = kzoo.mlp()
+        before = model.get_weights()
+        # Told from the array; or, where the first batch has it, by the loss.
+        with pytest.raises(
+            kzoo.KzooError, match=r"the train labels reach from|label value of .* outside the valid range"
+        ):
+            fit(model, (rng.random((200, 28, 28, 1), dtype="float32"), y))
+        assert not Path("runs").exists()
+        for a, b in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("xla", ["off", "on"])
+    def test_labels_of_a_dataset_beyond_the_classes(self, xla, rng):
+        y = np.zeros(200, "int64")
+        y[150] = 17
+        data = tf.data.Dataset.from_tensor_slices((rng.random((200, 6), dtype="float32"), y)).batch(20)
+        model = dense(optimizer="sgd", loss=LOSS)
+        before = model.get_weights()
+        with pytest.raises(
+            kzoo.KzooError, match="a batch has labels from 0 to 17, beyond the model's classes; the model"
+        ):
+            fit(model, data, epochs=2, xla=xla)
+        for a, b in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_labels_of_the_first_batch_beyond_the_classes(self, rng):
+        data = tf.data.Dataset.from_tensor_slices((rng.random((20, 6), dtype="float32"), np.arange(20))).batch(20)
+        with pytest.raises(kzoo.KzooError, match="cannot train 'sequential.*': Received a label value of 19") as error:
+            fit(dense(optimizer="sgd", loss=LOSS), data)
+        assert "Op:" not in str(error.value) and "{{" not in str(error.value)
+
     def test_a_train_step_of_ones_own(self, rng):
         class Mine(keras.Model):
             def __init__(self):
@@ -430,3 +465,27 @@ class TestRunsOfEveryKind:
         fit("perceptron", "or", epochs=1, run_dir="mine")
         kzoo.fit(resume="mine", data="and", epochs=2, verbose=False)
         assert kzoo.evaluate("mine").data == "and"
+
+    def test_one_logit_is_judged_at_zero(self, rng):
+        x = rng.normal(size=(400, 2)).astype("float32")
+        y = (x.sum(1) > 0).astype("int64")
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
+        run = fit(model, kzoo.Data((x, y), test=(x, y)), epochs=3)
+        expected = float(((model.predict_on_batch(x)[:, 0] > 0) == y).mean())
+        assert kzoo.evaluate(run, kzoo.Data((x, y), test=(x, y))).accuracy == pytest.approx(expected)
+        found = kzoo.predict(run, x[:5])
+        yes = 1 / (1 + np.exp(-model.predict_on_batch(x[:5])[:, 0]))
+        assert [dict(zip(p.labels, p.scores, strict=True))["1"] for p in found] == pytest.approx(yes.tolist(), abs=1e-5)
+
+    def test_a_keras_file_of_kzoos_model_knows_its_preprocessing(self):
+        model = kzoo.lenet5(weights="mnist")
+        model.save("mine.keras")
+        image = kzoo.load_data("digits").test.take(3)
+        x = np.stack([x for x, _ in image.as_numpy_iterator()])
+        found, expected = kzoo.predict("mine.keras", x), kzoo.predict(model, x)
+        assert [p.scores for p in found] == [p.scores for p in expected]
+        kzoo.lenet5_1998(style="subclass").save("paper.keras")
+        assert kzoo.evaluate("paper.keras", "digits").examples == 359

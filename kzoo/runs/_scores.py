@@ -1,0 +1,60 @@
+"""What a classifier's raw outputs mean, and how they become probabilities: the same in evaluate, predict and export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.models._registry import model_info, model_spec
+from kzoo.models._styles import input_shape_of
+
+KINDS = ("probabilities", "logits", "value")
+
+
+def input_spec(model: keras.Model) -> tf.TensorSpec:
+    """Shape, dtype and name of the one input, with a free batch."""
+    shape, info = input_shape_of(model), model_info(model)
+    if shape is None:
+        raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
+    if getattr(model, "inputs", None):
+        return tf.TensorSpec([None, *shape], model.inputs[0].dtype, name=model.inputs[0].name)
+    return tf.TensorSpec([None, *shape], tf.float32, name=model_spec(info.model).input_name if info else "inputs")
+
+
+def probe(model: keras.Model) -> np.ndarray:
+    """float32 output for four random inputs in 0 to 2; a free side of an image is 16."""
+    spec = input_spec(model)
+    inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
+    return np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
+
+
+def output_kind(model: keras.Model) -> str:
+    """What the outputs are.
+
+    `"probabilities"`: rows add up to one. `"logits"`: several outputs that do not, or one that was trained on logits.
+    `"value"`: one output that is the probability of "yes", or a number near 0 or 1 (XOR's linear output).
+    """
+    scores = probe(model)
+    if scores.ndim == 2 and scores.shape[1] > 1:
+        distribution = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+        return "probabilities" if distribution else "logits"
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits"):
+        return "logits"
+    info = model_info(model)
+    if info is not None and model_spec(info.model).classifier_activation == "sigmoid":
+        return "value" if info.arguments.get("classifier_activation", "sigmoid") == "sigmoid" else "logits"
+    return "value"
+
+
+def to_probabilities(scores: Any, kind: str) -> tf.Tensor:
+    """float32 [n, units] of that kind -> float32 [n, classes]; one output becomes two columns, no and yes."""
+    scores = tf.cast(scores, tf.float32)
+    if scores.shape[1] == 1:
+        yes = tf.sigmoid(scores) if kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
+        return tf.concat([1 - yes, yes], axis=1)
+    return scores if kind == "probabilities" else tf.nn.softmax(scores)
