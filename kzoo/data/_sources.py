@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from kzoo.preprocess import IMAGE_SUFFIXES, decode_image
 VALIDATION = 0.1
 IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept as an array
 MAX_PIXELS = 100_000_000  # a larger image would take gigabytes to decode
+HEADERS = ("file", "filename", "file_name", "path", "image", "name")  # of the first column of a labels.csv
 SPLIT_FOLDERS = {
     "train": "train",
     "validation": "validation",
@@ -78,14 +79,16 @@ def load_data(
     {'train': 1295, 'validation': 143, 'test': 359}
     """
     name = os.fspath(name)
+    is_path = False
     looks_like_path = os.sep in name or "/" in name or name.startswith(".") or Path(name).suffix
     if name in EMBEDDED:
         splits, info = EMBEDDED[name]()
     elif looks_like_path or (Path(name).exists() and not _is_tfds(name)):
+        is_path = True
         splits, info = _from_path(Path(name))
     else:
         splits, info = _tfds(name, data_dir, download)
-    arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if Path(name).exists() else name}
+    arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
     arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
     arguments |= {"only": list(only)} if only else {}
 
@@ -100,6 +103,8 @@ def load_data(
         indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
         classes = [classes[k] for k in kept]
         notes.append(f"only the classes {', '.join(classes)}")
+    if info.task == "image-classification" and len(classes) < 2:
+        raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
     if "validation" not in splits and info.task != "tabular-classification":
         rest, held = stratified(splits["train"].labels[indices["train"]], VALIDATION, seed=0)
         indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
@@ -194,6 +199,10 @@ def _npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise KzooError(f"{str(path)!r} is not a readable .npz file: {error}") from error
+    for part in ("x", "y"):  # other names of the same split
+        for other in ("val", "valid"):
+            if f"{part}_{other}" in arrays:
+                arrays.setdefault(f"{part}_validation", arrays.pop(f"{part}_{other}"))
     if {"x", "y"} <= arrays.keys():
         arrays |= {"x_train": arrays["x"], "y_train": arrays["y"]}
     if not {"x_train", "y_train"} <= arrays.keys():
@@ -201,9 +210,32 @@ def _npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
             f"{str(path)!r} must hold x_train and y_train (and x_validation, y_validation, x_test, y_test), or x and y;"
             f" it holds {', '.join(sorted(arrays)) or 'nothing'}"
         )
+    shape = arrays["x_train"].shape[1:]
+    for split in SPLITS:
+        x, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
+        if x is None or y is None:
+            continue
+        if x.ndim < 2 or len(x) == 0:
+            raise KzooError(f"x_{split} in {str(path)!r} must be [examples, …] and not empty; its shape is {x.shape}")
+        if x.dtype.kind not in "uif":
+            raise KzooError(f"x_{split} in {str(path)!r} must hold numbers; it is {x.dtype}")
+        if x.shape[1:] != shape:
+            raise KzooError(f"{str(path)!r}: one row of x_{split} is {x.shape[1:]}, of x_train {shape}")
+        if y.ndim > 1 and y.shape[1:] != (1,):
+            raise KzooError(
+                f"y_{split} in {str(path)!r} must hold one label a row, not {y.shape} (one-hot: take its argmax)"
+            )
+        if x.ndim == 4 and x.shape[-1] not in (1, 3, 4):
+            raise KzooError(
+                f"the images in {str(path)!r} have {x.shape[-1]} channels; allowed: 1, 3 or 4, as the last axis"
+            )
     labels = np.unique(np.concatenate([arrays[k].ravel() for k in (f"y_{s}" for s in SPLITS) if k in arrays]))
     if labels.dtype.kind not in "iuU" or (labels.dtype.kind in "iu" and labels.min() < 0):
         raise KzooError(f"the labels in {str(path)!r} must be whole numbers from 0, or names; they are {labels.dtype}")
+    if labels.dtype.kind in "iu" and labels.max() >= 1000 + 10 * len(labels):
+        raise KzooError(
+            f"the labels in {str(path)!r} reach {labels.max()} for {len(labels)} classes; number them from 0"
+        )
     names = tuple(map(str, labels if labels.dtype.kind == "U" else range(int(labels.max()) + 1)))
     splits, scaled = {}, False
     for split in SPLITS:
@@ -212,8 +244,6 @@ def _npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
         if len(x) != len(y):
             raise KzooError(f"{str(path)!r}: x_{split} has {len(x)} rows and y_{split} has {len(y)}")
-        if x.dtype.kind not in "uif":
-            raise KzooError(f"x_{split} in {str(path)!r} must hold numbers; it is {x.dtype}")
         if x.dtype.kind == "f" and x.ndim >= 3 and x.size and x.min() >= 0 and x.max() <= 1:
             x, scaled = x * 255, True
         y = np.searchsorted(labels, y) if labels.dtype.kind == "U" else y.astype("int64")
@@ -255,7 +285,7 @@ def _idx(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
                 )
             splits[split] = Examples.of_arrays(x[..., None], y.astype("int64"))
     classes = tuple(map(str, range(int(max(e.labels.max() for e in splits.values())) + 1)))
-    return splits, DataInfo(name=folder.name, task="image-classification", classes=classes)
+    return splits, DataInfo(name=folder.resolve().name, task="image-classification", classes=classes)
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -272,19 +302,27 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def _labels_csv(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
-    with open(folder / "labels.csv", newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and not (folder / rows[0][0]).exists():
-        rows = rows[1:]  # a header
-    short = [i for i, row in enumerate(rows, start=2) if len(row) < 2]
-    if not rows or short:
-        raise KzooError(
-            f"{str(folder / 'labels.csv')!r} must have a file and a label in each row;"
-            f" {f'row {short[0]} has not' if short else 'it is empty'}"
-        )
-    classes = sorted({row[1].strip() for row in rows})
-    pairs = [(folder / row[0].strip(), classes.index(row[1].strip())) for row in rows]
-    return _images({"train": pairs}, classes, folder)
+    path = folder / "labels.csv"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise KzooError(f"{str(path)!r} is not CSV in UTF-8: {error}") from error
+    if rows and rows[0][1][0].strip().lower() in HEADERS:
+        rows = rows[1:]
+    if not rows:
+        raise KzooError(f"{str(path)!r} names no files; expected a file and a label in each row")
+    seen: dict[Path, str] = {}
+    for number, row in rows:
+        if len(row) < 2 or not row[0].strip() or not row[1].strip():
+            raise KzooError(f"row {number} of {str(path)!r} must have a file and a label; it has {','.join(row)!r}")
+        image, label = folder / row[0].strip(), row[1].strip()
+        if seen.setdefault(image, label) != label:
+            raise KzooError(
+                f"row {number} of {str(path)!r} labels {row[0].strip()!r} {label!r}, an earlier one {seen[image]!r}"
+            )
+    classes = sorted(set(seen.values()))
+    return _images({"train": [(image, classes.index(label)) for image, label in seen.items()]}, classes, folder)
 
 
 def _image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
@@ -297,6 +335,7 @@ def _image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
             roots[split] = child
     if roots and "train" not in roots:
         raise KzooError(f"{str(folder)!r} has {', '.join(r.name for r in roots.values())}, but no train folder")
+    beside = [child.name for child in _subfolders(folder) if roots and child not in roots.values()]
     roots = roots or {"train": folder}
     classes = sorted({child.name for root in roots.values() for child in _subfolders(root)})
     if not classes:
@@ -312,11 +351,18 @@ def _image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
             for path in sorted(child.rglob("*"))
             if path.is_file() and not path.name.startswith(".")
         ]
-    return _images(pairs, classes, folder)
+    splits, info = _images(pairs, classes, folder)
+    if beside:
+        info = replace(
+            info, notes=(*info.notes, f"folders beside {', '.join(roots)} are left out: {', '.join(beside)}")
+        )
+    return splits, info
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    """Without hidden ones, and without kzoo's own runs/, should it lie there."""
+    ours = lambda p: p.name == "runs" and any(p.glob("*/plan.json"))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not ours(p))
 
 
 def _images(
@@ -334,7 +380,7 @@ def _images(
             if not isinstance(found, str)
         ]
         skipped += [
-            f"{path.relative_to(folder)}: {found}"
+            f"{path.relative_to(folder) if path.is_relative_to(folder) else path}: {found}"
             for (path, _), found in zip(files, looked, strict=True)
             if isinstance(found, str)
         ]
@@ -352,7 +398,11 @@ def _images(
         else ()
     )
     info = DataInfo(
-        name=folder.name, task="image-classification", classes=tuple(classes), notes=notes, skipped=tuple(skipped)
+        name=folder.resolve().name,
+        task="image-classification",
+        classes=tuple(classes),
+        notes=notes,
+        skipped=tuple(skipped),
     )
     return splits, info
 

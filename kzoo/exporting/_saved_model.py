@@ -194,7 +194,7 @@ def _difference(model: keras.Model, path: Path, info: dict[str, Any]) -> float:
 
 
 def _next_version(parent: Path, work: Path) -> Path:
-    version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0)
+    version = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0)
     while True:
         try:
             os.rename(work, parent / str(version))  # onto a non-empty folder this fails: another export took the number

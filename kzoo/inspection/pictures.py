@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,7 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> No
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    _save(figure, title, path)
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
@@ -40,8 +40,8 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
         figure.subplots(1, 2), (matrix, share), ("counts", "share of the true class"), strict=True
     ):
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if values is share else None)
-        axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
-        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 2 else 0, parse_math=False)
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.set_title(name)
@@ -52,8 +52,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
                 colour = "white" if values[i, j] > top / 2 else "black"
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
         figure.colorbar(image, ax=axes, shrink=0.8)
-    figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    _save(figure, title, path)
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str, wrong: Sequence[bool] = ()) -> None:
@@ -68,9 +67,15 @@ def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str
             low, high = images[k].min(), images[k].max()
             shown = (images[k] - low) / max(high - low, 1e-9)
             axes.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
-            axes.set_title(titles[k], fontsize=8, color=ORANGE if len(wrong) and wrong[k] else "black")
-    figure.suptitle(title, fontsize=10, color=GREY)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+            axes.set_title(
+                titles[k], fontsize=8, parse_math=False, color=ORANGE if len(wrong) and wrong[k] else "black"
+            )
+    _save(figure, title, path)
 
 
-Picture = Callable[[Path], None]
+def _save(figure: Figure, title: str, path: Path) -> None:
+    figure.suptitle(title, fontsize=10, color=GREY, parse_math=False)
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; the text and the JSON beside it have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -95,7 +95,7 @@ class RunFolder:
         text = str(run)
         if text == "last" and runs:
             return cls(max(runs)[1])
-        if text.isdigit():
+        if text.isdecimal():
             for number, found in runs:
                 if number == int(text):
                     return cls(found)
@@ -172,6 +172,9 @@ class RunFolder:
 
 def check_free(path: Path) -> None:
     """A run folder given by name must not exist, or be empty."""
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise KzooError(f"the run folder {str(path)!r} cannot be made: {str(parent)!r} is a file")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise KzooError(
             f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}"

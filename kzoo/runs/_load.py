@@ -151,7 +151,7 @@ def newest_version(path: Path) -> Path | None:
     """The SavedModel at `path`, or the one in its highest numbered folder, as TensorFlow Serving picks it."""
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [p for p in path.iterdir() if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    versions = [p for p in path.iterdir() if p.name.isdecimal() and (p / "saved_model.pb").is_file()]
     return max(versions, key=lambda p: int(p.name), default=None)
 
 

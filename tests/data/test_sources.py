@@ -148,7 +148,7 @@ class TestFolders:
 
     def test_labels_csv_with_a_short_row(self, tmp_path):
         (tmp_path / "labels.csv").write_text("file,label\na.png\n")
-        with pytest.raises(kzoo.KzooError, match="row 2 has not"):
+        with pytest.raises(kzoo.KzooError, match="row 2 of .* must have a file and a label"):
             kzoo.load_data(tmp_path)
 
     def test_a_huge_image_is_refused_by_its_header(self, tmp_path):
@@ -290,3 +290,79 @@ def test_data_of_your_own(rng):
         kzoo.Data((rng.random((9, 4)), np.arange(8)))
     with pytest.raises(kzoo.KzooError, match="must be a tf.data.Dataset or"):
         kzoo.Data([1, 2, 3])
+
+
+class TestOddFolders:
+    def test_one_class_only(self, tmp_path):
+        with pytest.raises(kzoo.KzooError, match="has one class only, 'cat'; a classifier needs at least two"):
+            kzoo.load_data(folder_of_images(tmp_path / "pets", classes=("cat",)))
+
+    def test_a_folder_named_like_an_embedded_set_is_not_it(self, tmp_path):
+        folder_of_images(tmp_path / "digits")
+        assert kzoo.load_data("digits").info.arguments == {"name": "digits"}
+        assert kzoo.load_data("./digits").info.classes == ("cat", "dog")
+
+    def test_the_folder_one_is_in_with_runs_of_kzoo(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(folder_of_images(tmp_path / "pets"))
+        (tmp_path / "pets" / "runs" / "0001-x").mkdir(parents=True)
+        (tmp_path / "pets" / "runs" / "0001-x" / "plan.json").write_text("{}")
+        info = kzoo.load_data(".").info
+        assert info.classes == ("cat", "dog") and info.name == "pets"
+
+    def test_folders_beside_train_are_named(self, tmp_path):
+        folder_of_images(tmp_path / "pets" / "train")
+        folder_of_images(tmp_path / "pets", classes=("bird",))
+        assert "folders beside train are left out: bird" in kzoo.load_data(tmp_path / "pets").info.notes
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (b"\xff\xfe\x00a,b", "is not CSV in UTF-8"),
+            (b"file,label\n", "names no files"),
+            (b"images/0.png,\n", "row 1 .* must have a file and a label"),
+            (b"images/0.png,a\nimages/0.png,b\n", "row 2 .* labels 'images/0.png' 'b', an earlier one 'a'"),
+        ],
+    )
+    def test_labels_csv_that_do_not_fit(self, tmp_path, text, message):
+        root = folder_of_images(tmp_path / "flat", classes=("images",))
+        (root / "labels.csv").write_bytes(text)
+        with pytest.raises(kzoo.KzooError, match=message):
+            kzoo.load_data(root)
+
+    def test_a_missing_first_file_is_no_header(self, tmp_path):
+        root = folder_of_images(tmp_path / "flat", classes=("images",), count=4)
+        rows = ["gone.png,a", "/nowhere/far.png,b", *(f"images/{k}.png,{'ab'[k % 2]}" for k in range(4))]
+        (root / "labels.csv").write_text("\n".join(rows))
+        assert set(kzoo.load_data(root).info.skipped) == {"gone.png: no such file", "/nowhere/far.png: no such file"}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((0, 4, 4)), "y": np.zeros(0, int)}, "must be .* and not empty"),
+        ({"x": np.float64(3), "y": np.int64(3)}, "must be .* and not empty"),
+        ({"x": np.zeros((3, 4, 4), complex), "y": np.arange(3)}, "must hold numbers; it is complex"),
+        ({"x": np.zeros((3, 4, 4, 5)), "y": np.arange(3)}, "have 5 channels"),
+        ({"x": np.zeros((3, 4, 4)), "y": np.eye(3, dtype=int)}, "one-hot: take its argmax"),
+        ({"x": np.zeros((2, 4, 4)), "y": np.array([0, 30_000_000])}, "reach 30000000 for 2 classes"),
+        (
+            {
+                "x_train": np.zeros((3, 4, 4)),
+                "y_train": np.arange(3),
+                "x_test": np.zeros((3, 5, 5)),
+                "y_test": np.arange(3),
+            },
+            r"one row of x_test is \(5, 5\), of x_train \(4, 4\)",
+        ),
+    ],
+)
+def test_odd_npz(tmp_path, arrays, message):
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(kzoo.KzooError, match=message):
+        kzoo.load_data(tmp_path / "set.npz")
+
+
+def test_npz_validation_by_its_other_names(tmp_path):
+    x, y = np.zeros((6, 4, 4), "uint8"), np.arange(6) % 2
+    np.savez(tmp_path / "set.npz", x_train=x, y_train=y, x_val=x[:2], y_val=y[:2])
+    assert kzoo.load_data(tmp_path / "set.npz").info.counts == {"train": 6, "validation": 2}
