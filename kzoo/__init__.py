@@ -15,6 +15,7 @@ _PUBLIC = {
     "KzooError": "kzoo.errors",
     "Data": "kzoo.data",
     "Preprocess": "kzoo.spec",
+    "bench": "kzoo.benchmark",
     "copy_weights": "kzoo.weights.store",
     "create_model": "kzoo.models._registry",
     "evaluate": "kzoo.runs",
@@ -43,9 +44,9 @@ def __getattr__(name: str) -> Any:
     else:
         from kzoo.models import _registry
 
-        if name not in _registry.index():
+        if name not in _registry.list_models(hidden=True):
             raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
-        value = _registry.builder(name)
+        return _registry.builder(name)
     globals()[name] = value
     return value
 
@@ -53,4 +54,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from kzoo.models import _registry
 
-    return sorted({*globals(), *_PUBLIC, *_registry.index()})
+    return sorted({*globals(), *_PUBLIC, *_registry.list_models(hidden=True)})

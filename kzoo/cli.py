@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,19 +113,15 @@ def info(
     \b
       kzoo info lenet5 --layers
     """
-    from kzoo.models._registry import index
-
-    name = model.partition("@")[0]
-    if name not in index():
-        import kzoo
-
-        raise unknown("model", model, kzoo.list_models(), "See kzoo list")
-    if json_:
-        _print_json({"name": name, **index()[name]})
-        return
     from kzoo.inspection.card import model_card
+    from kzoo.models._registry import row_of
 
-    print(model_card(model), end="")
+    name, card = model.partition("@")[0], model_card(model)
+    if json_:
+        _print_json({"name": name, **row_of(name)})
+        return
+
+    print(card, end="")
     if layers:
         _start_tensorflow()
         import kzoo
@@ -146,8 +142,16 @@ def fit(
     epochs: Annotated[int | None, typer.Option(help="Default the model's recipe.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Global; default the model's recipe.")] = None,
     style: Annotated[str | None, typer.Option(help="sequential, functional or subclass.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, default or one.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="auto, default, one, mirrored, central, multiworker, parameter_server or tpu.")
+    ] = None,
+    devices: Annotated[str | None, typer.Option(help="How many, or names: 2, or GPU:0,GPU:1.")] = None,
     xla: Annotated[str | None, typer.Option(help="auto, on or off.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = None,
+    kernels: Annotated[bool | None, typer.Option(help="kzoo's faster kernels. Default on.")] = None,
+    sync_batch_norm: Annotated[
+        bool | None, typer.Option("--sync-batch-norm", help="Over the batch of all replicas.")
+    ] = None,
     optimizer: Annotated[str | None, typer.Option(help="Any Keras optimizer, by name.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Of the learning rate: constant or cosine.")] = None,
@@ -160,6 +164,9 @@ def fit(
     limit_validation_batches: Annotated[int | None, typer.Option(help="Only so many validation batches.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Minutes after which no further epoch begins.")] = None,
     data_dir: DataDir = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this class of the data, by name; may be repeated.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
     run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
     resume: Annotated[
@@ -173,13 +180,30 @@ def fit(
       kzoo fit lenet5 --data digits --epochs 20
       kzoo fit lenet5 --data mnist --data-dir ~/tensorflow_datasets --augment shift
       kzoo fit mlp --data photos/ --style subclass
+      kzoo fit mlp_16_16_16 --data digits --only 1 --only 7
       kzoo fit --resume last --epochs 40
     """
     arguments = {k: v for k, v in locals().items() if k not in ("json_",)}
-    _start_tensorflow()
+    arguments["devices"] = _devices(devices)
+
+    def make_strategy() -> None:
+        from kzoo.training.strategies import strategy as make
+
+        options = arguments
+        if resume is not None:
+            from kzoo.runs._folder import RunFolder
+
+            given = {k: v for k, v in arguments.items() if v is not None}
+            options = {**RunFolder.find(resume).read_json("config.json")["options"], **given}
+        make(options.get("strategy") or "auto", options.get("devices"))
+
+    _start_tensorflow(make_strategy)
     import kzoo
     from kzoo.runs._load import read_keras
 
+    only = arguments.pop("only")
+    if only:
+        arguments["data"] = kzoo.load_data(data or "digits", data_dir=data_dir, download=download, only=only)
     if model is not None and model.endswith(".keras"):
         arguments["model"] = read_keras(Path(model))
     run = kzoo.fit(**arguments)
@@ -255,6 +279,8 @@ def predict(
       kzoo predict last image.png
       kzoo predict saved_models/lenet5_mnist photos/ --csv predictions.csv
     """
+    if csv is not None and Path(csv).is_dir():
+        raise KzooError(f"{csv!r} is a folder; give the name of a CSV file")
     if csv is not None and not Path(csv).absolute().parent.is_dir():
         raise KzooError(f"no folder {str(Path(csv).parent)!r} to write {Path(csv).name} into")
     _start_tensorflow()
@@ -297,6 +323,51 @@ def export(
 
 
 @app.command()
+def bench(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from kzoo list.")],
+    batch_size: Annotated[int, typer.Option(help="Global.")] = 32,
+    against: Annotated[str | None, typer.Option(help="keras: time Model.fit in the same run.")] = None,
+    style: Annotated[str, typer.Option(help="sequential, functional or subclass.")] = "functional",
+    strategy: Annotated[str, typer.Option(help="As for kzoo fit.")] = "auto",
+    devices: Annotated[str | None, typer.Option(help="How many, or names: 2, or GPU:0,GPU:1.")] = None,
+    xla: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = None,
+    kernels: Annotated[bool, typer.Option(help="kzoo's faster kernels.")] = True,
+    seconds: Annotated[float, typer.Option(help="Roughly, of each measurement.")] = 2.0,
+    rounds: Annotated[int, typer.Option(help="Measurements of each.")] = 5,
+    json_: Json = False,
+) -> None:
+    """Time training and inference on random data; let nothing else run meanwhile.
+
+    \b
+      kzoo bench lenet5 --batch-size 128 --against keras
+      kzoo bench mlp --strategy mirrored --devices 2 --xla on
+    """
+    numbered = _devices(devices)
+
+    def make_strategy() -> None:
+        from kzoo.training.strategies import strategy as make
+
+        make(strategy, numbered)
+
+    _start_tensorflow(make_strategy)
+    import kzoo
+
+    found = kzoo.bench(
+        model, batch_size=batch_size, against=against, style=style, strategy=strategy, devices=numbered, xla=xla,
+        precision=precision, kernels=kernels, seconds=seconds, rounds=rounds,
+    )  # fmt: skip
+    if json_:
+        _print_json(found.to_config())
+    else:
+        print(found)
+
+
+def _devices(text: str | None) -> int | list[str] | None:
+    return None if text is None else int(text) if text.isdigit() else text.split(",")
+
+
+@app.command()
 def checks(json_: Json = False) -> None:
     """Versions, devices, folders and free disk: for a bug report.
 
@@ -312,7 +383,7 @@ def checks(json_: Json = False) -> None:
     import tensorflow as tf
 
     import kzoo
-    from kzoo.training.strategies import device_names
+    from kzoo.training.strategies import logical_devices
 
     free = shutil.disk_usage(".").free / 2**30
     rows = {
@@ -321,7 +392,7 @@ def checks(json_: Json = False) -> None:
         "tensorflow": tf.__version__,
         "keras": f"{keras.__version__}, backend {keras.backend.backend()}",
         **{name: metadata.version(name) for name in ("numpy", "tensorflow-datasets", "keras-tuner", "matplotlib")},
-        "devices": ", ".join(device_names()),
+        "devices": ", ".join(logical_devices()),
         "cores": os.cpu_count(),
         "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", "not set"),
         "runs": str(Path("runs").absolute()),
@@ -357,8 +428,11 @@ def _write_csv(path: Path, predictions: list[Any]) -> None:
             writer.writerow([p.input, *(x for label, score in pairs for x in (label, f"{score:.6f}"))])
 
 
-def _start_tensorflow() -> None:
-    """Import TensorFlow without its start-up lines, which no environment variable silences: stderr is held."""
+def _start_tensorflow(first: Callable[[], Any] = lambda: None) -> None:
+    """Import TensorFlow without its start-up lines, which no environment variable silences: stderr is held.
+
+    `first` is called before TensorFlow looks at its devices.
+    """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise KzooError(
@@ -366,6 +440,8 @@ def _start_tensorflow() -> None:
         )
     if "--debug" in sys.argv or os.environ.get("KZOO_DEBUG"):
         import tensorflow as tf
+
+        first()
     else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         warnings.filterwarnings("ignore", message="__array__ implementation")  # NumPy 2 about Keras' own code
@@ -373,6 +449,7 @@ def _start_tensorflow() -> None:
             import keras
             import tensorflow as tf
 
+            first()
             tf.config.list_logical_devices()
             tf.zeros([1])
             keras.ops.zeros((1,))
@@ -388,6 +465,8 @@ def _held_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except KzooError:
+            raise
         except BaseException:
             os.dup2(kept, 2)
             held.seek(0)

@@ -20,6 +20,8 @@ def unknown(what: str, received: object, allowed: Iterable[object], remedy: str 
     """
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(received), names, n=3, cutoff=0.5)
+    likeness = [difflib.SequenceMatcher(None, name, str(received)).ratio() for name in near]
+    near = [name for name, ratio in zip(near, likeness, strict=True) if ratio > likeness[0] - 0.25]  # far behind: noise
     if near:
         end = f"did you mean {' or '.join(map(repr, near))}? {remedy}"
     elif remedy:

@@ -53,6 +53,18 @@ class Preprocess:
             return replace(self, channels=channels)
         return replace(self, size=(height - 2 * self.pad, width - 2 * self.pad), channels=channels)
 
+    def changes(self, shape: tuple[int | None, ...]) -> list[str]:
+        """What must be said of raw images of that shape (height, width, channels) becoming inputs."""
+        said = []
+        height, width, channels = shape
+        if (height, width) != tuple(self.size):
+            before = f"{height}x{width}" if height else "their own sizes"
+            said.append(f"images are resized from {before} to {self.size[0]}x{self.size[1]}")
+        if channels != self.channels:
+            names = {1: "grey", 3: "RGB", 4: "RGBA"}
+            said.append(f"images are converted from {names.get(channels, channels)} to {names[self.channels]}")
+        return said
+
     def describe(self) -> str:
         """One line for plans and cards."""
         height, width = self.size
@@ -112,7 +124,7 @@ class ModelSpec:
         definition: The Definition subclass; its `define(**config)` gives the stages.
         input_shape: Without the batch. Default of the builder's argument of that name.
         config: Arguments of `define` that make this variant.
-        classes: Units of the output layer; fixed when `fixed_classes`.
+        classes: Units of the output layer; fixed when `fixed_classes`, as the input is when `fixed_input`.
         head: Name of the last layer; what it reads are the model's features.
         paper: Authors, year, title and link.
         preprocess: From raw image to input; None where the input is not an image.
@@ -130,6 +142,7 @@ class ModelSpec:
     classes: int
     config: Mapping[str, Any] = field(default_factory=dict)
     fixed_classes: bool = False
+    fixed_input: bool = False
     classifier_activation: str | None = "softmax"
     input_name: str = "image"
     head: str = "output"

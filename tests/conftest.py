@@ -11,6 +11,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("KZOO_TEST_GPU", "-
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+
+if not tf.config.list_physical_devices("GPU"):  # two devices, so that strategies have replicas
+    parts = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 
 SHARED = Path(os.environ.get("KZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 if not SHARED.is_dir():
@@ -23,8 +28,6 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    import tensorflow as tf
-
     reasons = {
         "slow": None if config.getoption("--slow") else "slow: give --slow",
         "network": None if config.getoption("--network") else "needs the network: give --network",

@@ -23,6 +23,7 @@ BELOW = {
     "training": {"errors", "spec", "data", "models"},
     "inspection": {"errors", "spec", "models", "weights"},
     "runs": {"errors", "spec", "preprocess", "data", "models", "weights", "training", "inspection"},
+    "benchmark": {"errors", "data", "models", "training"},
     "exporting": {"errors", "spec", "preprocess", "data", "models", "weights", "training", "inspection", "runs"},
 }
 ANY = {"cli", "__init__"}  # joins them all; nothing imports it

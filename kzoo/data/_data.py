@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -97,6 +98,11 @@ class Data:
         return f"<kzoo.Data {self.info.describe()}>"
 
 
+def _arrays(part: list[Any]) -> bool:
+    """Whether a list holds arrays, one an input or output, rather than being one."""
+    return bool(part) and all(isinstance(a, np.ndarray) or tf.is_tensor(a) for a in part)
+
+
 def _dataset(name: str, split: Any) -> tf.data.Dataset:
     if isinstance(split, tf.data.Dataset):
         if not isinstance(split.element_spec, tuple) or len(split.element_spec) not in (2, 3):
@@ -106,10 +112,24 @@ def _dataset(name: str, split: Any) -> tf.data.Dataset:
         raise KzooError(
             f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}"
         )
+    split = tuple(tuple(part) if isinstance(part, list) and _arrays(part) else part for part in split)
     lengths = {len(np.asarray(a)) for a in tf.nest.flatten(split)}
     if len(lengths) != 1:
         raise KzooError(f"the arrays of the {name} split have different lengths: {sorted(lengths)}")
     return tf.data.Dataset.from_tensor_slices(split)
+
+
+@dataclass
+class Examples:
+    """The examples of one split: their labels, and how to get any of them as an unbatched dataset."""
+
+    labels: np.ndarray
+    select: Callable[[np.ndarray], tf.data.Dataset]
+    shape: tuple[int | None, ...] | None = None
+
+    @classmethod
+    def of_arrays(cls, x: np.ndarray, y: np.ndarray) -> Examples:
+        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:])
 
 
 def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +88,31 @@ class Batches:
         data = data.batch(self.batch_size)
         if self.limit is not None:
             data = data.take(self.limit)
+        return self._finished(data, tf.constant([_mix(self.seed, number), 0], tf.int32))
+
+    def portable(self) -> Callable[[], tf.data.Dataset]:
+        """What makes, in another process too, an endless stream of batches in an order of its own.
+
+        Whatever the split was made of travels as a graph. Epochs have no borders there, and no two streams are alike.
+        """
+        source = self.split if self.ready else self._single
+        graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=source._variant_tensor), source.element_spec
+        graph = tf.constant(graph.numpy())
+
+        def stream() -> tf.data.Dataset:
+            moment = tf.cast(tf.timestamp() * 1e6, tf.int64)  # of the process that runs this, when it does
+            many = (self.steps if self.ready else self.examples) or SHUFFLE
+            data = _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % many)
+            if self.ready:
+                return self._checked(data)
+            data = data.shuffle(min(many, SHUFFLE), seed=self.seed).batch(self.batch_size)
+            return self._finished(data, tf.stack([tf.cast(moment % (2**31 - 1), tf.int32), 0]))
+
+        return stream
+
+    def _finished(self, data: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+        """Raw batches, ready for the network."""
         if self.layer is not None:
-            seed = tf.constant([_mix(self.seed, number), 0], tf.int32)
             prepare = self._prepare_batch
             data = data.enumerate().map(
                 lambda i, batch: (prepare(batch[0], seed + [0, tf.cast(i, tf.int32)]), *batch[1:]),
@@ -124,6 +147,21 @@ class Batches:
 
             self._prepare = tf.function(prepare, autograph=False)  # traced once, not once an epoch
         return self._prepare
+
+
+class _Ported(tf.data.Dataset):
+    """A data set that another process wrote as a graph."""
+
+    def __init__(self, variant: tf.Tensor, spec: Any) -> None:
+        self._spec = spec
+        super().__init__(variant)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return []
+
+    @property
+    def element_spec(self) -> Any:
+        return self._spec
 
 
 def raw_preprocess_layer(model: keras.Model, info: Any) -> PreprocessLayer | None:

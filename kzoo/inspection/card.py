@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._registry import index, model_info
+from kzoo.models._registry import list_models, model_info, row_of
 from kzoo.weights.table import PUBLISHED
 
 
@@ -16,11 +16,14 @@ def model_card(model: Any) -> str:
     # lenet5
     """
     name, _, tag = model.partition("@") if isinstance(model, str) else (getattr(model_info(model), "model", ""), "", "")
-    if name not in index():
+    known = list_models(hidden=True)
+    if name not in known:
         if isinstance(model, str):
-            raise unknown("model", model, index(), "See kzoo list")
+            raise unknown("model", model, known, "See kzoo list")
         raise KzooError(f"no card for {model.name!r}: it is none of kzoo's models")
-    row = index()[name]
+    row = row_of(name)
+    if tag and tag not in row["weights"]:
+        raise unknown(f"weights of {name}", tag, row["weights"], "" if row["weights"] else "none are published yet")
     shape = "x".join(map(str, row["input_shape"]))
     lines = [
         f"# {model if isinstance(model, str) else name}",

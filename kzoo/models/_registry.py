@@ -10,6 +10,8 @@ import fnmatch
 import importlib
 import inspect
 import json
+import math
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
+from kzoo.weights.table import PUBLISHED
 
 FAMILIES = ("perceptron", "mlp", "lenet")  # files of this folder, in the order in which a course meets them
 INDEX = Path(__file__).with_name("index.json")
@@ -56,6 +59,30 @@ def model_spec(name: str) -> ModelSpec:
             raise unknown("model", name, list_models(), "See kzoo list")
         importlib.import_module(f"kzoo.models.{index()[name]['family']}")
     return _specs[name]
+
+
+def row_of(name: str) -> dict[str, Any]:
+    """The row of the index, or of a model that was registered at run time."""
+    return index()[name] if name in index() else described(_specs[name])
+
+
+def described(spec: ModelSpec) -> dict[str, Any]:
+    """A row of the index; the model is built once, in the functional style, to count it."""
+    model = create_model(spec.name)
+    return {
+        "family": spec.family,
+        "task": spec.task,
+        "summary": spec.summary,
+        "input_shape": list(spec.input_shape),
+        "classes": spec.classes,
+        "classifier_activation": spec.classifier_activation,
+        "overrides": overrides_of(spec),
+        "parameters": model.count_params(),
+        "trainable": sum(math.prod(v.shape) for v in model.trainable_variables),
+        "weights": [row.tag for row in PUBLISHED if row.model == spec.name],
+        "paper": spec.paper,
+        "hidden": spec.hidden,
+    }
 
 
 def list_models(
@@ -141,7 +168,7 @@ def builder(name: str) -> Callable[..., Any]:
             **overrides,
         )
 
-    row = index()[name]
+    row = row_of(name)
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""{row["summary"]}
 
@@ -234,6 +261,8 @@ def _build(
     if pooling is not None and include_top:
         raise KzooError(f"pooling={pooling!r} goes with include_top=False only")
     input_shape = _shape(spec, input_shape)
+    if spec.fixed_input and input_shape != spec.input_shape:
+        raise KzooError(f"{spec.name} reads {spec.input_shape} and nothing else; received input_shape={input_shape}")
     if classifier_activation == "default":
         classifier_activation = spec.classifier_activation
 
@@ -259,11 +288,12 @@ def _build(
             input_name=spec.input_name,
             input_tensor=input_tensor,
         )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         if isinstance(error, KzooError):
             raise
         raise KzooError(
-            f"{spec.name} cannot be built with input_shape={input_shape}: {str(error).splitlines()[0]}"
+            f"{spec.name} cannot be built with input_shape={input_shape}{''.join(f', {k}={v!r}' for k, v in overrides.items())}:"
+            f" {str(error).splitlines()[0]}"
             f" (its own input_shape is {spec.input_shape})"
         ) from error
     preprocess = spec.preprocess.for_input(input_shape) if spec.preprocess else None
@@ -309,8 +339,8 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
     """The WeightSpec of a tag, None for no weights or for a file that exists."""
     if weights is None:
         return None
-    from kzoo.weights.table import PUBLISHED
-
+    if not isinstance(weights, str | os.PathLike):
+        raise KzooError(f"weights must be None, a tag or a path; received {weights!r}")
     tags = {row.tag: row for row in PUBLISHED if row.model == spec.name}
     if weights in tags:
         return tags[weights]

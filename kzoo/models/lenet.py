@@ -229,6 +229,7 @@ register_model(
         definition=LeNet51998,
         summary="LeNet-5 as the paper has it: trainable subsampling, C3's table, RBF output",
         input_shape=(32, 32, 1),
+        fixed_input=True,
         classes=10,
         fixed_classes=True,
         classifier_activation=None,

@@ -33,6 +33,7 @@ class Evaluation:
         baseline: Accuracy of always saying the split's commonest class.
         per_class: {class: precision, recall, f1, support}.
         confusion: int [classes, classes], true classes in rows.
+        notes: What was done to the data: images resized, files skipped, classes of other names.
         files: Where the pictures and the figures lie.
     """
 
@@ -47,6 +48,7 @@ class Evaluation:
     labels: tuple[str, ...]
     per_class: dict[str, dict[str, float]] = field(repr=False)
     confusion: np.ndarray = field(repr=False)
+    notes: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
 
     def to_config(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class Evaluation:
         lines = [
             f"{self.name} on {self.data}, {self.split}: {self.examples:,} examples",
             f"accuracy   {self.accuracy:.4f}",
+            *(f"note       {note}" for note in self.notes),
             *([f"top-5      {self.top5:.4f}"] if self.top5 is not None else []),
             f"baseline   {self.baseline:.4f} (always {self.baseline_class!r})",
             "",
@@ -102,6 +105,10 @@ def evaluate(
         KzooError: No such model, data or split, or classes that do not fit.
     """
     check_checkpoint(checkpoint)
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise KzooError(f"batch_size must be a whole number of at least 1; received {batch_size!r}")
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise KzooError(f"output_dir {str(output_dir)!r} is a file; give a folder")
     loaded = load(model, checkpoint=checkpoint)
     data = read_data(loaded, data, data_dir)
     if split == "test" and "test" not in data.splits:
@@ -121,6 +128,10 @@ def evaluate(
 def read_data(loaded: Loaded, data: Any, data_dir: str | None) -> Data:
     if isinstance(data, Data):
         return data
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Data(data, test=data)
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise KzooError(f"data must be a name, a path, kzoo.Data or arrays (x, y); received {type(data).__name__}")
     if data is None:
         if not loaded.data:
             raise KzooError(f"{loaded.name} does not say what it was trained on; give data=… (--data)")
@@ -143,7 +154,10 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     found = np.concatenate(scores)
     if found.ndim != 2:
         raise KzooError(f"{loaded.name} is no classifier: its output for one example is {found.shape[1:]}")
-    return loaded.probabilities(found), np.concatenate(labels).reshape(-1).astype("int64")
+    y = np.concatenate(labels)
+    if y.ndim == 2 and y.shape[1] > 1:  # one-hot
+        y = y.argmax(axis=1)
+    return loaded.probabilities(found), y.reshape(-1).astype("int64")
 
 
 def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:
@@ -195,7 +209,17 @@ def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.n
             for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
         },
         confusion=metrics.confusion_matrix(y, guess, labels=numbers),
+        notes=(*data.info.notes, *_notes(loaded, data, split)),
     )
+
+
+def _notes(loaded: Loaded, data: Data, split: str) -> list[str]:
+    notes = []
+    if loaded.preprocess is not None:
+        notes += loaded.preprocess.changes(tuple(data[split].element_spec[0].shape))
+    if loaded.labels and data.info.classes and loaded.labels != data.info.classes:
+        notes.append(f"classes are named as in the data; {loaded.name} calls them {', '.join(loaded.labels[:10])}")
+    return notes
 
 
 def _write(evaluation: Evaluation, folder: Path, checkpoint: str | None) -> None:

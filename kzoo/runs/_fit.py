@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import math
 import os
 import platform
 import re
 import shlex
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -27,17 +31,22 @@ from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._load import read_keras
 from kzoo.runs._record import NOT_METRICS, Recorder, picture_of_batch, picture_of_predictions, run_card
 from kzoo.spec import STYLES, ModelInfo, Preprocess
+from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
+from kzoo.training.optimizers import build_optimizer
 from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
+from kzoo.training.precision import check_precision, precise, scaled
 from kzoo.training.progress import TrainingProgress
+from kzoo.training.replicas import workers_of
 from kzoo.training.schedules import check_schedule, rate_setter
-from kzoo.training.strategies import device_names
+from kzoo.training.strategies import device_names, strategy_name
 from kzoo.training.strategies import strategy as make_strategy
 
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
 # What a resumed run takes over from the run it continues, unless the caller gives it anew.
-REPEATED = ("epochs", "batch_size", "strategy", "xla", "schedule", "augment", "seed", "deterministic",
+REPEATED = ("epochs", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "sync_batch_norm",
+            "schedule", "augment", "seed", "deterministic",
             "limit_train_batches", "limit_validation_batches")  # fmt: skip
 
 
@@ -49,7 +58,11 @@ def fit(
     batch_size: int | None = None,
     style: str | None = None,
     strategy: str | tf.distribute.Strategy | None = None,
+    devices: Sequence[str] | int | None = None,
     xla: bool | str | None = None,
+    precision: str | None = None,
+    kernels: bool | None = None,
+    sync_batch_norm: bool | None = None,
     optimizer: Any = None,
     learning_rate: float | None = None,
     schedule: str | None = None,
@@ -77,8 +90,12 @@ def fit(
             preprocessed for the model.
         epochs, batch_size: Default the model's recipe. `batch_size` is global.
         style: For a model given by name: `"functional"` (default), `"sequential"` or `"subclass"`.
-        strategy: See `kzoo.strategy`.
+        strategy, devices: See `kzoo.strategy`.
         xla: `"auto"`, `"on"` or `"off"`.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"` (with loss scaling), set on every layer for the
+            run and taken back after it; default what the layers have.
+        kernels: Equal, faster code in the place of some stock Keras layers; the plan names them. Default True.
+        sync_batch_norm: Batch normalization over the batch of all replicas, not of each; needs XLA off.
         optimizer, loss, metrics: As `keras.Model.compile` takes them; default the model's own `compile`, then the
             recipe. `learning_rate` is set on the optimizer.
         schedule: Of the learning rate: `"constant"` or `"cosine"` (half a cosine to zero over the run).
@@ -114,16 +131,20 @@ def fit(
     elif run_dir is not None:
         check_free(Path(run_dir))
     _check_options(options, style)
+    _check_number("learning_rate", learning_rate)
+    _check_number("max_time", max_time)
     seed = options.setdefault("seed", 0)
     augment = check_augment(options.get("augment"))
-    the_strategy = make_strategy(options.get("strategy") or "auto")
+    check_precision(options.get("precision"))
+    the_strategy = make_strategy(options.get("strategy") or "auto", options.get("devices"))
+    replicas, (_, worker) = the_strategy.num_replicas_in_sync, workers_of(the_strategy)
 
     data_given = data is not None
-    data, fed_as_given = _data(data, config, data_dir, download)
+    data, fed_as_given = _data(data, config, data_dir, download, "limit_train_batches" in options)
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
         tf.config.experimental.enable_op_determinism()
-    with the_strategy.scope():
+    with _placement(the_strategy):
         model = _model(model, style, data, folder, config)
         if "train_step" in vars(type(model)) or type(model).train_step is not keras.Model.train_step:
             raise KzooError(
@@ -133,11 +154,15 @@ def fit(
         _check_classes(model, data)
     info = model_info(model)
     recipe = recipe_of(info)
-    sources = {}
+    sources: dict[str, str] = {}
     for key, default in (("batch_size", DEFAULT_BATCH), ("epochs", DEFAULT_EPOCHS)):
         if key not in options:
             options[key] = getattr(recipe, key) if recipe else default
             sources[key] = recipe.source if recipe else "kzoo's default"
+    if fed_as_given != "batches" and options["batch_size"] < replicas:
+        raise KzooError(
+            f"batch_size={options['batch_size']} is less than the {replicas} replicas; give each one example"
+        )
     layer, input_line, notes = _input(model, data, fed_as_given)
     if augment and layer is None:
         raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; this data is fed as given")
@@ -149,7 +174,7 @@ def fit(
         validation = Batches(data.validation, size, limit=options.get("limit_validation_batches"), **common)
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
-    with the_strategy.scope():
+    with _placement(the_strategy):
         compiled_from, options["schedule"] = compile_for(
             model,
             loss=loss,
@@ -162,10 +187,22 @@ def fit(
             resumed=resume is not None,
         )
         sources |= compiled_from
-        model.optimizer.build(model.trainable_variables)
-    xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"))
-    objective = Supervised(model)
-    first_batch = _try(objective, train)
+    sync_batch_norm = bool(options.get("sync_batch_norm"))
+    if sync_batch_norm and isinstance(the_strategy, tf.distribute.ParameterServerStrategy):
+        raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
+    synchronised = sync_batch_norm or any(getattr(y, "synchronized", False) for y in model._flatten_layers())
+    xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), synchronised and replicas > 1)
+    precision = options.get("precision")
+    objective = Supervised(model, scaled(model.optimizer, precision))
+    with _placement(the_strategy):
+        for phase in objective.phases:
+            build_optimizer(phase.optimizer, phase.model.trainable_variables)
+    with precise(objective.networks, precision):
+        first_batch = _try(objective, train)
+        engine = make_engine(
+            objective, the_strategy, xla=xla_on, kernels=options.get("kernels", True),
+            sync_batch_norm=sync_batch_norm,
+        )  # fmt: skip
     limit = objective.label_limit(first_batch)
     _check_labels(data, limit)
     for batches in (train, validation):
@@ -182,12 +219,13 @@ def fit(
         loss=described(model.loss),
         optimizer=described(model.optimizer),
         metrics=described(_metric_names(model)),
-        strategy=type(the_strategy).__name__.replace("_DefaultDistributionStrategy", "default"),
-        replicas=the_strategy.num_replicas_in_sync,
-        devices=tuple(device_names()),
+        strategy=strategy_name(the_strategy),
+        replicas=replicas,
+        devices=tuple(device_names(the_strategy)),
         xla=xla_on,
         xla_reason=xla_reason,
-        precision=model.dtype_policy.name,
+        precision=precision or f"{model.dtype_policy.name}, as the model has it",
+        kernels=engine.kernels.names,
         batch_size=size,
         epochs=options["epochs"],
         steps_per_epoch=train.steps,
@@ -195,10 +233,13 @@ def fit(
         deterministic=bool(options.get("deterministic")),
         augment=augment,
         sources=sources,
-        notes=(*data.info.notes, *notes),
+        notes=(*data.info.notes, *notes, *objective.notes(replicas), *engine.notes),
     )
 
-    # Everything holds: from here on files are written.
+    # Everything holds: from here on files are written. Of several workers the first writes the run; the others keep
+    # theirs in a temporary folder.
+    if worker:
+        folder, run_dir, verbose = _aside(folder), _temporary() / "run", False
     labels = _labels(model, data)
     preprocess = layer.spec if layer else None
     if info is not None:
@@ -230,7 +271,7 @@ def fit(
     recorder = Recorder(folder, model, rows, started=time.perf_counter())
     picture_of_batch(folder, first_batch, labels, layer is not None)
     trainer = Trainer(
-        objective, train, validation, xla=xla_on, epochs=options["epochs"], callbacks=callbacks,
+        engine, train, validation, epochs=options["epochs"], callbacks=callbacks,
         actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
     )  # fmt: skip
     trainer.history = {
@@ -239,7 +280,8 @@ def fit(
     started = time.perf_counter()
     try:
         if first_epoch < options["epochs"]:
-            trainer.run(first_epoch)
+            with precise(objective.networks, precision):
+                trainer.run(first_epoch)
     except KzooError as error:
         folder.load_checkpoint("last", model)
         raise KzooError(f"{error}; the model is as after its last whole epoch") from error
@@ -266,6 +308,24 @@ def fit(
     return run
 
 
+def _placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
+    """Where the model's own variables live: with one device, there; replicas have copies of them."""
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return tf.device(strategy.extended.worker_devices[0])
+    return contextlib.nullcontext()
+
+
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="kzoo-worker-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _aside(folder: RunFolder | None) -> RunFolder | None:
+    """A copy of the run that is resumed, for a worker that is not the first."""
+    return None if folder is None else RunFolder(shutil.copytree(folder.path, _temporary() / folder.path.name))
+
+
 def _config(
     model: keras.Model, data: Data, layer: PreprocessLayer | None, labels: Sequence[str], options: dict[str, Any]
 ) -> dict[str, Any]:
@@ -288,12 +348,20 @@ def _check_options(options: dict[str, Any], style: str | None) -> None:
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+    seed = options.get("seed", 0)
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
+        raise KzooError(f"seed must be a whole number from 0 to {2**32 - 1}; received {seed!r}")
     check_schedule(options.get("schedule"))
     if style is not None and style not in STYLES:
         raise unknown("style", style, STYLES)
 
 
-def _data(data: Any, config: Any, data_dir: Any, download: bool) -> tuple[Data, str]:
+def _check_number(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
+        raise KzooError(f"{name} must be a number above 0; received {value!r}")
+
+
+def _data(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: bool) -> tuple[Data, str]:
     """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is)."""
     if data is None and config is not None:
         if not config["data"]:
@@ -310,6 +378,8 @@ def _data(data: Any, config: Any, data_dir: Any, download: bool) -> tuple[Data, 
         info = DataInfo(
             name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",)
         )
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
+            raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
         return Data(data, info=info), "batches"
     if isinstance(data, tuple) and len(data) in (2, 3):
         return Data(data), "arrays"
@@ -354,7 +424,8 @@ def _check_classes(model: keras.Model, data: Data) -> None:
         return
     if units == 1 and classes > 2:
         raise KzooError(
-            f"{model.name} has one output, for two classes; {data.info.name} has {classes} (only=… keeps some)"
+            f"{model.name} has one output, for two classes; {data.info.name} has {classes}"
+            " (only=…, --only on the command line, keeps some)"
         )
     if 1 < units < classes:
         raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
@@ -368,6 +439,10 @@ def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Preproces
     info = model_info(model)
     preprocess = info.preprocess if info else None
     expected = input_shape_of(model)
+    if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):
+        raise KzooError(
+            f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
+        )
     image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
     source = "the model's"
     if preprocess is None and image and expected is not None and len(expected) == 3:
@@ -384,14 +459,7 @@ def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Preproces
         return None, "as the data gives it", []
     if not image:
         raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
-    notes = []
-    height, width, channels = spec.shape
-    if (height, width) != tuple(preprocess.size):
-        from_size = f"{height}x{width}" if height else "their own sizes"
-        notes.append(f"images are resized from {from_size} to {preprocess.size[0]}x{preprocess.size[1]}")
-    if channels != preprocess.channels:
-        names = {1: "grey", 3: "RGB", 4: "RGBA"}
-        notes.append(f"images are converted from {names.get(channels, channels)} to {names[preprocess.channels]}")
+    notes = preprocess.changes(tuple(spec.shape))
     return PreprocessLayer(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
 
 
@@ -410,7 +478,7 @@ def _try(objective: Supervised, train: Batches) -> Any:
     if batch is None:
         raise KzooError("the train split gives no batch")
     try:
-        objective.test(batch)
+        objective.prepare(batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -418,7 +486,6 @@ def _try(objective: Supervised, train: Batches) -> Any:
         raise KzooError(
             f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
         ) from error
-    objective.reset()
     return batch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
+from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
-from kzoo.runs._load import check_checkpoint, load
+from kzoo.runs._load import Loaded, check_checkpoint, load
 from kzoo.training.step import compiled
 
 
@@ -55,8 +57,9 @@ def predict(
         KzooError: A file that is no readable image; nothing is predicted then.
     """
     check_checkpoint(checkpoint)
-    if top < 1:
-        raise KzooError(f"top must be at least 1; received {top}")
+    for name, value in (("top", top), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise KzooError(f"{name} must be at least 1, a whole number; received {value!r}")
     paths = image_paths(inputs) if _are_paths(inputs) else None
     loaded = load(model, checkpoint=checkpoint)
     layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
@@ -66,10 +69,8 @@ def predict(
         names = [str(path) for path in paths]
         prepared = np.concatenate([layer(read_image(path)[None]).numpy() for path in paths])
     else:
-        raw = np.asarray(inputs)
+        raw = _examples(loaded, inputs, layer is not None)
         names = [str(i) for i in range(len(raw))]
-        if layer is not None and raw.ndim == 3:
-            raw = raw[..., None]
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
     forward = compiled(lambda x: loaded.model(x, training=False))
     parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
@@ -80,6 +81,28 @@ def predict(
         Prediction(name, tuple(labels[k] for k in ids), tuple(int(k) for k in ids), tuple(float(row[k]) for k in ids))
         for name, row, ids in zip(names, scores, best, strict=True)
     ]
+
+
+def _examples(loaded: Loaded, inputs: Any, images: bool) -> np.ndarray:
+    """An array [n, ...] of what the model, or its preprocessing, takes."""
+    if isinstance(inputs, dict):
+        raise KzooError(f"{loaded.name} must have one input to be predicted on; received a dict")
+    raw = np.asarray(inputs)
+    expected = input_shape_of(loaded.model)
+    if images and raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
+        raw = raw[..., None]  # grey images without their channel
+    wanted = ("height", "width", "channels") if images else expected
+    fits = raw.dtype.kind in "uifb" and raw.ndim > 0 and len(raw)
+    if fits and images:
+        fits = raw.ndim == 4 and raw.shape[-1] in (1, 3, 4)
+    elif fits and expected is not None:
+        fits = tf.TensorShape([None, *expected]).is_compatible_with(raw.shape)
+    if not fits:
+        shape = ", ".join("?" if n is None else str(n) for n in wanted or ())
+        raise KzooError(
+            f"{loaded.name} takes an array of examples [n, {shape}]; received {raw.dtype} {list(raw.shape)}"
+        )
+    return raw
 
 
 def _are_paths(inputs: Any) -> bool:
@@ -95,6 +118,9 @@ def image_paths(inputs: Any) -> list[Path]:
         path = Path(item)
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            others = sum(p.is_file() for p in path.iterdir()) - len(inside)
+            if others and inside:
+                print(f"{path}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
             if not inside:
                 raise KzooError(f"no images in the folder {str(path)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
             found += inside

@@ -1,6 +1,7 @@
 """What is learned: an objective is a list of phases, each a network that learns from a loss.
 
-A classifier has one phase; the step and the loop see phases only.
+A classifier has one phase, a GAN two. The step and the loop see phases only. A phase's loss is this replica's part of
+the global batch's loss: added over the replicas, the parts are what one device computes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kzoo.training.losses import Share, split, wide
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -21,25 +24,95 @@ class Phase:
         name: Of the phase, in plans.
         model: The network whose trainable variables move.
         optimizer: Built on them.
-        loss: batch -> scalar; runs the network in training mode.
+        loss: (batch, share) -> scalar; runs the networks in training mode and updates metrics.
     """
 
     name: str
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
-    loss: Callable[[Any], tf.Tensor]
+    loss: Callable[[Any, Share], tf.Tensor]
 
 
-class Supervised:
-    """One phase: a compiled Keras model learns `(x, y)` or `(x, y, weight)` by its own loss and metrics."""
+class Objective:
+    """What a trainer trains. Subclasses set `model` and `phases` and fill `metrics`.
 
-    def __init__(self, model: keras.Model) -> None:
+    Attributes:
+        model: The network that callbacks are given.
+        phases: In the order in which they learn from each batch.
+        metrics: Keras metrics that phases and `test` update; zero at the begin of an epoch.
+        needs_denominators: Whether `denominators` must be added over the replicas before the losses are known.
+    """
+
+    model: keras.Model
+    phases: Sequence[Phase]
+    metrics: Sequence[keras.metrics.Metric] = ()
+    needs_denominators = False
+
+    @property
+    def networks(self) -> list[keras.Model]:
+        """Every network that a phase trains, once."""
+        return list({id(phase.model): phase.model for phase in self.phases}.values())
+
+    def prepare(self, batch: Any) -> None:
+        """See one batch, eagerly: variables that come into being with it do so here."""
+        for phase in self.phases:
+            phase.loss(batch, Share.whole(batch))
+        self.reset()
+
+    def denominators(self, batch: Any, share: Share) -> tf.Tensor:
+        """float32 [terms]: this replica's denominators."""
+        raise NotImplementedError
+
+    def use_denominators(self, values: tf.Tensor | None) -> None:
+        """Take those of the whole batch for the losses that follow."""
+
+    def test(self, batch: Any, share: Share) -> None:
+        """Update metrics in inference mode."""
+        raise NotImplementedError
+
+    def notes(self, replicas: int) -> list[str]:
+        """What the plan should say about training on so many replicas."""
+        return []
+
+    def reset(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def results(self) -> dict[str, float]:
+        """Of everything since `reset`."""
+        return {metric.name: float(metric.result()) for metric in self.metrics}
+
+
+class Supervised(Objective):
+    """One phase: a compiled Keras model learns `(x, y)` or `(x, y, weight)` by its own losses and metrics.
+
+    Args:
+        optimizer: Default the model's own; the same with loss scaling around it for mixed_float16.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> None:
         self.model = model
         self.mean_loss = keras.metrics.Mean(name="loss")
-        self.phases: Sequence[Phase] = [Phase("train", model, model.optimizer, self._train_loss)]
+        self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
+        self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
+        self._loss_terms: Any = None
 
-    def _train_loss(self, batch: Any) -> tf.Tensor:
-        return self._loss(batch, training=True)
+    def prepare(self, batch: Any) -> None:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = self.model(x, training=False)
+        self.model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
+        if not self.own_loss and self.model._compile_loss is not None:
+            self._loss_terms = split(self.model)
+        self.test(batch, Share.whole(x))
+        self.reset()
+
+    @property
+    def needs_denominators(self) -> bool:
+        return self._loss_terms is not None and not all(term.proportional for term in self._loss_terms[1])
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [self.mean_loss, *self.model.metrics]
 
     def label_limit(self, batch: Any) -> int | None:
         """How many classes the labels may name, where the one loss reads class numbers; None for any other loss."""
@@ -50,27 +123,77 @@ class Supervised:
         outputs = tf.nest.flatten(self.model(x, training=False))
         return int(outputs[0].shape[-1]) if len(outputs) == 1 else None
 
-    def test(self, batch: Any) -> None:
-        """Loss and metrics of a batch in inference mode."""
-        self._loss(batch, training=False)
+    def notes(self, replicas: int) -> list[str]:
+        if replicas == 1:
+            return []
+        if self.own_loss:
+            return [f"{type(self.model).__name__} has a compute_loss of its own: averaged over the replicas' examples"]
+        if len(self.model.losses) > len(self.model._get_regularization_losses()):
+            return ["losses added in layers are averaged over the replicas' examples"]
+        return []
 
-    def _loss(self, batch: Any, *, training: bool) -> tf.Tensor:
+    def denominators(self, batch: Any, share: Share) -> tf.Tensor:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        whole, terms = self._loss_terms
+        whole(y, self.model(x, training=False), weight)  # all but shapes, masks and weights is pruned from the graph
+        return tf.stack([term.own for term in terms]) * share.real
+
+    def use_denominators(self, values: tf.Tensor | None) -> None:
+        for k, term in enumerate(self._loss_terms[1] if self._loss_terms is not None else ()):
+            term.denominator = None if values is None else values[k]
+
+    def test(self, batch: Any, share: Share) -> None:
+        self._loss(batch, share, training=False)
+
+    def _train_loss(self, batch: Any, share: Share) -> tf.Tensor:
+        return self._loss(batch, share, training=True)
+
+    def _loss(self, batch: Any, share: Share, *, training: bool) -> tf.Tensor:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = self.model(x, training=training)
-        loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
-        examples = tf.shape(tf.nest.flatten(x)[0])[0]
-        self.mean_loss.update_state(loss, sample_weight=examples)
+        if self.own_loss:
+            loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync  # Keras has divided its losses by them
+            loss = _times(loss, replicas * share.part)
+        else:
+            loss = self._compiled_loss(x, y, outputs, weight, share)
+            # Regularisers are the same on each replica, and so count once; other added losses are averaged.
+            for value in self.model.losses:
+                loss += tf.cast(_times(tf.reduce_sum(value), share.part), loss.dtype)
+        self._note(self.mean_loss, loss, share)
         self.model.compute_metrics(x, y, outputs, sample_weight=weight)
         return loss
+
+    def _compiled_loss(self, x: Any, y: Any, outputs: Any, weight: Any, share: Share) -> tf.Tensor:
+        if self._loss_terms is None:
+            return tf.zeros([])
+        whole, terms = self._loss_terms
+        for term in terms:
+            term.total, term.rows = share.total, tf.shape(tf.nest.flatten(x)[0])[0]
+        loss = _times(whole(y, outputs, weight), share.real)
+        for term, tracker in zip(terms, self.model._compile_loss.metrics, strict=False):  # none for a single output
+            self._note(tracker, _times(term.value, share.real), share)
+        return loss
+
+    @staticmethod
+    def _note(tracker: keras.metrics.Mean, part: tf.Tensor, share: Share) -> None:
+        """A replica's part of a batch's loss: added over replicas and batches, the mean over examples."""
+        tracker.total.assign_add(tf.cast(_times(part, share.total), tracker.total.dtype))
+        tracker.count.assign_add(tf.cast(share.examples, tracker.count.dtype))
 
     def reset(self) -> None:
         self.mean_loss.reset_state()
         self.model.reset_metrics()
 
     def results(self) -> dict[str, float]:
-        """Of everything since `reset`; the loss is the mean over examples."""
+        """Of everything since `reset`; losses are means over examples."""
         results = {"loss": float(self.mean_loss.result())}
         for name, value in self.model.get_metrics_result().items():
             if name != "loss":
                 results[name] = float(value)
         return results
+
+
+def _times(value: Any, factor: tf.Tensor) -> tf.Tensor:
+    value = wide(value)
+    return value * tf.cast(factor, value.dtype)

@@ -40,6 +40,7 @@ class Plan:
     steps_per_epoch: int | None
     seed: int
     deterministic: bool
+    kernels: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Plan:
             ),
             ("xla", f"{'on' if self.xla else 'off'} ({self.xla_reason})"),
             ("precision", self.precision),
+            ("kernels", ", ".join(self.kernels) or "Keras' own"),
             (
                 "batch",
                 f"{self.batch_size}{per_replica}{source('batch_size')}" if self.batch_size else "as the data gives it",
@@ -77,8 +79,17 @@ class Plan:
         return rows + [("note", note) for note in self.notes]
 
 
-def choose_xla(model: keras.Model, wanted: bool | str) -> tuple[bool, str]:
-    """On for GPU and TPU; on CPU off for networks with convolutions, where it is slower, and on for the others."""
+def choose_xla(model: keras.Model, wanted: bool | str, synchronised: bool = False) -> tuple[bool, str]:
+    """On for GPU and TPU; on CPU off for networks with convolutions or attention, and on for the others.
+
+    Why is measured in docs/speed.md.
+
+    `synchronised`: batch normalization sums over replicas inside the network, which XLA cannot hold.
+    """
+    if synchronised:
+        if wanted in (True, "on"):
+            raise KzooError("XLA cannot hold synchronised batch normalization's sums over replicas; use xla='off'")
+        return False, "synchronised batch norm needs it off"
     if wanted in (True, "on"):
         return True, "asked for"
     if wanted in (False, "off"):
@@ -87,9 +98,11 @@ def choose_xla(model: keras.Model, wanted: bool | str) -> tuple[bool, str]:
         raise KzooError(f"xla must be 'auto', 'on' or 'off'; received {wanted!r}")
     if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
         return True, "auto: on for GPU and TPU"
-    if any("Conv" in type(layer).__name__ for layer in model._flatten_layers()):
-        return False, "auto: convolutions are slower with it on CPU"
-    return True, "auto: faster on CPU for networks without convolutions"
+    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
+    for part, what in (("Conv", "convolutions are"), ("Attention", "attention is")):
+        if any(part in kind for kind in kinds):
+            return False, f"auto: {what} slower with it on CPU"
+    return True, "auto: faster on CPU for networks without convolutions and attention"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -204,7 +217,7 @@ def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
     rate = optimizer._learning_rate
     if isinstance(rate, Schedule):
         return rate.rate
-    return float(rate(0) if follows_schedule(optimizer) else rate)
+    return float(rate(0) if follows_schedule(optimizer) else rate.numpy())
 
 
 def described(value: Any) -> str:

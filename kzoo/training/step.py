@@ -1,7 +1,7 @@
-"""The compiled step and the compiled loop over steps.
+"""What is compiled: the step on one replica, and the loop over steps that runs on the device.
 
-One replica: the model's own variables, updated in place. The loop runs on the device; the host learns of losses and
-metrics only when a call of it returns.
+An engine trains an objective on the replicas of a strategy. This one has a single replica and updates the model's own
+variables in place. The host learns of losses and metrics only when a call of the loop returns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kzoo.training.objectives import Phase
+from kzoo.data._pipeline import Batches
+from kzoo.training.kernels import Kernels
+from kzoo.training.losses import Share
+from kzoo.training.objectives import Objective
 
 
 def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
@@ -24,29 +27,98 @@ def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., A
     return graph
 
 
-def train_step(phases: list[Phase], xla: bool) -> Callable[[Any], None]:
-    """batch -> nothing: every phase takes its gradient and moves its network."""
+class Engine:
+    """Subclasses say where the state lives and what one step is.
 
-    def step(batch: Any) -> None:
-        for phase in phases:
-            with tf.GradientTape() as tape:
-                loss = phase.loss(batch)
-                scaled = phase.optimizer.scale_loss(loss)  # of a LossScaleOptimizer; otherwise the loss itself
+    Attributes:
+        traces: The compiled functions, for tests that count how often their Python ran.
+    """
+
+    def __init__(self, objective: Objective, kernels: Kernels) -> None:
+        self.objective, self.kernels = objective, kernels
+        self.traces: list[Any] = []
+        self.notes: list[str] = []
+        self._taken = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._iterator: Any = None
+
+    def begin(self, batches: Batches, epoch: int) -> None:
+        """Open an epoch."""
+        self.push()
+        self._iterator = iter(self.dataset(batches, epoch))
+
+    def train(self, steps: int) -> tuple[int, bool]:
+        """(steps taken, whether the data ended before)."""
+        return self._run(self._train_loop, steps)
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """The objective's results on a split, in inference mode."""
+        self.objective.reset()
+        self.begin(batches, 0)
+        done, ended = 0, False
+        while not ended and (batches.steps is None or done < batches.steps):
+            taken, ended = self._run(self._test_loop, 64 if batches.steps is None else batches.steps - done)
+            done += taken
+        return self.results()
+
+    def results(self) -> dict[str, float]:
+        self.pull()
+        return self.objective.results()
+
+    def push(self) -> None:
+        """The model's, the optimizers' and the metrics' values into the replicas."""
+
+    def pull(self) -> None:
+        """The replicas' values into the model, the optimizers and the metrics."""
+
+    def dataset(self, batches: Batches, epoch: int) -> tf.data.Dataset:
+        return batches.epoch(epoch)
+
+    def _run(self, loop: Callable[..., None], steps: int) -> tuple[int, bool]:
+        before, ended = int(self._taken), False
+        try:
+            loop(self._iterator, tf.constant(steps))
+        except tf.errors.OutOfRangeError:
+            ended = True
+        return int(self._taken) - before, ended
+
+    def _compiled(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+        graph = compiled(function, xla)
+        self.traces.append(graph)
+        return graph
+
+    def _loop(self, step: Callable[[Any], None]) -> Callable[[Any, tf.Tensor], None]:
+        """(iterator, steps) -> nothing: that many steps in one call."""
+
+        def run(iterator: Any, steps: tf.Tensor) -> None:
+            def body(i: tf.Tensor) -> tuple[tf.Tensor]:
+                step(next(iterator))
+                self._taken.assign_add(1)
+                return (i + 1,)
+
+            tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
+
+        return self._compiled(run)
+
+
+class InPlace(Engine):
+    """One replica: the model's own variables, updated in place."""
+
+    def __init__(self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None) -> None:
+        super().__init__(objective, kernels)
+        self.device = device  # None: where TensorFlow puts it
+        self._train_loop = self._loop(self._compiled(self._train_step, xla))
+        self._test_loop = self._loop(self._compiled(self._test_step, xla))
+
+    def _train_step(self, batch: Any) -> None:
+        share = Share.whole(batch)
+        for phase in self.objective.phases:
             variables = phase.model.trainable_variables
+            with tf.device(self.device), self.kernels.swapped(), tf.GradientTape() as tape:
+                loss = phase.loss(batch, share)
+                scaled = phase.optimizer.scale_loss(loss)  # of a LossScaleOptimizer; otherwise the loss itself
             gradients = tape.gradient(scaled, [v.value for v in variables])
             phase.optimizer.apply(gradients, variables)
 
-    return compiled(step, xla)
-
-
-def loop(step: Callable[[Any], None]) -> Callable[[Any, tf.Tensor], None]:
-    """(iterator, steps) -> nothing: that many steps in one call."""
-
-    def run(iterator: Any, steps: tf.Tensor) -> None:
-        def body(i: tf.Tensor) -> tuple[tf.Tensor]:
-            step(next(iterator))
-            return (i + 1,)
-
-        tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
-
-    return compiled(run)
+    def _test_step(self, batch: Any) -> None:
+        with tf.device(self.device), self.kernels.swapped():
+            self.objective.test(batch, Share.whole(batch))

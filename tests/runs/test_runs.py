@@ -274,3 +274,55 @@ def test_a_keras_file_that_is_none():
     Path("broken.keras").write_text("hello")
     with pytest.raises(kzoo.KzooError, match="cannot load 'broken.keras'"):
         kzoo.load_model("broken.keras")
+
+
+class TestWhatIsTaken:
+    @pytest.mark.parametrize(
+        "inputs", [[], np.zeros((0, 8, 8)), np.zeros((8, 8)), np.zeros((2, 8, 8, 7)), {"a": 1}, np.array(["a"])]
+    )
+    def test_arrays_that_are_no_images(self, trained, inputs):
+        with pytest.raises(kzoo.KzooError, match="takes an array of examples|must have one input"):
+            kzoo.predict(trained, inputs)
+
+    def test_a_row_of_another_width(self):
+        with pytest.raises(
+            kzoo.KzooError, match=r"perceptron takes an array of examples \[n, 2\]; received float64 \[3, 5\]"
+        ):
+            kzoo.predict(kzoo.perceptron(), np.zeros((3, 5)))
+
+    @pytest.mark.parametrize("arguments", [{"top": 0}, {"top": 1.5}, {"batch_size": 0}])
+    def test_numbers(self, trained, arguments):
+        with pytest.raises(kzoo.KzooError, match="must be at least 1, a whole number"):
+            kzoo.predict(trained, np.zeros((1, 8, 8)), **arguments)
+
+    def test_evaluate_on_arrays_and_one_hot(self, trained):
+        data = kzoo.load_data("digits")
+        x, y = (np.stack(list(c)) for c in zip(*data.test.as_numpy_iterator(), strict=True))
+        expected = kzoo.evaluate(trained).accuracy
+        assert kzoo.evaluate(trained, (x, y)).accuracy == expected
+        assert kzoo.evaluate(trained, (x, np.eye(10)[y])).accuracy == expected
+        with pytest.raises(kzoo.KzooError, match="data must be a name"):
+            kzoo.evaluate(trained, 5)
+
+    def test_what_was_done_to_the_data_is_said(self, trained):
+        found = kzoo.evaluate(trained, kzoo.load_data("digits", only=[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]))
+        assert "images are resized from 8x8 to 28x28" in found.notes
+        assert found.notes[-1].startswith("classes are named as in the data; run calls them 0, 1")
+        assert "note       images are resized" in str(found)
+
+    def test_a_registered_model_goes_the_whole_way(self, monkeypatch, tmp_path):
+        from kzoo.models import _registry
+        from kzoo.models.mlp import MLP
+        from kzoo.spec import ModelSpec, Preprocess, Recipe
+
+        monkeypatch.setattr(_registry, "_specs", dict(_registry._specs))
+        recipe = Recipe("sparse_categorical_crossentropy", ("accuracy",))
+        kzoo.register_model(
+            ModelSpec(
+                name="mine", family="mine", task="image-classification", definition=MLP, input_shape=(8, 8, 1),
+                recipe=recipe, paper="none", summary="mine", classes=10, preprocess=Preprocess((8, 8), 1),
+            )
+        )  # fmt: skip
+        run = fit("mine", "digits", epochs=1)
+        assert kzoo.export(run, tmp_path / "out").path.is_dir()
+        assert kzoo.model_card("mine").startswith("# mine") and kzoo.mine().name == "mine"

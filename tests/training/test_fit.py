@@ -94,7 +94,7 @@ def test_several_inputs_and_outputs_and_sample_weights(rng):
         )  # fmt: skip
         return model
 
-    n = 30
+    n = 32  # whole batches: over ragged ones Keras averages each output's loss by batches, kzoo by examples
     x = {"a": rng.random((n, 4), dtype="float32"), "b": rng.random((n, 2), dtype="float32")}
     y = {"number": rng.random((n, 1), dtype="float32"), "kind": rng.integers(0, 3, n)}
     w = {"number": rng.random(n, dtype="float32"), "kind": np.ones(n, "float32")}
@@ -105,6 +105,9 @@ def test_several_inputs_and_outputs_and_sample_weights(rng):
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+    ragged = fit(build(), data.unbatch().take(30).batch(8), epochs=1).history
+    parts = 0.3 * ragged["number_loss"][0] + ragged["kind_loss"][0]
+    assert parts == pytest.approx(ragged["loss"][0], rel=1e-5)  # the outputs' losses add up to the loss
 
 
 def test_arrays_are_shuffled_and_batched_as_given(rng):
@@ -304,6 +307,11 @@ class TestRefused:
             ({"strategy": "mirror"}, "unknown strategy 'mirror'"),
             ({"xla": "maybe"}, "xla must be 'auto', 'on' or 'off'; received 'maybe'"),
             ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'"),
+            ({"seed": -1}, "seed must be a whole number from 0 to"),
+            ({"seed": "a"}, "seed must be a whole number from 0 to"),
+            ({"learning_rate": -1}, "learning_rate must be a number above 0; received -1"),
+            ({"learning_rate": "x"}, "learning_rate must be a number above 0"),
+            ({"max_time": float("nan")}, "max_time must be a number above 0"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
             ({"augment": "rotate"}, "unknown augmentation 'rotate'"),
             ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
@@ -384,6 +392,25 @@ class TestRefused:
             fit(keras.Sequential([layers.Dense(3)]), batches(rng))
         with pytest.raises(kzoo.KzooError, match="no loss: .* is not compiled and is none of kzoo's models"):
             fit(dense(), batches(rng))
+
+    def test_datasets_that_never_or_never_begin(self, rng):
+        with pytest.raises(kzoo.KzooError, match="never ends; say how long an epoch is with limit_train_batches"):
+            fit(dense(optimizer="sgd", loss=LOSS), batches(rng).repeat())
+        run = fit(dense(optimizer="sgd", loss=LOSS), batches(rng).repeat(), limit_train_batches=3, epochs=2)
+        assert len(run.history["loss"]) == 2
+        with pytest.raises(kzoo.KzooError, match="train split"):
+            fit(dense(optimizer="sgd", loss=LOSS), batches(rng).take(0))
+
+    def test_channels_that_cannot_be_prepared(self):
+        with pytest.raises(kzoo.KzooError, match="reads 2 channels; kzoo prepares images with 1 or 3"):
+            fit(kzoo.lenet5(input_shape=(28, 28, 2)), "digits")
+
+    def test_inputs_as_a_list(self, rng):
+        a, b = keras.Input((2,)), keras.Input((3,))
+        model = keras.Model([a, b], layers.Dense(3)(layers.Concatenate()([a, b])))
+        model.compile("sgd", LOSS)
+        data = ([rng.random((9, 2)), rng.random((9, 3))], np.arange(9) % 3)
+        assert np.isfinite(fit(model, data, epochs=1).history["loss"][0])
 
     def test_a_run_folder_that_exists(self, tmp_path):
         (tmp_path / "mine").mkdir()

@@ -1,0 +1,89 @@
+"""kzoo's loop beside Model.fit: the same model, batches and precision in the same run.
+
+    python examples/benchmark_fit.py                 # all rows, about ten minutes; let nothing else run
+    python examples/benchmark_fit.py lstm resnet20   # some of them
+
+Each row prints training rates, kzoo's and that of `fit` with its better `steps_per_execution`, XLA as each chooses, and
+the median of the ratios of each round. Nets that kzoo does not have yet are plain Keras models here.
+"""
+
+import sys
+
+import keras
+from keras import layers
+
+import kzoo
+
+
+def lenet():
+    return kzoo.lenet5()
+
+
+def resnet50():
+    return keras.applications.ResNet50(weights=None, input_shape=(96, 96, 3), classes=10)
+
+
+def resnet20():
+    """He et al. 2015, section 4.2: three stages of three blocks with 16, 32 and 64 channels."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = conv_norm(x, 16, 1)
+    for stage, channels in enumerate((16, 32, 64)):
+        for block in range(3):
+            stride = 2 if stage and not block else 1
+            y = layers.ReLU()(conv_norm(layers.ReLU()(x), channels, stride))
+            y = conv_norm(y, channels, 1)
+            if stride == 2:
+                x = conv_norm(layers.ReLU()(x), channels, 2, kernel=1)
+            x = layers.Add()([x, y])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    return keras.Model(inputs, layers.Dense(10, "softmax")(x), name="resnet20")
+
+
+def conv_norm(x, channels, stride, kernel=3):
+    x = layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization()(x)
+
+
+def lstm():
+    inputs = keras.Input((80,), dtype="int32")
+    x = layers.LSTM(64)(layers.Embedding(10_000, 64)(inputs))
+    return keras.Model(inputs, layers.Dense(2, "softmax")(x), name="lstm")
+
+
+def transformer():
+    """Four encoder layers, 128 wide, four heads, after normalisation as in Vaswani et al. 2017."""
+    inputs = keras.Input((64,), dtype="int32")
+    x = layers.Embedding(10_000, 128)(inputs)
+    for _ in range(4):
+        attended = layers.MultiHeadAttention(4, 32)(x, x)
+        x = layers.LayerNormalization()(layers.Add()([x, attended]))
+        y = layers.Dense(128)(layers.Dense(512, "relu")(x))
+        x = layers.LayerNormalization()(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(2, "softmax")(x), name="transformer")
+
+
+ROWS = {  # name: (builder, batch, precision)
+    "lenet": (lenet, 128, "float32"),
+    "resnet50": (resnet50, 16, "float32"),
+    "resnet50-bf16": (resnet50, 16, "mixed_bfloat16"),
+    "resnet20": (resnet20, 128, "float32"),
+    "resnet20-bf16": (resnet20, 128, "mixed_bfloat16"),
+    "lstm": (lstm, 64, "float32"),
+    "transformer": (transformer, 64, "float32"),
+}
+
+if __name__ == "__main__":
+    print("| net | batch | precision | xla | kernels | kzoo | fit | ratio |")
+    print("|---|---:|---|---|---|---:|---:|---:|")
+    for name in sys.argv[1:] or ROWS:
+        build, batch, precision = ROWS[name]
+        model = build()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        found = kzoo.bench(model, batch_size=batch, precision=precision, against="keras")
+        best = max(found.fit.values())
+        print(
+            f"| {name} | {batch} | {precision} | {'on' if found.xla else 'off'} | {', '.join(found.kernels)} |"
+            f" {found.training:,.0f} {found.unit}/s | {best:,.0f} | {found.ratio:.2f} |",
+            flush=True,
+        )

@@ -1,0 +1,32 @@
+"""Which engine trains under a strategy."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from kzoo.training.kernels import Kernels
+from kzoo.training.objectives import Objective
+from kzoo.training.optimizers import made_in
+from kzoo.training.replicas import InSync
+from kzoo.training.servers import Servers
+from kzoo.training.step import Engine, InPlace
+
+
+def make_engine(
+    objective: Objective,
+    strategy: tf.distribute.Strategy,
+    *,
+    xla: bool = False,
+    kernels: bool = True,
+    sync_batch_norm: bool = False,
+) -> Engine:
+    """The objective has seen a batch (`prepare`); its optimizers are built."""
+    in_sync = strategy.num_replicas_in_sync > 1
+    chosen = Kernels(objective.networks, xla=xla, enabled=kernels, sync_batch_norm=sync_batch_norm if in_sync else None)
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        return Servers(objective, strategy, xla, chosen)
+    elsewhere = any(made_in(phase.optimizer).num_replicas_in_sync > 1 for phase in objective.phases)
+    if in_sync or elsewhere:  # variables made in the scope of replicas are not updated in place
+        return InSync(objective, strategy, xla, chosen)
+    one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)

@@ -1,0 +1,127 @@
+"""A compiled Keras loss as sums and denominators, so that replicas can add what Keras would average.
+
+Keras divides inside each loss: by the number of values, by the valid ones under a mask, or by the sum of the weights.
+On replicas that hold different numbers of examples, the mean of such means is not the mean. Here each replica divides
+the sum of its own values by the denominator of the whole batch, and adding the replicas gives exactly what one device
+computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras.src.losses.loss import squeeze_or_expand_to_same_rank
+from keras.src.trainers.compile_utils import CompileLoss
+
+
+def wide(tensor: Any) -> tf.Tensor:
+    """float32, or float64 where it is already."""
+    tensor = tf.convert_to_tensor(tensor)
+    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
+class Share(NamedTuple):
+    """One replica's part of a global batch; each field is a float32 scalar.
+
+    Attributes:
+        examples: Real examples on this replica; 0 where it was left empty and repeats a row that does not count.
+        total: Examples of the global batch.
+    """
+
+    examples: tf.Tensor
+    total: tf.Tensor
+
+    @property
+    def part(self) -> tf.Tensor:
+        return self.examples / self.total
+
+    @property
+    def real(self) -> tf.Tensor:
+        """1, or 0 on a replica left empty."""
+        return tf.cast(self.examples > 0, tf.float32)
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """This replica's part of the mean over the global batch of `values`, [examples] or [examples, ...]."""
+        values = wide(values)
+        per_example = tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), axis=1)
+        return tf.reduce_sum(per_example) * tf.cast(self.real / self.total, values.dtype)
+
+    @classmethod
+    def whole(cls, batch: Any) -> Share:
+        """A single replica's: all of the batch."""
+        count = tf.cast(tf.shape(tf.nest.flatten(batch)[0])[0], tf.float32)
+        return cls(count, count)
+
+
+class Term:
+    """One output's loss: the sum of its values here, divided by the denominator of the whole batch.
+
+    Attributes:
+        proportional: Whether the denominator is proportional to the rows, and so known without asking the other
+            replicas. False once a mask or a sum of weights was seen.
+        total, rows: Rows of the whole batch, and rows here.
+        denominator: Of the whole batch, added over the replicas; None where it is proportional.
+        own: This replica's denominator in the last pass.
+        value: This replica's part of the loss in the last pass.
+    """
+
+    def __init__(self, loss: keras.losses.Loss) -> None:
+        self.loss = loss
+        self.divides = loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+        self.proportional = True
+        self.total: Any = 1.0
+        self.rows: Any = 1.0
+        self.denominator: Any = None
+        self.own: Any = None
+        self.value: Any = None
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+        loss = self.loss
+        mask = getattr(y_pred, "_keras_mask", None)
+        y_pred = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_pred)
+        y_true = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_true)
+        values = loss.call(y_true, y_pred)
+        own_mask = getattr(values, "_keras_mask", None)  # of `ignore_class`
+        if own_mask is not None:
+            mask = own_mask if mask is None else mask & own_mask
+        weights = None if sample_weight is None else tf.cast(sample_weight, values.dtype)
+        if mask is not None:
+            mask = tf.cast(mask, values.dtype)
+            if weights is None:
+                weights = mask
+            else:
+                flat, weights = squeeze_or_expand_to_same_rank(mask, weights)
+                weights = weights * flat
+        if weights is not None:
+            values, weights = squeeze_or_expand_to_same_rank(values, weights)
+            values = values * weights
+        total = wide(tf.reduce_sum(values))
+        if not self.divides:
+            self.own, self.value = tf.zeros([], total.dtype), total
+            return total
+        if loss.reduction == "mean_with_sample_weight" and weights is not None:
+            self.proportional, own = False, tf.reduce_sum(weights)
+        elif mask is not None:
+            self.proportional, own = False, tf.reduce_mean(mask) * tf.cast(tf.size(values), values.dtype)
+        else:
+            own = tf.size(values)
+        self.own = tf.cast(own, total.dtype)
+        if self.denominator is None:
+            denominator = self.own * tf.cast(self.total, total.dtype) / tf.cast(self.rows, total.dtype)
+        else:
+            denominator = tf.cast(self.denominator, total.dtype)
+        self.value = tf.math.divide_no_nan(total, denominator)
+        return self.value
+
+
+def split(model: keras.Model) -> tuple[CompileLoss, list[Term]]:
+    """A copy of the model's compiled loss whose leaves are Terms, and those. The model's own has seen a batch."""
+    whole = object.__new__(CompileLoss)  # copy.copy would go through get_config, which it has none
+    vars(whole).update(vars(model._compile_loss))
+    leaves = model._compile_loss._flat_losses
+    terms = [Term(leaf.loss) for leaf in leaves]
+    whole._flat_losses = [leaf._replace(loss=term) for leaf, term in zip(leaves, terms, strict=True)]
+    whole._metrics = [None for _ in terms]  # Keras' trackers of each output's loss: the objective keeps them
+    return whole, terms

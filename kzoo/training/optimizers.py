@@ -1,0 +1,85 @@
+"""Keras optimizers as pure functions: (gradients, weights, slots) -> (weights, slots)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+
+NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backend_update_step",
+           "_backend_reset_gradient_accumulators", "_backend_increment_gradient_accumulators",
+           "_overwrite_model_variables_with_average_value", "_var_key", "stateless_apply")  # fmt: skip
+
+
+def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
+    """Make its variables, in the scope of the strategy that it was made in."""
+    with made_in(optimizer).scope():
+        optimizer.build(variables)
+
+
+def made_in(optimizer: keras.optimizers.Optimizer) -> tf.distribute.Strategy:
+    return getattr(optimizer, "_distribution_strategy", None) or tf.distribute.get_strategy()
+
+
+class _Pure:
+    """What Keras' backend-neutral optimizer does with assignments inside `cond`, by selection instead."""
+
+    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
+        steps = self.gradient_accumulation_steps
+        if steps:
+            touched = [*variables, *self.variables]
+            before = [tf.convert_to_tensor(v.value) for v in touched]
+            sums = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
+            totals = [g + tf.convert_to_tensor(s.value) for g, s in zip(gradients, sums, strict=True)]
+            gradients = [g / steps for g in totals]
+        gradients = self._clip_gradients(gradients)
+        self._apply_weight_decay(variables)
+        self._backend_update_step(gradients, variables, self.learning_rate)
+        if steps:
+            whole = tf.equal((self._iterations + 1) % steps, 0)
+            for variable, old in zip(touched, before, strict=True):
+                variable.assign(tf.where(whole, tf.convert_to_tensor(variable.value), old))
+            for kept, total in zip(sums, totals, strict=True):
+                kept.assign(tf.where(whole, tf.zeros_like(total), total))
+        if self.use_ema:
+            self._update_model_variables_moving_average(self._trainable_variables)
+            if self.ema_overwrite_frequency:
+                overwrite = tf.equal((self.iterations + 1) % self.ema_overwrite_frequency, 0)
+                averages = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
+                for variable, average in averages:
+                    if average is not None:
+                        variable.assign(tf.where(overwrite, average.value, variable.value))
+
+
+def pure(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The same optimizer, on the same variables, with a working `stateless_apply`.
+
+    On the TensorFlow backend Keras raises there, for TFOptimizer's methods want tf.Variables; the backend-neutral
+    methods of the base class do not. They go between the optimizer's own class and TFOptimizer, so that what an
+    optimizer overrides (Nadam, LossScaleOptimizer) stays. This leans on Keras' internals: tests hold it to the
+    supported versions.
+
+    Args:
+        optimizer: Built. Nothing of it is changed; the settings it has now are the ones used.
+    """
+    methods = {name: BaseOptimizer.__dict__[name] for name in NEUTRAL}
+    methods["_backend_apply_gradients"] = _Pure.__dict__["_backend_apply_gradients"]
+    between = type("Neutral", (TFOptimizer,), methods)
+    kind = type(type(optimizer).__name__, (type(optimizer), between), {})
+    copy = object.__new__(kind)
+    vars(copy).update(vars(optimizer))
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        vars(copy)["inner_optimizer"] = pure(optimizer.inner_optimizer)
+        return copy
+    # Keras notes variables by a key of the backend's; the neutral methods have another.
+    keys = {optimizer._var_key(v): copy._var_key(v) for v in optimizer._trainable_variables}
+    vars(copy)["_trainable_variables_indices"] = {
+        keys[key]: index for key, index in optimizer._trainable_variables_indices.items()
+    }
+    if optimizer.weight_decay is not None:  # asked of Keras' own, which sees the names of tf.Variables
+        decays = {copy._var_key(v): optimizer._use_weight_decay(v.value) for v in optimizer._trainable_variables}
+        vars(copy)["_exclude_from_weight_decay_cache"] = decays
+    return copy

@@ -1,0 +1,356 @@
+"""Replicas in sync: one pure step under every tf.distribute strategy, XLA on or off.
+
+    each replica    compiled     weights, its part of the batch -> [gradients | statistics], its metrics
+    all replicas    collective   one SUM over that flat buffer (outside the compiled parts: XLA cannot hold it)
+    each replica    compiled     weights, slots, buffer -> weights, slots
+
+Nothing in the compiled parts touches a tf.Variable. The state lives in ON_READ variables: each replica holds its copy
+and makes the same update, as PyTorch's DistributedDataParallel does. `push` fills the copies from the
+model, the optimizers and the metrics; `pull` brings replica 0's back, metrics added over all replicas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common.stateless_scope import StatelessScope
+
+from kzoo.data._pipeline import Batches
+from kzoo.errors import KzooError
+from kzoo.training.kernels import Kernels
+from kzoo.training.losses import Share
+from kzoo.training.objectives import Objective, Phase
+from kzoo.training.optimizers import pure
+from kzoo.training.step import Engine
+
+Values = list[tf.Tensor]  # of every variable of the state, in its order
+
+
+class State:
+    """Every Keras variable that the objective touches, and a copy of each on each replica."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, objective: Objective) -> None:
+        self.strategy = strategy
+        self.variables = state_variables(objective)
+        self.places = {id(v): i for i, v in enumerate(self.variables)}
+        added = {id(v) for metric in objective.metrics for v in metric.variables}
+        self.is_metric = [id(v) in added for v in self.variables]
+        self.workers, self.worker = workers_of(strategy)
+        self.first = self.worker * (strategy.num_replicas_in_sync // self.workers)  # number of the first replica here
+        with strategy.scope():
+            self.copies = [self._copy(v) for v in self.variables]
+        if self._local(self.copies[0])[0] is self.copies[0]:  # CentralStorage: one for all replicas
+            for i, variable in enumerate(self.variables):
+                if self.is_metric[i] or not tf.as_dtype(variable.dtype).is_floating:
+                    self.copies[i] = OwnCopies(variable, strategy.extended.worker_devices)
+        self._share_metrics = tf.function(self._summed_metrics, autograph=False)
+        self._broadcast = tf.function(self._from_first_replica, autograph=False)
+        self._shared_once = False
+
+    @staticmethod
+    def _copy(variable: keras.Variable) -> tf.Variable:
+        return tf.Variable(
+            tf.zeros(variable.shape, variable.dtype),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def _local(self, copy: Any) -> Sequence[tf.Variable]:
+        """Those of the replicas of this process."""
+        return copy.variables if isinstance(copy, OwnCopies) else self.strategy.experimental_local_results(copy)
+
+    def read(self) -> Values:
+        """This replica's values; in replica context."""
+        return [copy.read_value() for copy in self.copies]
+
+    def write(self, new: dict[int, tf.Tensor]) -> None:
+        for i, value in new.items():
+            self.copies[i].assign(value)
+
+    def at(self, variables: Iterable[keras.Variable]) -> list[int]:
+        """Their places in the state."""
+        return [self.places[id(v)] for v in variables]
+
+    def push(self) -> None:
+        for variable, copy, metric in zip(self.variables, self.copies, self.is_metric, strict=True):
+            value = tf.convert_to_tensor(variable.value)
+            for replica, local in enumerate(self._local(copy), self.first):
+                if replica and metric:  # metrics are added over the replicas when they are read
+                    local.assign(tf.zeros_like(value))
+                elif replica and _is_seed(variable):  # other dropout masks on each replica, from the same seed
+                    local.assign(tf.stack([value[0] + tf.cast(replica, value.dtype), value[1]]))
+                else:
+                    local.assign(value)
+        if self.workers > 1 and not self._shared_once:
+            self._broadcast()
+            self._shared_once = True
+
+    def pull(self) -> None:
+        sums = self._share_metrics() if self.workers > 1 else None
+        for i, (variable, copy) in enumerate(zip(self.variables, self.copies, strict=True)):
+            local = self._local(copy)
+            if not self.is_metric[i]:
+                value = local[0].read_value()
+                variable.assign(tf.stack([value[0] - self.first, value[1]]) if _is_seed(variable) else value)
+            elif sums is None:
+                variable.assign(tf.add_n([v.read_value() for v in local]))
+            else:
+                variable.assign(tf.cast(sums[i], variable.dtype))
+
+    # --- several workers ---------------------------------------------------------------------------------------------
+
+    def _summed_metrics(self) -> dict[int, tf.Tensor]:
+        """{place: sum over the replicas of all workers}."""
+        places = [i for i, metric in enumerate(self.is_metric) if metric]
+
+        def replica() -> tf.Tensor:
+            flat = [tf.reshape(tf.cast(self.copies[i].read_value(), tf.float64), [-1]) for i in places]
+            return all_sum(tf.concat(flat, 0))
+
+        total = self.strategy.experimental_local_results(self.strategy.run(replica))[0]
+        shapes = [self.variables[i].shape for i in places]
+        pieces = tf.split(total, [math.prod(shape) for shape in shapes])
+        return {i: tf.reshape(p, shape) for i, p, shape in zip(places, pieces, shapes, strict=True)}
+
+    def _from_first_replica(self) -> None:
+        """Weights and slots of worker 0 on every worker, whatever they were initialised with."""
+        places = [i for i, v in enumerate(self.variables) if not self.is_metric[i] and not _is_seed(v)]
+
+        def replica() -> None:
+            context = tf.distribute.get_replica_context()
+            mine = tf.cast(tf.equal(context.replica_id_in_sync_group, 0), tf.float64)
+            flat = [tf.reshape(tf.cast(self.copies[i].read_value(), tf.float64), [-1]) for i in places]
+            pieces = tf.split(all_sum(tf.concat(flat, 0) * mine), [int(f.shape[0]) for f in flat])
+            for i, piece in zip(places, pieces, strict=True):
+                variable = self.variables[i]
+                self.copies[i].assign(tf.cast(tf.reshape(piece, variable.shape), variable.dtype))
+
+        self.strategy.run(replica)
+
+
+def state_variables(objective: Objective) -> list[keras.Variable]:
+    """Of networks, optimizers and metrics, each once."""
+    weights = [v for network in objective.networks for v in network.variables]
+    slots = [v for phase in objective.phases for v in phase.optimizer.variables]
+    metrics = [v for metric in objective.metrics for v in metric.variables]
+    return list({id(v): v for v in [*weights, *slots, *metrics]}.values())
+
+
+class OwnCopies:
+    """A variable on each replica, under a strategy that has one for all."""
+
+    def __init__(self, variable: keras.Variable, devices: Sequence[str]) -> None:
+        self.variables = []
+        for device in devices:
+            with tf.device(device):
+                self.variables.append(tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False))
+
+    def read_value(self) -> tf.Tensor:
+        return self._mine.read_value()
+
+    def assign(self, value: tf.Tensor) -> None:
+        self._mine.assign(value)
+
+    @property
+    def _mine(self) -> tf.Variable:
+        return self.variables[tf.distribute.get_replica_context()._replica_id_in_sync_group]
+
+
+class InSync(Engine):
+    """Trains an objective on the replicas of a strategy that keeps them in sync."""
+
+    def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, xla: bool, kernels: Kernels) -> None:
+        super().__init__(objective, kernels)
+        self.strategy = strategy
+        for network in objective.networks:
+            check_stateless(network)
+        self.state = State(strategy, objective)
+        wide = any(v.dtype == "float64" for v in self.state.variables)
+        self.dtype = tf.float64 if wide else tf.float32  # of sums, in mixed precision too
+        self.xla = xla
+        self._phases = [_Parts(self, phase) for phase in objective.phases]
+        self._denominators = self._compiled(self._own_denominators, xla)
+        self._tested: list[int] = []
+        self._test = self._compiled(self._own_test, xla)
+        self._train_loop = self._loop(lambda parts: self._on_replicas(self._train_step, parts))
+        self._test_loop = self._loop(lambda parts: self._on_replicas(self._test_step, parts))
+
+    def push(self) -> None:
+        self.state.push()
+
+    def pull(self) -> None:
+        self.state.pull()
+
+    def dataset(self, batches: Batches, epoch: int) -> tf.data.Dataset:
+        local = self.strategy.num_replicas_in_sync // self.state.workers
+        mine = range(self.state.first, self.state.first + local)
+        parts = lambda *batch: tuple(part(batch, r, self.strategy.num_replicas_in_sync) for r in mine)
+        return batches.epoch(epoch).map(parts, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def _on_replicas(self, step: Any, parts: Any) -> None:
+        mine = lambda context: parts[context.replica_id_in_sync_group - self.state.first]
+        self.strategy.run(step, args=(self.strategy.experimental_distribute_values_from_function(mine),))
+
+    # --- in replica context ------------------------------------------------------------------------------------------
+
+    def _train_step(self, batch_and_share: Any) -> None:
+        batch, share = batch_and_share
+        share = Share(*share)
+        for parts in self._phases:
+            values = self.state.read()
+            denominators = self._whole_denominators(values, batch, share)
+            buffer, own = parts.gradients(values, batch, share, denominators)
+            new = parts.update(values, self._sum(buffer))
+            self.state.write(dict(zip([*parts.kept, *parts.written], [*own, *new], strict=True)))
+
+    def _test_step(self, batch_and_share: Any) -> None:
+        batch, share = batch_and_share
+        share, values = Share(*share), self.state.read()
+        own = self._test(values, batch, share, self._whole_denominators(values, batch, share))
+        self.state.write(dict(zip(self._tested, own, strict=True)))
+
+    def _whole_denominators(self, values: Values, batch: Any, share: Share) -> tf.Tensor | None:
+        if not self.objective.needs_denominators:
+            return None
+        return self._sum(self._denominators(values, batch, share))
+
+    def _sum(self, tensor: tf.Tensor) -> tf.Tensor:
+        return all_sum(tensor) if self.strategy.num_replicas_in_sync > 1 else tensor
+
+    # --- compiled ----------------------------------------------------------------------------------------------------
+
+    def scope(self, values: Values) -> StatelessScope:
+        return StatelessScope(list(zip(self.state.variables, values, strict=True)), collect_losses=True)
+
+    def changed(self, scope: StatelessScope, values: Values, share: Share) -> tuple[dict, dict]:
+        """{place: value} of what a pass assigned: (statistics, to be averaged; metrics and states, each replica's own).
+
+        What was not assigned is left alone: averaging equal copies would add rounding to frozen weights.
+        """
+        statistics, own = {}, {}
+        for i, (variable, old) in enumerate(zip(self.state.variables, values, strict=True)):
+            new = scope.get_current_value(variable)
+            if new is None or new is old:
+                continue
+            new = tf.cast(tf.convert_to_tensor(new), old.dtype)
+            if self.state.is_metric[i] or not old.dtype.is_floating:
+                own[i] = tf.where(share.examples > 0, new, old)
+            else:
+                statistics[i] = new
+        return statistics, own
+
+    def _own_denominators(self, values: Values, batch: Any, share: Share) -> tf.Tensor:
+        with self.scope(values):
+            return self.objective.denominators(batch, share)
+
+    def _own_test(self, values: Values, batch: Any, share: Share, denominators: Any) -> Values:
+        with self.scope(values) as scope, self.kernels.swapped():
+            self.objective.use_denominators(denominators)
+            self.objective.test(batch, share)
+        own = self.changed(scope, values, share)[1]
+        self._tested = list(own)
+        return list(own.values())
+
+
+class _Parts:
+    """The two compiled parts of a phase, and what the first, while it is traced, finds out about its outputs.
+
+    Attributes:
+        moved: Places of the trainable variables; `has_gradient` says which of them the loss depends on.
+        averaged: Places of the statistics that the forward pass assigns.
+        kept: Places of the metrics and states that it assigns, each replica its own.
+        written: Places of what `update` returns.
+    """
+
+    def __init__(self, engine: InSync, phase: Phase) -> None:
+        self.engine, self.phase, self.optimizer = engine, phase, pure(phase.optimizer)
+        self.moved = engine.state.at(phase.model.trainable_variables)
+        self.slots = engine.state.at(phase.optimizer.variables)
+        self.has_gradient: list[bool] = []
+        self.averaged: list[int] = []
+        self.kept: list[int] = []
+        self.gradients = (
+            self._gradients
+        )  # sums over replicas inside the network cannot stand in a function of their own
+        if not engine.kernels.synchronised:
+            self.gradients = engine._compiled(self._gradients, engine.xla)
+        self.update = engine._compiled(self._update, engine.xla)
+
+    @property
+    def written(self) -> list[int]:
+        return [*self.moved, *self.slots, *self.averaged]
+
+    def _gradients(self, values: Values, batch: Any, share: Share, denominators: Any) -> tuple[tf.Tensor, Values]:
+        engine = self.engine
+        weights = [values[i] for i in self.moved]
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            with engine.scope(values) as scope, engine.kernels.swapped(share):
+                engine.objective.use_denominators(denominators)
+                loss = self.phase.loss(batch, share)
+                scaled = self.phase.optimizer.scale_loss(loss)
+        found = tape.gradient(scaled, weights)
+        statistics, own = engine.changed(scope, values, share)
+        self.has_gradient = [g is not None for g in found]
+        self.averaged, self.kept = list(statistics), list(own)
+        flat = [self._flat(g) for g in found if g is not None]
+        flat += [self._flat(s) * tf.cast(share.part, engine.dtype) for s in statistics.values()]
+        return tf.concat(flat, 0), list(own.values())
+
+    def _flat(self, tensor: Any) -> tf.Tensor:  # the gradient of an Embedding is IndexedSlices
+        return tf.reshape(tf.cast(tf.convert_to_tensor(tensor), self.engine.dtype), [-1])
+
+    def _update(self, values: Values, buffer: tf.Tensor) -> Values:
+        weights, slots = [values[i] for i in self.moved], [values[i] for i in self.slots]
+        inside = [i for i, has in zip(self.moved, self.has_gradient, strict=True) if has] + self.averaged
+        pieces = tf.split(buffer, [math.prod(values[i].shape) for i in inside])
+        pieces = iter(
+            tf.cast(tf.reshape(p, values[i].shape), values[i].dtype) for i, p in zip(inside, pieces, strict=True)
+        )
+        gradients = [next(pieces) if has else None for has in self.has_gradient]
+        statistics = list(pieces)
+        weights, slots = self.optimizer.stateless_apply(slots, gradients, weights)
+        return [*weights, *slots, *statistics]
+
+
+def part(batch: Any, replica: int, replicas: int) -> tuple[Any, tuple[tf.Tensor, tf.Tensor]]:
+    """A replica's part of a global batch, and its Share.
+
+    A batch is cut into near-equal parts; a ragged one into smaller ones. A replica left without examples repeats the
+    first row, with a share that counts nothing.
+    """
+    rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    size, more = rows // replicas, rows % replicas
+    count = size + tf.cast(replica < more, tf.int64)
+    start = tf.where(count > 0, replica * size + tf.minimum(tf.cast(replica, tf.int64), more), 0)
+    cut = tf.nest.map_structure(lambda t: t[start : start + tf.maximum(count, 1)], batch)
+    return cut, (tf.cast(count, tf.float32), tf.cast(rows, tf.float32))
+
+
+def all_sum(tensor: tf.Tensor) -> tf.Tensor:
+    """Over all replicas; in replica context."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """(processes that train in sync, number of this one)."""
+    extended = strategy.extended
+    return getattr(extended, "_num_workers", 1) or 1, getattr(extended, "_id_in_cluster", 0) or 0
+
+
+def check_stateless(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise KzooError(
+                f"the layer {layer.name!r} carries states from batch to batch, which replicas cannot share;"
+                " train it with strategy='one'"
+            )
+
+
+def _is_seed(variable: keras.Variable) -> bool:
+    return variable.path.endswith("seed_generator_state") and tuple(variable.shape) == (2,)

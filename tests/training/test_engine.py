@@ -1,0 +1,298 @@
+"""The engine for any Keras model: optimizers, callbacks, several phases, accumulation, averages of weights."""
+
+import functools
+
+import cluster
+import keras
+import nets
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.data._pipeline import Batches
+from kzoo.training.engines import make_engine
+from kzoo.training.objectives import Objective, Phase, Supervised
+from kzoo.training.optimizers import build_optimizer
+
+
+@functools.cache
+def mirrored():
+    return kzoo.strategy("mirrored", 2)
+
+
+def dense(optimizer, **arguments):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(7, "tanh", kernel_constraint="unit_norm"),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.compile(optimizer, "mse", **arguments)
+    return model
+
+
+def rows(n=32):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 5)).astype("float32"), rng.normal(size=(n, 2)).astype("float32")
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.9)
+
+
+def without_decay_of_biases():
+    optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+def loss_scaled():
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05), initial_scale=8, dynamic_growth_steps=2)
+
+
+SETTINGS = {
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "nesterov": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "decay": lambda: keras.optimizers.SGD(0.05, weight_decay=0.01),
+    "decay, no biases": without_decay_of_biases,
+    "schedule": lambda: keras.optimizers.SGD(SCHEDULE),
+    "clipnorm": lambda: keras.optimizers.SGD(0.05, clipnorm=0.1),
+    "global clipnorm": lambda: keras.optimizers.SGD(0.05, global_clipnorm=0.1),
+    "clipvalue": lambda: keras.optimizers.SGD(0.05, clipvalue=0.01),
+    "amsgrad": lambda: keras.optimizers.Adam(0.05, amsgrad=True),
+    "average": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5),
+    "average, written": lambda: keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+    "accumulation": lambda: keras.optimizers.Adam(0.05, gradient_accumulation_steps=2),
+    "accumulation, clip": lambda: keras.optimizers.AdamW(0.05, gradient_accumulation_steps=2, clipnorm=0.5),
+    "loss scaling": loss_scaled,
+    **{
+        name: (lambda name=name: getattr(keras.optimizers, name)())
+        for name in "SGD RMSprop Adam AdamW Adadelta Adagrad Adamax Adafactor Nadam Ftrl Lion Lamb Muon".split()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_optimizer_gives_the_weights_of_fit(setting):
+    x, y = rows()
+    stock = dense(SETTINGS[setting]())
+    stock.fit(x, y, batch_size=32, epochs=6, shuffle=False, verbose=0)
+    ours = dense(SETTINGS[setting]())
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    kzoo.fit(ours, data, epochs=6, strategy=mirrored(), schedule=None, verbose=False)
+    for a, b in zip(ours.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    for a, b in zip(ours.optimizer.variables, stock.optimizer.variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-5, err_msg=a.path)
+
+
+def test_schedule_free_adamw_is_the_exception():
+    """On TensorFlow Keras' own step reads `momentum.value` after it was updated; the pure step reads the value before,
+    as Keras does on JAX. The two differ by what one step changes."""
+    x, y = rows()
+    stock, ours = dense(keras.optimizers.ScheduleFreeAdamW()), dense(keras.optimizers.ScheduleFreeAdamW())
+    stock.fit(x, y, batch_size=32, epochs=5, shuffle=False, verbose=0)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    kzoo.fit(ours, data, epochs=5, strategy=mirrored(), verbose=False)
+    difference = max(np.abs(a - b).max() for a, b in zip(ours.get_weights(), stock.get_weights(), strict=True))
+    assert 1e-6 < difference < 5e-3
+
+
+def test_micro_batches_are_one_large_batch():
+    x, y = rows()
+    large = dense(keras.optimizers.SGD(0.1))
+    kzoo.fit(large, tf.data.Dataset.from_tensor_slices((x, y)).batch(32), epochs=2, verbose=False)
+    for strategy in ("default", mirrored()):
+        small = dense(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+        kzoo.fit(small, data, epochs=2, strategy=strategy, verbose=False)
+        for a, b in zip(small.get_weights(), large.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+# --- callbacks ------------------------------------------------------------------------------------------------------
+
+
+class Watching(keras.callbacks.Callback):
+    """Sees the loss fall with the weights it is shown, and writes into them."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.sums, self.iterations = [], [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.sums.append(float(np.sum(self.model.get_weights()[0])))
+        self.iterations.append(int(self.model.optimizer.iterations))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.set_weights([w * 0 for w in self.model.get_weights()])
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_callbacks_see_and_set_true_weights(name):
+    x, y = rows()
+    seen = Watching()
+    model = dense(keras.optimizers.SGD(0.1))
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    run = kzoo.fit(
+        model, data, epochs=3, strategy=mirrored() if name == "mirrored" else "default", callbacks=[seen], verbose=False
+    )
+    assert seen.iterations == [1, 2, 3, 4, 5, 6]
+    assert len(set(seen.sums[:4])) == 4  # other weights after each batch
+    zeroed = dense(keras.optimizers.SGD(0.1))  # epoch 3 began from zeros
+    zeroed.set_weights([w * 0 for w in zeroed.get_weights()])
+    expected = zeroed.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0]
+    assert run.history["loss"][2] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_keras_callbacks_keep_their_meaning(name, tmp_path):
+    x, y = rows()
+    strategy = mirrored() if name == "mirrored" else "default"
+    model = dense(keras.optimizers.SGD(0.1))
+    rates = []
+    run = kzoo.fit(
+        model, kzoo.Data((x, y), validation=(x, -y)), batch_size=16, epochs=6, strategy=strategy, verbose=False,
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1)),
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: rates.append(float(model.optimizer.learning_rate.numpy()))
+            ),
+            keras.callbacks.EarlyStopping("val_loss", mode="min", patience=2, restore_best_weights=True),
+            keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.weights.h5"), save_weights_only=True),
+            keras.callbacks.TensorBoard(str(tmp_path / "logs")),
+        ],
+    )  # fmt: skip
+    assert rates == pytest.approx([0.1 / (k + 1) for k in range(len(rates))])
+    assert len(run.history["loss"]) < 6  # training towards y is away from -y: it was stopped
+    assert (tmp_path / "1.weights.h5").is_file() and (tmp_path / "logs").is_dir()
+    best = dense(keras.optimizers.SGD(0.1))
+    best.load_weights(tmp_path / f"{int(np.argmin(run.history['val_loss'])) + 1}.weights.h5")
+    for a, b in zip(model.get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_reduce_on_plateau_reaches_the_replicas():
+    x, y = rows()
+    model = dense(keras.optimizers.SGD(1e-9))
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=1.0)
+    kzoo.fit(model, (x, y), batch_size=16, epochs=4, strategy=mirrored(), callbacks=[plateau], verbose=False)
+    assert float(model.optimizer.learning_rate.numpy()) < 1e-9
+
+
+# --- any model ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_fit_continues():
+    x, y = rows()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    once = dense(keras.optimizers.SGD(0.1, momentum=0.9))
+    expected = kzoo.fit(once, data, epochs=4, verbose=False).history["loss"]
+    twice = dense(keras.optimizers.SGD(0.1, momentum=0.9))
+    found = []
+    for _ in range(2):
+        found += kzoo.fit(twice, data, epochs=2, strategy=mirrored(), xla=True, verbose=False).history["loss"]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert int(twice.optimizer.iterations) == 8
+
+
+def test_precision_is_taken_back():
+    model = dense(keras.optimizers.SGD(0.1))
+    run = kzoo.fit(model, rows(), epochs=1, precision="mixed_bfloat16", verbose=False)
+    assert run.plan.precision == "mixed_bfloat16"
+    assert {layer.dtype_policy.name for layer in model._flatten_layers()} == {"float32"}
+    assert model.get_weights()[0].dtype == "float32"
+
+
+def test_a_custom_train_step_is_refused_by_name():
+    class Own(keras.Model):
+        def train_step(self, data):
+            return {}
+
+    inputs = keras.Input((5,))
+    model = Own(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(kzoo.KzooError, match="Own has a train_step of its own"):
+        kzoo.fit(model, rows(), epochs=1, strategy=mirrored(), verbose=False)
+
+
+def test_mobilenet_under_mirrored_with_xla():
+    losses = nets.mobilenet(mirrored(), True)
+    assert losses == pytest.approx(nets.mobilenet(mirrored(), False), rel=1e-3)
+    assert losses[-1] < losses[0]
+
+
+def test_mobilenet_and_two_by_two_in_two_processes(tmp_path):
+    for found in cluster.run("mobilenet", {"worker": 2}, tmp_path):
+        assert found["mobilenet"] == pytest.approx(nets.mobilenet(mirrored(), False), rel=1e-3)
+        assert found["subclass"][0] == pytest.approx(nets.stock_trajectory("subclass")[0], rel=1e-5)
+
+
+# --- several phases -------------------------------------------------------------------------------------------------
+
+
+class TwoPlayers(Objective):
+    """One player moves a point towards the other's, which runs from it: two networks, two losses, two optimizers."""
+
+    def __init__(self):
+        keras.utils.set_random_seed(0)
+        self.chaser, self.runner = (
+            keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
+            for _ in range(2)
+        )
+        self.model = self.chaser
+        self.metrics = [keras.metrics.Mean(name="chase"), keras.metrics.Mean(name="run")]
+        self.phases = [
+            Phase("chase", self.chaser, keras.optimizers.Adam(0.01), self._chase),
+            Phase("run", self.runner, keras.optimizers.SGD(0.01, momentum=0.5), self._run),
+        ]
+        for phase in self.phases:
+            build_optimizer(phase.optimizer, phase.model.trainable_variables)
+
+    def _distance(self, batch, share, metric):
+        x = batch[0]
+        gap = tf.reduce_sum(tf.square(self.chaser(x, training=True) - self.runner(x, training=True)), axis=-1)
+        loss = share.mean(gap)
+        metric.total.assign_add(loss * share.total)
+        metric.count.assign_add(share.examples)
+        return loss
+
+    def _chase(self, batch, share):
+        return self._distance(batch, share, self.metrics[0])
+
+    def _run(self, batch, share):
+        return -self._distance(batch, share, self.metrics[1])
+
+
+def play(strategy, xla):
+    objective = TwoPlayers()
+    x = np.random.default_rng(0).normal(size=(35, 3)).astype("float32")
+    batches = Batches(tf.data.Dataset.from_tensor_slices((x,)), 17)  # 17, 17 and 1
+    objective.prepare(next(iter(batches.epoch(0))))
+    engine, found = make_engine(objective, strategy, xla=xla), []
+    for epoch in range(4):
+        objective.reset()
+        engine.begin(batches, epoch)
+        engine.train(batches.steps)
+        found.append(engine.results())
+    return found, [w for model in (objective.chaser, objective.runner) for w in model.get_weights()]
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["xla-off", "xla-on"])
+def test_two_players_need_no_second_loop(xla):
+    expected, weights = play(kzoo.strategy("default"), False)
+    found, others = play(mirrored(), xla)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+    for a, b in zip(others, weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    assert found[0]["chase"] != pytest.approx(found[0]["run"])  # the second player met the first one's new weights
+
+
+def test_supervised_says_what_is_averaged():
+    assert Supervised(nets.subclass()).notes(1) == []
