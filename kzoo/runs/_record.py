@@ -14,6 +14,7 @@ import tensorflow as tf
 from kzoo.data._pipeline import Batches
 from kzoo.inspection import pictures
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.training.schedules import current_rate
 
 NOT_METRICS = ("epoch", "seconds", "learning_rate")
 
@@ -42,7 +43,7 @@ class Recorder:
         return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
 
     def __call__(self, epoch: int, logs: dict[str, float]) -> None:
-        rate = float(self.model.optimizer.learning_rate)
+        rate = current_rate(self.model.optimizer)
         seconds = round(self.before + time.perf_counter() - self.started, 2)
         self.rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
         self.folder.write_metrics(self.rows)

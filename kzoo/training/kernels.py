@@ -8,7 +8,7 @@ get equal, faster code; the model, its files and its numbers stay as they are. B
     layer norm            LayerNormalization with its gradient written out (XLA fuses by itself)
     einsum as product     EinsumDense, where one matrix product does it
     attention products    MultiHeadAttention's two einsums as products of matrices; without dropout on the scores
-    philox dropout        Dropout from one generator, so that masks are the same with and without XLA
+    philox dropout        Dropout whose masks are the same with and without XLA: Keras' own in float32
     hoisted lstm, gru     all input projections in one product before the loop over time
     synchronised batch norm   over the batch of all replicas; asked for, not faster
 """
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 from keras.src import backend
@@ -98,6 +99,8 @@ def _bound(kernel: Kernel, layer: keras.layers.Layer) -> Kernel:
 def _choice(layer: keras.layers.Layer, xla: bool) -> tuple[str, str, Kernel] | None:
     """(name, method to replace, kernel) for a layer of exactly a known type."""
     kind = type(layer)
+    if layer.compute_dtype == "float64":  # who asks for it wants Keras' own digits
+        return None
     if kind is layers.BatchNormalization and not xla and not layer.synchronized and not getattr(layer, "renorm", False):
         return "fused batch norm", "call", fused_batch_norm
     if kind is layers.AveragePooling2D and not xla and _is_tiling(layer):
@@ -294,18 +297,22 @@ def attention_products(
 
 
 def philox_dropout(layer: layers.Dropout, inputs: Any, training: bool = False) -> Any:
-    """Keras' dropout with the mask from whole random numbers of Philox, which XLA and TensorFlow make alike."""
+    """Keras' dropout, with and without XLA the mask that Keras draws in float32 without it.
+
+    XLA makes other floats of the same random bits, so whole numbers are compared: TensorFlow's float in [0, 1) is the
+    lowest 23 bits over 2**23.
+    """
     if not training:
         return inputs
+    if layer.rate >= 1:
+        return tf.zeros_like(inputs)
     shape = tf.shape(inputs)
     if layer.noise_shape is not None:
         shape = [shape[i] if n is None else n for i, n in enumerate(layer.noise_shape)]
-    seed = tf.cast(layer.seed_generator.next(), tf.int32)
+    seed = tf.cast(tf.math.floormod(layer.seed_generator.next(), tf.int32.max - 1), tf.int32)  # as Keras casts it
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-    keep = bits >= tf.constant(min(round(layer.rate * 2**32), 2**32 - 1), tf.uint32)
-    if layer.rate >= 1:
-        return tf.zeros_like(inputs)
-    return tf.where(keep, inputs / tf.cast(1 - layer.rate, inputs.dtype), tf.zeros_like(inputs))
+    keep = tf.bitwise.bitwise_and(bits, 2**23 - 1) >= math.ceil(np.float32(layer.rate) * 2**23)
+    return tf.where(keep, inputs * tf.cast(1 / (1 - layer.rate), inputs.dtype), tf.zeros_like(inputs))
 
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------

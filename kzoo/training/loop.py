@@ -87,6 +87,8 @@ class Trainer:
                 if self.max_seconds is not None and time.perf_counter() - started > self.max_seconds:
                     self.progress.say(f"stopped after epoch {epoch + 1}: {self.max_seconds:g} s have passed")
                     break
+            for phase in self.objective.phases:  # an average of weights (use_ema) takes their place, as Keras ends
+                phase.optimizer.finalize_variable_values(phase.model.trainable_weights)
             self.callbacks.on_train_end(logs)
         finally:
             self.progress.close()

@@ -12,7 +12,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
-from kzoo.training.schedules import Schedule, follows_schedule, set_schedule
+from kzoo.training.schedules import Schedule, current_rate, follows_schedule, set_schedule
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
     rate = optimizer._learning_rate
     if isinstance(rate, Schedule):
         return rate.rate
-    return float(rate(0) if follows_schedule(optimizer) else rate.numpy())
+    return float(rate(0)) if follows_schedule(optimizer) else current_rate(optimizer)
 
 
 def described(value: Any) -> str:

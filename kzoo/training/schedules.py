@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
 
@@ -36,6 +37,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def follows_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
     return isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate of the next step; of variables with a copy on each replica too."""
+    return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
 def set_schedule(

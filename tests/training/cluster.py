@@ -65,7 +65,10 @@ def mobilenet():
     strategy = kzoo.strategy("multiworker")
     import nets
 
-    return {"mobilenet": nets.mobilenet(strategy, False), "subclass": nets.trajectory("subclass", strategy, True)}
+    return {
+        "mobilenet": nets.mobilenet(strategy, False, "float64"),
+        "subclass": nets.trajectory("subclass", strategy, True),
+    }
 
 
 def servers():

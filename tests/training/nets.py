@@ -123,14 +123,20 @@ def stock_trajectory(style, optimizer=None):
     return losses, [w.tolist() for w in model.get_weights()]
 
 
-def mobilenet(strategy, xla):
-    """Losses of keras.applications' MobileNetV2, two epochs of two steps on random images."""
+def mobilenet(strategy, xla, dtype="float32"):
+    """Losses of keras.applications' MobileNetV2, two epochs of two steps on random images, the second batch ragged."""
     import kzoo
 
     keras.utils.set_random_seed(1)
-    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=4)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), CROSS_ENTROPY)
-    rng = np.random.default_rng(0)
-    images = rng.random((12, 32, 32, 3), dtype="float32"), rng.integers(0, 4, 12)
-    batches = tf.data.Dataset.from_tensor_slices(images).batch(8)
-    return kzoo.fit(model, batches, epochs=2, strategy=strategy, xla=xla, verbose=False).history["loss"]
+    keras.config.set_floatx(dtype)  # of losses and initial values
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), alpha=0.35, classes=4)
+        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), CROSS_ENTROPY)
+        rng = np.random.default_rng(0)
+        images = rng.random((23, 64, 64, 3), dtype="float32"), rng.integers(0, 4, 23)
+        batches = tf.data.Dataset.from_tensor_slices(images).batch(16)
+        return kzoo.fit(model, batches, epochs=2, strategy=strategy, xla=xla, verbose=False).history["loss"]
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")

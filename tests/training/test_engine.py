@@ -71,7 +71,8 @@ SETTINGS = {
     "loss scaling": loss_scaled,
     **{
         name: (lambda name=name: getattr(keras.optimizers, name)())
-        for name in "SGD RMSprop Adam AdamW Adadelta Adagrad Adamax Adafactor Nadam Ftrl Lion Lamb Muon".split()
+        for name in ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta", "Adagrad", "Adamax", "Adafactor", "Nadam", "Ftrl",
+                     "Lion", "Lamb", "Muon")
     },
 }  # fmt: skip
 
@@ -92,9 +93,12 @@ def test_every_optimizer_gives_the_weights_of_fit(setting):
 
 def test_schedule_free_adamw_is_the_exception():
     """On TensorFlow Keras' own step reads `momentum.value` after it was updated; the pure step reads the value before,
-    as Keras does on JAX. The two differ by what one step changes."""
+    as Keras does on JAX. The two differ by what one step changes. (And where `fit` builds the optimizer in a graph, its
+    momentum begins at zero instead of at the weights, for the graph that sets it is not run: here it is built before.)
+    """
     x, y = rows()
     stock, ours = dense(keras.optimizers.ScheduleFreeAdamW()), dense(keras.optimizers.ScheduleFreeAdamW())
+    stock.optimizer.build(stock.trainable_variables)
     stock.fit(x, y, batch_size=32, epochs=5, shuffle=False, verbose=0)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
     kzoo.fit(ours, data, epochs=5, strategy=mirrored(), verbose=False)
@@ -103,11 +107,16 @@ def test_schedule_free_adamw_is_the_exception():
 
 
 def test_micro_batches_are_one_large_batch():
+    """From weights that keep their constraint: Keras applies it after each micro-batch, before the first update too."""
     x, y = rows()
     large = dense(keras.optimizers.SGD(0.1))
+    start = [np.array(w) for w in large.get_weights()]
+    start[0] /= np.linalg.norm(start[0], axis=0)
+    large.set_weights(start)
     kzoo.fit(large, tf.data.Dataset.from_tensor_slices((x, y)).batch(32), epochs=2, verbose=False)
     for strategy in ("default", mirrored()):
         small = dense(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
+        small.set_weights(start)
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
         kzoo.fit(small, data, epochs=2, strategy=strategy, verbose=False)
         for a, b in zip(small.get_weights(), large.get_weights(), strict=True):
@@ -222,14 +231,17 @@ def test_a_custom_train_step_is_refused_by_name():
 
 
 def test_mobilenet_under_mirrored_with_xla():
-    losses = nets.mobilenet(mirrored(), True)
-    assert losses == pytest.approx(nets.mobilenet(mirrored(), False), rel=1e-3)
+    """In float64. Through 52 batch normalizations of random weights a rounding grows by seven digits in a step: in float32
+    XLA on and off part in the second digit after two, on one device too, and in float64 in the tenth."""
+    losses = nets.mobilenet(mirrored(), True, "float64")
+    assert losses == pytest.approx(nets.mobilenet(mirrored(), False, "float64"), rel=1e-6)
     assert losses[-1] < losses[0]
+    assert np.isfinite(nets.mobilenet(mirrored(), True)).all()
 
 
 def test_mobilenet_and_two_by_two_in_two_processes(tmp_path):
     for found in cluster.run("mobilenet", {"worker": 2}, tmp_path):
-        assert found["mobilenet"] == pytest.approx(nets.mobilenet(mirrored(), False), rel=1e-3)
+        assert found["mobilenet"] == pytest.approx(nets.mobilenet(mirrored(), False, "float64"), rel=1e-6)
         assert found["subclass"][0] == pytest.approx(nets.stock_trajectory("subclass")[0], rel=1e-5)
 
 

@@ -30,7 +30,7 @@ def attention(causal):
 CASES = {
     "batch norm": image(lambda: layers.BatchNormalization(epsilon=1e-5)),
     "batch norm, no scale": image(lambda: layers.BatchNormalization(scale=False, center=False)),
-    "average pooling": image(layers.AveragePooling2D),
+    "average pooling": image(lambda: layers.AveragePooling2D(2)),
     "average pooling 3x2": image(lambda: layers.AveragePooling2D((3, 2))),
     "layer norm": image(layers.LayerNormalization),
     "einsum": image(lambda: layers.EinsumDense("abcd,de->abce", (6, 6, 3), bias_axes="e", activation="tanh")),
@@ -98,6 +98,11 @@ def test_only_exact_types_are_swapped_and_only_while_tracing():
     assert "call" not in vars(model.layers[1])
 
 
+def test_float64_keeps_kerass_digits():
+    model = keras.Sequential([keras.Input((6, 6, 4)), layers.BatchNormalization(dtype="float64")])
+    assert Kernels([model], xla=False).names == ()
+
+
 def test_the_plan_names_them_and_false_turns_them_off():
     for enabled, names in ((True, ("average pooling (2)",)), (False, ())):
         run_ = kzoo.fit("lenet5", "digits", epochs=1, kernels=enabled, limit_train_batches=2, verbose=False)
@@ -116,6 +121,10 @@ def test_dropout_masks_are_the_same_under_xla_and_have_the_rate():
         assert np.unique(np.round(off, 5)).tolist() == [0, pytest.approx(1 / 0.7, abs=1e-4)]
         assert abs((off == 0).mean() - 0.3) < 0.02
     assert (masks[0][0] != masks[0][1]).any()  # another call, another mask
+    stock = layers.Dropout(0.3, seed=7)
+    stock.build((100, 100))
+    for mask in masks[0]:
+        np.testing.assert_array_equal(stock(tf.ones((100, 100)), training=True), mask)
 
 
 def test_dropout_differs_between_replicas_and_repeats_with_the_seed():
