@@ -2,9 +2,10 @@
 
     python examples/benchmark_fit.py                 # all rows, about ten minutes; let nothing else run
     python examples/benchmark_fit.py lstm resnet20   # some of them
+    python examples/benchmark_fit.py --xla           # kzoo's loop with XLA on and off: what xla="auto" goes by
 
 Each row prints training rates, kzoo's and that of `fit` with its better `steps_per_execution`, XLA as each chooses, and
-the median of the ratios of each round. Nets that kzoo does not have yet are plain Keras models here.
+the median of the rounds' ratios. Nets that kzoo does not have yet are plain Keras models here.
 """
 
 import sys
@@ -73,17 +74,41 @@ ROWS = {  # name: (builder, batch, precision)
     "transformer": (transformer, 64, "float32"),
 }
 
-if __name__ == "__main__":
-    print("| net | batch | precision | xla | kernels | kzoo | fit | ratio |")
-    print("|---|---:|---|---|---|---:|---:|---:|")
-    for name in sys.argv[1:] or ROWS:
-        build, batch, precision = ROWS[name]
+
+def against_fit(name: str) -> None:
+    build, batch, precision = ROWS[name]
+    model = build()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    found = kzoo.bench(model, batch_size=batch, precision=precision, against="keras")
+    print(
+        f"| {name} | {batch} | {precision} | {'on' if found.xla else 'off'} | {', '.join(found.kernels)} |"
+        f" {found.training:,.0f} {found.unit}/s | {max(found.fit.values()):,.0f} | {found.ratio:.2f} |",
+        flush=True,
+    )
+
+
+def xla_on_and_off(name: str) -> None:
+    build, batch, precision = ROWS[name]
+    rates, kinds = {}, {}
+    for xla in ("off", "on"):
         model = build()
         model.compile("adam", "sparse_categorical_crossentropy")
-        found = kzoo.bench(model, batch_size=batch, precision=precision, against="keras")
-        best = max(found.fit.values())
-        print(
-            f"| {name} | {batch} | {precision} | {'on' if found.xla else 'off'} | {', '.join(found.kernels)} |"
-            f" {found.training:,.0f} {found.unit}/s | {best:,.0f} | {found.ratio:.2f} |",
-            flush=True,
-        )
+        found = kzoo.bench(model, batch_size=batch, precision=precision, xla=xla, rounds=3)
+        rates[xla], kinds[xla] = found.training, f"{found.compile_seconds:.0f} s"
+    print(
+        f"| {name} | {batch} | {precision} | {rates['off']:,.0f} {found.unit}/s | {rates['on']:,.0f} |"
+        f" {rates['on'] / rates['off']:.2f} | {kinds['off']}, {kinds['on']} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    names = [name for name in sys.argv[1:] if name != "--xla"] or list(ROWS)
+    if "--xla" in sys.argv:
+        print("| net | batch | precision | xla off | xla on | ratio | compilation, off and on |")
+        print("|---|---:|---|---:|---:|---:|---|")
+    else:
+        print("| net | batch | precision | xla | kernels | kzoo | fit | ratio |")
+        print("|---|---:|---|---|---|---:|---:|---:|")
+    for name in names:
+        xla_on_and_off(name) if "--xla" in sys.argv else against_fit(name)

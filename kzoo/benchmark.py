@@ -39,8 +39,8 @@ class Bench:
         compile_seconds: The first training step, which is traced and compiled, less a later one.
         peak_memory: MiB of the process, or of the GPU, after kzoo's rounds were warm and before others began.
         fit: {setting of `Model.fit`: training rate}; empty if it was not asked for.
-        ratio: kzoo's training rate to the best of `fit`, each in its fastest round, which says most about a machine
-            that others disturb; None without `fit`.
+        ratio: kzoo's training rate to the best of `fit`: the median over the rounds, in each of which the two took
+            turns; None without `fit`.
     """
 
     model: str
@@ -146,7 +146,8 @@ def bench(
             for name, run in opponents.items():
                 times[name].append(_seconds(run, steps) / steps)
     rate = lambda name: batch_size * per_example / statistics.median(times[name])
-    fastest = min((t for name in opponents for t in times[name]), default=None)
+    best = min(opponents, key=lambda name: statistics.median(times[name]), default=None)
+    ratios = [theirs / ours for theirs, ours in zip(times[best], times["train"], strict=True)] if best else []
     info = model_info(model)
     return Bench(
         model=f"{info.model} ({info.style})" if info else model.name,
@@ -161,7 +162,7 @@ def bench(
         compile_seconds=compile_seconds,
         peak_memory=memory,
         fit={name: rate(name) for name in opponents},
-        ratio=fastest / min(times["train"]) if fastest else None,
+        ratio=statistics.median(ratios) if ratios else None,
     )
 
 

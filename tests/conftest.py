@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-if not tf.config.list_physical_devices("GPU"):  # two devices, so that strategies have replicas
-    parts = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+for kind, megabytes in (("CPU", None), ("GPU", 8192)):  # each cut into two, so that strategies have replicas
+    for device in tf.config.list_physical_devices(kind)[:1]:
+        parts = [tf.config.LogicalDeviceConfiguration(memory_limit=megabytes)] * 2
+        tf.config.set_logical_device_configuration(device, parts)
 
 SHARED = Path(os.environ.get("KZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 if not SHARED.is_dir():

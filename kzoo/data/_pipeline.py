@@ -47,6 +47,7 @@ class Batches:
     seed: int = 0
     limit: int | None = None
     ready: bool = False
+    class_weights: tuple[float, ...] | None = None  # of each class' examples, by its number
     label_limit: int | None = None  # labels must lie below it: losses would make NaN of others, or garbage, silently
 
     def __post_init__(self) -> None:
@@ -121,18 +122,23 @@ class Batches:
         return self._checked(data).prefetch(tf.data.AUTOTUNE)
 
     def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches whose labels are in range: an error of the data comes before the step, under XLA too."""
-        if self.label_limit is None:
-            return data
-        limit = self.label_limit
+        """Batches whose labels are in range (an error of the data comes before the step, under XLA too), weighted."""
+        if self.label_limit is not None:
+            data = data.map(self._check_labels, num_parallel_calls=tf.data.AUTOTUNE)
+        if self.class_weights is not None:
+            data = data.map(self._weigh, num_parallel_calls=tf.data.AUTOTUNE)
+        return data
 
-        def check(*batch: Any) -> Any:
-            low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
-            fits = tf.logical_and(low >= 0, high < tf.cast(limit, high.dtype))
-            with tf.control_dependencies([tf.debugging.Assert(fits, [LABELS, low, high])]):
-                return tf.nest.map_structure(tf.identity, batch)
+    def _check_labels(self, *batch: Any) -> Any:
+        low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
+        fits = tf.logical_and(low >= 0, high < tf.cast(self.label_limit, high.dtype))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [LABELS, low, high])]):
+            return tf.nest.map_structure(tf.identity, batch)
 
-        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
+    def _weigh(self, x: Any, y: tf.Tensor) -> Any:
+        classes = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else tf.cast(y, tf.int64)
+        classes = tf.squeeze(classes, -1) if y.shape.rank > 1 and y.shape[-1] == 1 else classes
+        return x, y, tf.gather(tf.constant(self.class_weights), classes)
 
     @property
     def _prepare_batch(self) -> Any:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from kzoo.spec import STYLES, ModelInfo, Preprocess
 from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
-from kzoo.training.optimizers import build_optimizer
+from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
 from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
 from kzoo.training.precision import check_precision, precise, scaled
 from kzoo.training.progress import TrainingProgress
@@ -46,7 +46,7 @@ from kzoo.training.strategies import strategy as make_strategy
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
 # What a resumed run takes over from the run it continues, unless the caller gives it anew.
 REPEATED = ("epochs", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "sync_batch_norm",
-            "schedule", "augment", "seed", "deterministic",
+            "schedule", "warmup", "class_weight", "augment", "seed", "deterministic",
             "limit_train_batches", "limit_validation_batches")  # fmt: skip
 
 
@@ -66,8 +66,10 @@ def fit(
     optimizer: Any = None,
     learning_rate: float | None = None,
     schedule: str | None = None,
+    warmup: int | None = None,
     loss: Any = None,
     metrics: Any = None,
+    class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     augment: str | Sequence[str] | None = None,
     seed: int | None = None,
@@ -97,8 +99,12 @@ def fit(
         kernels: Equal, faster code in the place of some stock Keras layers; the plan names them. Default True.
         sync_batch_norm: Batch normalization over the batch of all replicas, not of each; needs XLA off.
         optimizer, loss, metrics: As `keras.Model.compile` takes them; default the model's own `compile`, then the
-            recipe. `learning_rate` is set on the optimizer.
+            recipe. `learning_rate` is set on the optimizer. A name may carry settings,
+            `"adamw:weight_decay=0.05,clipnorm=1,gradient_accumulation_steps=4,use_ema=true"`; such an optimizer's
+            weight decay leaves biases and norms alone.
         schedule: Of the learning rate: `"constant"` or `"cosine"` (half a cosine to zero over the run).
+        warmup: Steps over which the learning rate first rises to its value.
+        class_weight: {class number: weight of its examples in the loss}, in training, as `keras.Model.fit` takes it.
         callbacks: Keras callbacks.
         augment: Names from `kzoo.data`: `"shift"`, `"flip"`, `"crop-flip"`.
         seed: Of the shuffling, of random layers and, for a model given by name, of its weights. Default 0.
@@ -168,7 +174,11 @@ def fit(
         raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; this data is fed as given")
     common = {"layer": layer, "seed": seed, "ready": fed_as_given == "batches"}
     size = None if fed_as_given == "batches" else options["batch_size"]
-    train = Batches(data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"), **common)
+    weights = _class_weights(options.get("class_weight"), data)
+    train = Batches(
+        data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"),
+        class_weights=weights, **common,
+    )  # fmt: skip
     validation = None
     if data.validation is not None:
         validation = Batches(data.validation, size, limit=options.get("limit_validation_batches"), **common)
@@ -183,10 +193,16 @@ def fit(
             learning_rate=learning_rate,
             schedule=options.get("schedule"),
             steps=train.steps * options["epochs"] if train.steps else None,
+            warmup=options.get("warmup"),
             rate_setter=rate_setter(callbacks),
             resumed=resume is not None,
         )
         sources |= compiled_from
+        if compiled_from["optimizer"] == "the model's compile":
+            if options.get("decay_of_matrices_only"):  # which Keras' files do not tell
+                skip_biases_and_norms(model.optimizer, model)
+        else:
+            options["decay_of_matrices_only"] = isinstance(optimizer or recipe.optimizer, str)
     sync_batch_norm = bool(options.get("sync_batch_norm"))
     if sync_batch_norm and isinstance(the_strategy, tf.distribute.ParameterServerStrategy):
         raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
@@ -344,7 +360,7 @@ def _config(
 
 
 def _check_options(options: dict[str, Any], style: str | None) -> None:
-    for key in ("epochs", "batch_size", "limit_train_batches", "limit_validation_batches"):
+    for key in ("epochs", "batch_size", "warmup", "limit_train_batches", "limit_validation_batches"):
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
@@ -429,6 +445,22 @@ def _check_classes(model: keras.Model, data: Data) -> None:
         )
     if 1 < units < classes:
         raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
+
+
+def _class_weights(given: Mapping[Any, float] | None, data: Data) -> tuple[float, ...] | None:
+    """The weight of each class, in the order of their numbers."""
+    if given is None:
+        return None
+    spec = data.train.element_spec
+    if len(spec) == 3:
+        raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
+    if not isinstance(spec[1], tf.TensorSpec):
+        raise KzooError("class_weight goes with a single output; weigh the examples of each output in the data instead")
+    weights = {int(k): float(v) for k, v in given.items()}  # config.json has the numbers as text
+    needed = max(len(data.info.classes), len(weights))
+    if sorted(weights) != list(range(needed)):
+        raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")
+    return tuple(weights[k] for k in range(needed))
 
 
 def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:

@@ -22,11 +22,16 @@ def make_engine(
 ) -> Engine:
     """The objective has seen a batch (`prepare`); its optimizers are built."""
     in_sync = strategy.num_replicas_in_sync > 1
-    chosen = Kernels(objective.networks, xla=xla, enabled=kernels, sync_batch_norm=sync_batch_norm if in_sync else None)
-    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
-        return Servers(objective, strategy, xla, chosen)
+    servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
     elsewhere = any(made_in(phase.optimizer).num_replicas_in_sync > 1 for phase in objective.phases)
-    if in_sync or elsewhere:  # variables made in the scope of replicas are not updated in place
+    in_place = not (servers or in_sync or elsewhere)  # variables made in the scope of replicas are not
+    chosen = Kernels(
+        objective.networks, xla=xla, enabled=kernels, in_place=in_place,
+        sync_batch_norm=sync_batch_norm if in_sync else None,
+    )  # fmt: skip
+    if servers:
+        return Servers(objective, strategy, xla, chosen)
+    if not in_place:
         return InSync(objective, strategy, xla, chosen)
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)

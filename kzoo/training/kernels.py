@@ -10,6 +10,7 @@ get equal, faster code; the model, its files and its numbers stay as they are. B
     attention products    MultiHeadAttention's two einsums as products of matrices; without dropout on the scores
     philox dropout        Dropout whose masks are the same with and without XLA: Keras' own in float32
     hoisted lstm, gru     all input projections in one product before the loop over time
+    update by xla         the optimizer's update alone, where XLA saves passes over memory: a million weights and more
     synchronised batch norm   over the batch of all replicas; asked for, not faster
 """
 
@@ -31,6 +32,7 @@ from keras.src import backend
 from kzoo.training.losses import Share
 
 Kernel = Callable[..., Any]
+MANY = 1_000_000  # weights; with fewer the update is not worth XLA's compilation
 MASKED = -0.7 * 3.38953e38  # the score of a masked position; Keras' own, so that a row of nothing else is the same
 
 
@@ -40,30 +42,37 @@ class Kernels:
     Args:
         networks: Their layers are looked at now.
         xla: Whether the step is compiled by XLA.
+        in_place: Whether variables are updated in place: then the update can be compiled by itself.
         enabled: False keeps Keras' own code.
         sync_batch_norm: Synchronise every batch normalization over the replicas; otherwise those that ask for it
             (`synchronized=True`).
 
     Attributes:
         synchronised: Whether a layer sums over the replicas.
+        update_by_xla: Whether the optimizer's update is compiled by XLA although the step is not.
         names: What was chosen, for the plan, such as `"fused batch norm (53)"`.
     """
 
     def __init__(
-        self, networks: Sequence[keras.Model], *, xla: bool, enabled: bool = True, sync_batch_norm: bool | None = None
-    ) -> None:
+        self, networks: Sequence[keras.Model], *, xla: bool, enabled: bool = True, in_place: bool = False,
+        sync_batch_norm: bool | None = None,
+    ) -> None:  # fmt: skip
         self._here = threading.local()  # each replica's thread has its share
         self._swaps: list[tuple[keras.layers.Layer, str, Kernel]] = []
         self._depth = 0
         counts: Counter[str] = Counter()
-        for layer in {id(y): y for network in networks for y in network._flatten_layers()}.values():
-            found = self._synchronised(layer, sync_batch_norm) or (_choice(layer, xla) if enabled else None)
-            if found is not None:
-                name, attribute, kernel = found
+        layers_ = {id(y): y for network in networks for y in network._flatten_layers()}.values()
+        found = [(y, self._synchronised(y, sync_batch_norm) or (_choice(y, xla) if enabled else None)) for y in layers_]
+        for layer, choice in found:
+            if choice is not None:
+                name, attribute, kernel = choice
                 counts[name] += 1
                 self._swaps.append((layer, attribute, kernel))
+        weights = sum(math.prod(v.shape) for network in networks for v in network.trainable_variables)
+        self.update_by_xla = enabled and in_place and not xla and weights >= MANY
         self.synchronised = "synchronised batch norm" in counts
         self.names = tuple(f"{name} ({count})" for name, count in counts.items())
+        self.names += ("update by xla",) * self.update_by_xla
 
     def _synchronised(self, layer: keras.layers.Layer, wanted: bool | None) -> tuple[str, str, Kernel] | None:
         if wanted is None or type(layer) is not layers.BatchNormalization or not (wanted or layer.synchronized):

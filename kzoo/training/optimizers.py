@@ -1,7 +1,9 @@
-"""Keras optimizers as pure functions: (gradients, weights, slots) -> (weights, slots)."""
+"""Keras optimizers: by name, and as pure functions: (gradients, weights, slots) -> (weights, slots)."""
 
 from __future__ import annotations
 
+import inspect
+import json
 from typing import Any
 
 import keras
@@ -9,9 +11,68 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
+from kzoo.errors import KzooError, unknown
+
 NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backend_update_step",
            "_backend_reset_gradient_accumulators", "_backend_increment_gradient_accumulators",
            "_overwrite_model_variables_with_average_value", "_var_key", "stateless_apply")  # fmt: skip
+
+
+def optimizer_of(text: str) -> keras.optimizers.Optimizer:
+    """`"adamw"`, or with settings: `"sgd:momentum=0.9,clipnorm=1,gradient_accumulation_steps=4,use_ema=true"`.
+
+    Raises:
+        KzooError: An unknown optimizer or setting, or a value that it does not take.
+    """
+    name, _, settings = text.partition(":")
+    kinds = {
+        n.lower(): kind
+        for n, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer) and n != "Optimizer"
+    }
+    if name.lower() not in kinds:
+        raise unknown("optimizer", name, kinds)
+    kind = kinds[name.lower()]
+    allowed = [n for n in inspect.signature(kind.__init__).parameters if n not in ("self", "name", "kwargs")]
+    config = {}
+    for setting in filter(None, settings.split(",")):
+        key, _, value = (part.strip() for part in setting.partition("="))
+        if key not in allowed:
+            raise unknown(f"setting of {kind.__name__}", key, allowed)
+        try:
+            config[key] = json.loads(value.lower())
+        except ValueError:
+            raise KzooError(f"{key}={value} in optimizer={text!r}: give a number, true or false") from None
+    try:
+        return kind(**config)
+    except (ValueError, TypeError) as error:
+        raise KzooError(f"optimizer={text!r}: {str(error).splitlines()[0]}") from error
+
+
+def skip_biases_and_norms(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> None:
+    """Weight decay shrinks matrices and convolutions only, not what adds or scales (Goyal et al. 2017, section 5.1;
+    He et al. 2019, section 3.1). Keras' own `exclude_from_weight_decay` does the same, before the optimizer is built.
+    """
+    if optimizer.weight_decay is not None:
+        single = [v for v in model.trainable_variables if len(v.shape) < 2]
+        optimizer._exclude_from_weight_decay = {optimizer._var_key(v) for v in single}
+        optimizer._exclude_from_weight_decay_cache = {}
+
+
+def optimizer_settings(optimizer: keras.optimizers.Optimizer) -> list[str]:
+    """What it does beyond its rule, for the plan."""
+    said = []
+    if optimizer.weight_decay is not None:
+        spared = len(getattr(optimizer, "_exclude_from_weight_decay", ()))
+        said.append(f"weight decay {optimizer.weight_decay:g}" + f" (not of {spared} biases and norms)" * bool(spared))
+    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if getattr(optimizer, name) is not None:
+            said.append(f"{name} {getattr(optimizer, name):g}")
+    if optimizer.gradient_accumulation_steps:
+        said.append(f"{optimizer.gradient_accumulation_steps} batches an update")
+    if optimizer.use_ema:
+        said.append(f"moving average of weights, {optimizer.ema_momentum:g}")
+    return said
 
 
 def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
+from kzoo.training.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
 from kzoo.training.schedules import Schedule, current_rate, follows_schedule, set_schedule
 
 
@@ -136,10 +137,13 @@ def compile_for(
     learning_rate: float | None,
     schedule: str | None,
     steps: int | None,
+    warmup: int | None = None,
     rate_setter: str | None = None,
     resumed: bool = False,
 ) -> tuple[dict[str, str], str | None]:
     """Compile `model` where something was given or it was not compiled.
+
+    An optimizer that is made here, from a name, lets biases and norms out of its weight decay.
 
     `rate_setter` names a callback that sets the learning rate: the recipe's schedule gives way to it, one that was
     asked for is refused.
@@ -167,7 +171,8 @@ def compile_for(
         else:
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
     if isinstance(values["optimizer"], str):
-        values["optimizer"] = _optimizer(values["optimizer"])
+        values["optimizer"] = optimizer_of(values["optimizer"])
+        skip_biases_and_norms(values["optimizer"], model)
         if sources["optimizer"] != "given":
             learning_rate = recipe.learning_rate if learning_rate is None else learning_rate
             if schedule is None:
@@ -175,14 +180,14 @@ def compile_for(
     the_optimizer = values["optimizer"]
     if schedule is None and learning_rate is None and isinstance(the_optimizer._learning_rate, Schedule):
         schedule = the_optimizer._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
-    if rate_setter and (schedule == "cosine" or follows_schedule(the_optimizer)):
+    if rate_setter and (schedule == "cosine" or warmup or follows_schedule(the_optimizer)):
         raise KzooError(
             f"{rate_setter} sets the learning rate, and so does the optimizer's schedule; leave one of them out"
             " (optimizer='adam' makes a new optimizer without a schedule)"
         )
-    if learning_rate is not None or schedule is not None:
+    if learning_rate is not None or schedule is not None or warmup:
         rate = learning_rate if learning_rate is not None else _initial_rate(the_optimizer)
-        set_schedule(the_optimizer, schedule or "constant", rate, steps, resumed=resumed)
+        set_schedule(the_optimizer, schedule or "constant", rate, steps, warmup=warmup or 0, resumed=resumed)
     changed = own is None or any(v is not None for v in (loss, optimizer, metrics))
     if changed:
         if isinstance(values["metrics"], tuple):
@@ -203,15 +208,6 @@ def _own_compile(model: keras.Model) -> dict[str, Any] | None:
     return {**given, "optimizer": model.optimizer}
 
 
-def _optimizer(name: str) -> keras.optimizers.Optimizer:
-    try:
-        return keras.optimizers.get(name)
-    except (ValueError, TypeError):
-        kinds = {name: kind for name, kind in vars(keras.optimizers).items() if isinstance(kind, type)}
-        names = [name.lower() for name, kind in kinds.items() if issubclass(kind, keras.optimizers.Optimizer)]
-        raise unknown("optimizer", name, names) from None
-
-
 def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The rate it has; of a schedule, its first."""
     rate = optimizer._learning_rate
@@ -230,10 +226,12 @@ def described(value: Any) -> str:
         return ", ".join(described(v) for v in value)
     if isinstance(value, keras.optimizers.Optimizer):
         schedule = value._learning_rate
-        rate = f"{_initial_rate(value):g}"
-        if follows_schedule(value):
-            rate += f", {schedule.kind if isinstance(schedule, Schedule) else type(schedule).__name__}"
-        return f"{type(value).__name__}, learning rate {rate}"
+        parts = [type(value).__name__, f"learning rate {_initial_rate(value):g}"]
+        if isinstance(schedule, Schedule):
+            parts += [schedule.kind] + [f"{schedule.warmup} steps of warm-up"] * bool(schedule.warmup)
+        elif follows_schedule(value):
+            parts.append(type(schedule).__name__)
+        return ", ".join([*parts, *optimizer_settings(value)])
     if isinstance(value, keras.losses.Loss):
         return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")
     return getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)

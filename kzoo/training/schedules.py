@@ -19,20 +19,23 @@ SETTERS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlat
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """The rate `steps` updates long from update `start` on: constant, or along half a cosine to zero.
 
-    Unlike Keras' CosineDecay it knows where it began: a second `fit` on the same optimizer begins a new one.
+    Over the first `warmup` updates it rises to `rate` in equal steps, from rate / warmup (Goyal et al. 2017, section
+    2.2). Unlike Keras' CosineDecay it knows where it began: a second `fit` on the same optimizer begins a new one.
     """
 
-    def __init__(self, kind: str, rate: float, steps: int, start: int = 0) -> None:
-        self.kind, self.rate, self.steps, self.start = kind, rate, steps, start
+    def __init__(self, kind: str, rate: float, steps: int, start: int = 0, warmup: int = 0) -> None:
+        self.kind, self.rate, self.steps, self.start, self.warmup = kind, rate, steps, start, warmup
 
     def __call__(self, step: Any) -> Any:
         done = keras.ops.cast(step, "float32") - self.start
-        if self.kind == "constant":
-            return self.rate + 0 * done
-        return self.rate * 0.5 * (1 + keras.ops.cos(math.pi * keras.ops.clip(done / self.steps, 0, 1)))
+        rate = self.rate + 0 * done
+        if self.kind == "cosine":
+            part = (done - self.warmup) / max(self.steps - self.warmup, 1)
+            rate = rate * 0.5 * (1 + keras.ops.cos(math.pi * keras.ops.clip(part, 0, 1)))
+        return rate * keras.ops.minimum((done + 1) / self.warmup, 1) if self.warmup else rate
 
     def get_config(self) -> dict[str, Any]:
-        return {"kind": self.kind, "rate": self.rate, "steps": self.steps, "start": self.start}
+        return {k: getattr(self, k) for k in ("kind", "rate", "steps", "start", "warmup")}
 
 
 def follows_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -45,10 +48,10 @@ def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 def set_schedule(
-    optimizer: keras.optimizers.Optimizer, name: str, rate: float, steps: int | None, *, resumed: bool
+    optimizer: keras.optimizers.Optimizer, name: str, rate: float, steps: int | None, *, warmup: int, resumed: bool
 ) -> None:
     """Give `optimizer` the rate over the next `steps` updates, or, `resumed`, over those since its schedule began."""
-    if name == "constant" and not follows_schedule(optimizer):
+    if name == "constant" and not warmup and not follows_schedule(optimizer):
         optimizer.learning_rate = rate
         return
     if steps is None and name == "cosine":
@@ -58,7 +61,7 @@ def set_schedule(
         start = before.start if isinstance(before, Schedule) else 0
     else:
         start = int(optimizer.iterations.numpy())
-    optimizer.learning_rate = Schedule(name, rate, steps or 1, start)
+    optimizer.learning_rate = Schedule(name, rate, steps or 1, start, warmup)
 
 
 def check_schedule(name: str | None) -> None:

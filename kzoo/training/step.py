@@ -14,7 +14,7 @@ import tensorflow as tf
 from kzoo.data._pipeline import Batches
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
-from kzoo.training.objectives import Objective
+from kzoo.training.objectives import Objective, Phase
 
 
 def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
@@ -106,19 +106,32 @@ class InPlace(Engine):
     def __init__(self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None) -> None:
         super().__init__(objective, kernels)
         self.device = device  # None: where TensorFlow puts it
+        self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
+        if kernels.update_by_xla:
+            self._updates = [self._compiled(update, xla=True) for update in self._updates]
         self._train_loop = self._loop(self._compiled(self._train_step, xla))
         self._test_loop = self._loop(self._compiled(self._test_step, xla))
 
     def _train_step(self, batch: Any) -> None:
         share = Share.whole(batch)
-        for phase in self.objective.phases:
-            variables = phase.model.trainable_variables
-            with tf.device(self.device), self.kernels.swapped(), tf.GradientTape() as tape:
-                loss = phase.loss(batch, share)
-                scaled = phase.optimizer.scale_loss(loss)  # of a LossScaleOptimizer; otherwise the loss itself
-            gradients = tape.gradient(scaled, [v.value for v in variables])
-            phase.optimizer.apply(gradients, variables)
+        for phase, update in zip(self.objective.phases, self._updates, strict=True):
+            with tf.device(self.device), self.kernels.swapped():
+                with tf.GradientTape() as tape:
+                    loss = phase.loss(batch, share)
+                    scaled = phase.optimizer.scale_loss(loss)  # of a LossScaleOptimizer; otherwise the loss itself
+                update(tape.gradient(scaled, [v.value for v in phase.model.trainable_variables]))
 
     def _test_step(self, batch: Any) -> None:
         with tf.device(self.device), self.kernels.swapped():
             self.objective.test(batch, Share.whole(batch))
+
+
+def _update(phase: Phase, dense: bool) -> Callable[[list[Any]], None]:
+    """(gradients) -> nothing: the optimizer's step; `dense`: on gradients without IndexedSlices."""
+
+    def update(gradients: list[Any]) -> None:
+        if dense:
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+        phase.optimizer.apply(gradients, phase.model.trainable_variables)
+
+    return update

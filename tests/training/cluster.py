@@ -66,7 +66,7 @@ def mobilenet():
     import nets
 
     return {
-        "mobilenet": nets.mobilenet(strategy, False, "float64"),
+        "mobilenet": nets.mobilenet(strategy, False),
         "subclass": nets.trajectory("subclass", strategy, True),
     }
 

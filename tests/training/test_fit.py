@@ -312,6 +312,11 @@ class TestRefused:
             ({"learning_rate": -1}, "learning_rate must be a number above 0; received -1"),
             ({"learning_rate": "x"}, "learning_rate must be a number above 0"),
             ({"max_time": float("nan")}, "max_time must be a number above 0"),
+            ({"optimizer": "sgd:clipnom=1"}, "unknown setting of SGD 'clipnom'; did you mean 'clipnorm'"),
+            ({"optimizer": "sgd:momentum=2"}, "optimizer='sgd:momentum=2': `momentum` must be a float between"),
+            ({"optimizer": "sgd:momentum=high"}, "momentum=high in optimizer='sgd:momentum=high': give a number"),
+            ({"warmup": 0}, "warmup must be a whole number of at least 1; received 0"),
+            ({"class_weight": {0: 1.0, 2: 5.0}}, "class_weight must name each class from 0 to 9; received [0, 2]"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
             ({"augment": "rotate"}, "unknown augmentation 'rotate'"),
             ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
@@ -516,3 +521,70 @@ class TestRunsOfEveryKind:
         assert [p.scores for p in found] == [p.scores for p in expected]
         kzoo.lenet5_1998(style="subclass").save("paper.keras")
         assert kzoo.evaluate("paper.keras", "digits").examples == 359
+
+
+@keras.saving.register_keras_serializable("tests")
+def nothing(y, p):
+    return 0 * p[:, 0]
+
+
+class TestOptimizersByName:
+    def test_settings_reach_the_optimizer_and_the_plan(self):
+        text = "sgd:momentum=0.9,nesterov=true,clipnorm=1,gradient_accumulation_steps=2,use_ema=true,weight_decay=0.01"
+        run = fit("lenet5", "digits", epochs=1, limit_train_batches=4, optimizer=text, learning_rate=0.01)
+        optimizer = run.model.optimizer
+        assert (optimizer.momentum, optimizer.nesterov, optimizer.clipnorm) == (0.9, True, 1)
+        assert run.plan.optimizer == (
+            "SGD, learning rate 0.01, weight decay 0.01 (not of 5 biases and norms), clipnorm 1, 2 batches an update,"
+            " moving average of weights, 0.99"
+        )
+
+    def test_weight_decay_leaves_biases_and_norms_alone(self):
+        """With a gradient of nothing only the decay moves a weight; a resumed run decays the same ones."""
+
+        def biased():
+            model = kzoo.lenet5()
+            model.set_weights([w + 1 for w in model.get_weights()])
+            return model
+
+        zero = {
+            "loss": nothing,
+            "limit_train_batches": 2,
+            "learning_rate": 0.1,
+            "schedule": "constant",
+        }
+        model = biased()
+        fit(model, "digits", epochs=1, optimizer="sgd:weight_decay=0.5", run_dir="mine", metrics=[], **zero)
+        for before, after in zip(biased().get_weights(), model.get_weights(), strict=True):
+            if before.ndim == 1:
+                np.testing.assert_array_equal(after, before)
+        kernel, start = model.get_weights()[0], biased().get_weights()[0]
+        assert kernel.mean() == pytest.approx(start.mean() * 0.95**2, rel=0.05)
+        again = kzoo.fit(model, resume="mine", epochs=2, verbose=False)
+        for before, after in zip(biased().get_weights(), again.model.get_weights(), strict=True):
+            if before.ndim == 1:
+                np.testing.assert_array_equal(after, before)
+
+    def test_the_rate_warms_up(self, rng):
+        rates = []
+        look = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
+        )
+        model = dense(optimizer="sgd", loss=LOSS)
+        fit(model, batches(rng), epochs=2, learning_rate=0.4, warmup=4, schedule="cosine", callbacks=[look])
+        rising = [0.2, 0.3, 0.4]  # the rate of the step that comes next; the first has 0.1
+        falling = [0.2 * (1 + np.cos(np.pi * k / 6)) for k in range(7)]
+        assert rates == pytest.approx([*rising, *falling], abs=1e-6)
+
+
+def test_class_weights_are_keras(rng):
+    data, weight = batches(rng), {0: 1.0, 1: 5.0, 2: 0.5}
+    theirs, ours = (dense(optimizer=keras.optimizers.SGD(0.1), loss=LOSS) for _ in range(2))
+    expected = theirs.fit(data, epochs=2, verbose=0, shuffle=False, class_weight=weight).history["loss"]
+    np.testing.assert_allclose(fit(ours, data, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
+    hot = data.map(lambda x, y: (x, tf.one_hot(y, 3)))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    one_hot = dense(optimizer=keras.optimizers.SGD(0.1), loss=loss)
+    np.testing.assert_allclose(fit(one_hot, hot, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
+    with pytest.raises(kzoo.KzooError, match="exclude each other"):
+        fit(ours, data.map(lambda x, y: (x, y, tf.ones(len(y)))), class_weight=weight)

@@ -14,8 +14,8 @@ import kzoo
 MAKERS = {
     "default": lambda: kzoo.strategy("default"),
     "one": lambda: kzoo.strategy("one", ["CPU:1"]),
-    "mirrored": lambda: kzoo.strategy("mirrored", 2),
-    "central": lambda: kzoo.strategy("central", 2),
+    "mirrored": lambda: kzoo.strategy("mirrored", ["CPU:0", "CPU:1"]),
+    "central": lambda: kzoo.strategy("central", ["CPU:0", "CPU:1"]),
 }
 
 
