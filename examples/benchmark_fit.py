@@ -25,18 +25,18 @@ def resnet50():
 
 
 def resnet20():
-    """He et al. 2015, section 4.2: three stages of three blocks with 16, 32 and 64 channels."""
+    """He et al. 2015, section 4.2: three stages of three blocks with 16, 32 and 64 channels; projecting shortcuts."""
     x = inputs = keras.Input((32, 32, 3))
-    x = conv_norm(x, 16, 1)
+    x = layers.ReLU()(conv_norm(x, 16, 1))
     for stage, channels in enumerate((16, 32, 64)):
         for block in range(3):
             stride = 2 if stage and not block else 1
-            y = layers.ReLU()(conv_norm(layers.ReLU()(x), channels, stride))
+            y = layers.ReLU()(conv_norm(x, channels, stride))
             y = conv_norm(y, channels, 1)
             if stride == 2:
-                x = conv_norm(layers.ReLU()(x), channels, 2, kernel=1)
-            x = layers.Add()([x, y])
-    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+                x = conv_norm(x, channels, 2, kernel=1)
+            x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(10, "softmax")(x), name="resnet20")
 
 

@@ -1,7 +1,7 @@
 """kzoo beside PyTorch, eager and compiled: the networks of benchmark_fit.py, the same shapes, batches and optimizer.
 
     pip install torch==2.13.0                       # PyTorch's CPU build; torch.compile needs a C++ compiler as well
-    python examples/benchmark_torch.py              # all rows, about twenty minutes; let nothing else run
+    python examples/benchmark_torch.py              # all rows, about a quarter of an hour; let nothing else run
     python examples/benchmark_torch.py lenet lstm   # some of them
 
 kzoo and PyTorch take turns, each in a process of its own, three times; a row has the median rate of each and the median
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-ROUNDS, SECONDS = 3, 4.0
+ROUNDS, SECONDS = 3, 1.5
 SIDES = ("kzoo", "eager", "compile")
 
 

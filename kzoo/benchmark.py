@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import sys
@@ -23,8 +24,8 @@ from kzoo.training.optimizers import build_optimizer
 from kzoo.training.plan import choose_xla, compile_for
 from kzoo.training.precision import check_precision, precise, scaled
 from kzoo.training.step import compiled
+from kzoo.training.strategies import CLUSTERS, strategy_name
 from kzoo.training.strategies import strategy as make_strategy
-from kzoo.training.strategies import strategy_name
 
 EXECUTIONS = (1, 16)  # steps_per_execution tried for Model.fit; the better one counts
 DISTINCT = 4  # batches that are fed in turn
@@ -113,7 +114,13 @@ def bench(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise KzooError(f"{name} must be a whole number of at least 1; received {value!r}")
     check_precision(precision)
+    if strategy in CLUSTERS or (strategy == "auto" and os.environ.get("TF_CONFIG")):
+        raise KzooError(
+            "bench times one process; 'multiworker' and 'parameter_server' span several: time kzoo fit there"
+        )
     the_strategy = make_strategy(strategy, devices)
+    if batch_size < the_strategy.num_replicas_in_sync:
+        raise KzooError(f"batch_size={batch_size} is less than the {the_strategy.num_replicas_in_sync} replicas")
     if isinstance(model, str):
         model = create_model(model, style=style, **arguments)
     elif arguments:
@@ -123,7 +130,10 @@ def bench(
     )
     data, unit, per_example = _random(model, batch_size)
     batches = Batches(data.repeat(), None, ready=True)
-    xla_on, _ = choose_xla(model, xla)
+    replicas = the_strategy.num_replicas_in_sync
+    synchronised = replicas > 1 and any(getattr(y, "synchronized", False) for y in model._flatten_layers())
+    xla_on, _ = choose_xla(model, xla, synchronised)
+    before, executions = model.get_weights(), model.steps_per_execution
     with precise([model], precision):
         objective = Supervised(model, scaled(model.optimizer, precision))
         for phase in objective.phases:
@@ -145,6 +155,8 @@ def bench(
             times["forward"].append(_seconds(forward, forward_steps) / forward_steps)
             for name, run in opponents.items():
                 times[name].append(_seconds(run, steps) / steps)
+    model.set_weights(before)  # trained on noise since; the optimizer's state is
+    model.steps_per_execution, model.train_function = executions, None
     rate = lambda name: batch_size * per_example / statistics.median(times[name])
     best = min(opponents, key=lambda name: statistics.median(times[name]), default=None)
     ratios = [theirs / ours for theirs, ours in zip(times[best], times["train"], strict=True)] if best else []

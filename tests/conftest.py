@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other tests
+    tf.config.threading.set_intra_op_parallelism_threads(1)
 for kind, megabytes in (("CPU", None), ("GPU", 8192)):  # each cut into two, so that strategies have replicas
     for device in tf.config.list_physical_devices(kind)[:1]:
         parts = [tf.config.LogicalDeviceConfiguration(memory_limit=megabytes)] * 2

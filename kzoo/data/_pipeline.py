@@ -10,16 +10,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from kzoo.data._augment import AUGMENTATIONS
+from kzoo.data._augment import AUGMENTATIONS, Draw
 from kzoo.errors import unknown
 from kzoo.preprocess import PreprocessLayer
 
 LABELS = "labels out of range"  # what the error of a batch with such labels says
 CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
 SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
+
+
+Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
+
+
+def _whole(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.zeros_like(rows), rows
+
+
+def _cut(batch: Any, part: Part) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """(first row, rows of the global batch, the rows that `part` takes of it)."""
+    rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    start, count = part(rows)
+    return start, rows, tf.nest.map_structure(lambda t: t[start : start + count], batch)
 
 
 def check_augment(augment: Sequence[str] | str | None) -> tuple[str, ...]:
@@ -51,7 +64,7 @@ class Batches:
     label_limit: int | None = None  # labels must lie below it: losses would make NaN of others, or garbage, silently
 
     def __post_init__(self) -> None:
-        self.examples = None if self.ready else _known(self.split)
+        self.examples = self.rows = None if self.ready else _known(self.split)  # `rows`: before `limit` cuts
         if self.ready:
             self.steps = _known(self.split)
         else:
@@ -79,17 +92,19 @@ class Batches:
                 data = data.cache()
         return data
 
-    def epoch(self, number: int) -> tf.data.Dataset:
+    def epoch(self, number: int, part: Part | None = None) -> tf.data.Dataset:
+        """Batches; with `part`, (rows of the global batch, those that `part` takes of it): only they are prepared."""
         if self.ready:
-            return self._checked(self.split if self.limit is None else self.split.take(self.limit))
+            data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
+            return data if part is None else data.map(lambda *batch: _cut(batch, part)[1:])
         data = self._single
         if self.shuffle:
-            buffer = min(self.examples or SHUFFLE, SHUFFLE)
+            buffer = min(self.rows or SHUFFLE, SHUFFLE)
             data = data.shuffle(buffer, seed=_mix(self.seed, number), reshuffle_each_iteration=False)
         data = data.batch(self.batch_size)
         if self.limit is not None:
             data = data.take(self.limit)
-        return self._finished(data, tf.constant([_mix(self.seed, number), 0], tf.int32))
+        return self._finished(data, tf.constant([_mix(self.seed, number), 0], tf.int32), part)
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
         """What makes, in another process too, an endless stream of batches in an order of its own.
@@ -102,7 +117,7 @@ class Batches:
 
         def stream() -> tf.data.Dataset:
             moment = tf.cast(tf.timestamp() * 1e6, tf.int64)  # of the process that runs this, when it does
-            many = (self.steps if self.ready else self.examples) or SHUFFLE
+            many = (self.steps if self.ready else self.rows) or SHUFFLE
             data = _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % many)
             if self.ready:
                 return self._checked(data)
@@ -111,15 +126,20 @@ class Batches:
 
         return stream
 
-    def _finished(self, data: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
-        """Raw batches, ready for the network."""
-        if self.layer is not None:
-            prepare = self._prepare_batch
-            data = data.enumerate().map(
-                lambda i, batch: (prepare(batch[0], seed + [0, tf.cast(i, tf.int32)]), *batch[1:]),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-        return self._checked(data).prefetch(tf.data.AUTOTUNE)
+    def _finished(self, data: tf.data.Dataset, seed: tf.Tensor, part: Part | None = None) -> tf.data.Dataset:
+        """Raw batches, ready for the network; with `part`, as `epoch` says."""
+        data = self._checked(data)
+
+        def finish(i: tf.Tensor, batch: Any) -> Any:
+            start, total, batch = _cut(batch, part or _whole)
+            if self.layer is not None:
+                draw = Draw(seed + [0, tf.cast(i, tf.int32)], tf.cast(start, tf.int32), tf.cast(total, tf.int32))
+                batch = (self._prepare_batch(batch[0], draw), *batch[1:])
+            return batch if part is None else (total, batch)
+
+        if self.layer is not None or part is not None:
+            data = data.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.prefetch(tf.data.AUTOTUNE)
 
     def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
         """Batches whose labels are in range (an error of the data comes before the step, under XLA too), weighted."""
@@ -144,11 +164,11 @@ class Batches:
     def _prepare_batch(self) -> Any:
         if not hasattr(self, "_prepare"):
 
-            def prepare(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+            def prepare(images: tf.Tensor, draw: Draw) -> tf.Tensor:
                 if not self._per_example:
                     images = self.layer.geometry(images)
                 for k, name in enumerate(self.augment):
-                    images = AUGMENTATIONS[name](images, seed + [7919 * (k + 1), 0])
+                    images = AUGMENTATIONS[name](images, draw.other(7919 * (k + 1)))
                 return self.layer.normalise(images)
 
             self._prepare = tf.function(prepare, autograph=False)  # traced once, not once an epoch
@@ -168,11 +188,6 @@ class _Ported(tf.data.Dataset):
     @property
     def element_spec(self) -> Any:
         return self._spec
-
-
-def raw_preprocess_layer(model: keras.Model, info: Any) -> PreprocessLayer | None:
-    """The layer for a kzoo model's own preprocessing, or None."""
-    return PreprocessLayer(info.preprocess) if info is not None and info.preprocess is not None else None
 
 
 def _known(data: tf.data.Dataset) -> int | None:

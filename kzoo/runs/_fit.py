@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 import kzoo
 from kzoo.data import Data, DataInfo, load_data
@@ -35,11 +37,11 @@ from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
 from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
-from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
+from kzoo.training.plan import Plan, check_xla, choose_xla, compile_for, described, recipe_of
 from kzoo.training.precision import check_precision, precise, scaled
 from kzoo.training.progress import TrainingProgress
 from kzoo.training.replicas import workers_of
-from kzoo.training.schedules import check_schedule, rate_setter
+from kzoo.training.schedules import check_schedule, current_rate, follows_schedule, inner, rate_setter
 from kzoo.training.strategies import device_names, strategy_name
 from kzoo.training.strategies import strategy as make_strategy
 
@@ -124,7 +126,10 @@ def fit(
         KzooError: Arguments that cannot hold; nothing has been written then.
         KeyboardInterrupt: After the checkpoint was saved and the resuming command printed.
     """
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
     options = {k: v for k, v in locals().items() if k in REPEATED and v is not None}
+    if class_weight is not None:
+        options["class_weight"] = _numbered(class_weight)
     folder = config = None
     if resume is not None:
         if run_dir is not None:
@@ -134,8 +139,6 @@ def fit(
         options = {**config["options"], **options}
     elif model is None:
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
-    elif run_dir is not None:
-        check_free(Path(run_dir))
     _check_options(options, style)
     _check_number("learning_rate", learning_rate)
     _check_number("max_time", max_time)
@@ -144,6 +147,8 @@ def fit(
     check_precision(options.get("precision"))
     the_strategy = make_strategy(options.get("strategy") or "auto", options.get("devices"))
     replicas, (_, worker) = the_strategy.num_replicas_in_sync, workers_of(the_strategy)
+    if run_dir is not None and worker == 0:
+        check_free(Path(run_dir))
 
     data_given = data is not None
     data, fed_as_given = _data(data, config, data_dir, download, "limit_train_batches" in options)
@@ -219,6 +224,8 @@ def fit(
             objective, the_strategy, xla=xla_on, kernels=options.get("kernels", True),
             sync_batch_norm=sync_batch_norm,
         )  # fmt: skip
+    if engine.workers > 1:
+        engine.check_same(_checksum(first_batch), "the first batch")
     limit = objective.label_limit(first_batch)
     _check_labels(data, limit)
     for batches in (train, validation):
@@ -246,11 +253,14 @@ def fit(
         epochs=options["epochs"],
         steps_per_epoch=train.steps,
         seed=seed,
-        deterministic=bool(options.get("deterministic")),
+        deterministic=is_op_determinism_enabled(),  # for the process, once it is
         augment=augment,
         sources=sources,
         notes=(*data.info.notes, *notes, *objective.notes(replicas), *engine.notes),
     )
+
+    if resume is not None and (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
+        plan = replace(plan, notes=(*plan.notes, f"begun under {before}, goes on under {plan.strategy}"))
 
     # Everything holds: from here on files are written. Of several workers the first writes the run; the others keep
     # theirs in a temporary folder.
@@ -273,10 +283,13 @@ def fit(
             plan = replace(plan, notes=(*plan.notes, note))
         folder.save_checkpoint("last", model, epoch=0)
     else:
+        rate = current_rate(model.optimizer)
         first_epoch = folder.load_checkpoint("last", model)
+        if learning_rate is not None and not follows_schedule(model.optimizer):
+            inner(model.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
         rows = folder.read_metrics()[:first_epoch]
         known = {"data": data.info.arguments, "labels": labels} if data_given else {}
-        folder.write_json("config.json", {**config, **known, "options": options})
+        folder.write_json("config.json", {**config, **known, "options": _kept(options)})
     folder.write_json("plan.json", plan.to_config())
     progress = TrainingProgress(options["epochs"], unit="images" if layer else "examples", verbose=verbose)
     for label, text in plan.lines():
@@ -355,8 +368,13 @@ def _config(
         "preprocess": asdict(layer.spec) if layer else None,
         "labels": labels,
         "data": data.info.arguments,
-        "options": {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)},
+        "options": _kept(options),
     }
+
+
+def _kept(options: dict[str, Any]) -> dict[str, Any]:
+    """Without a strategy given as an object, which a file cannot hold."""
+    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}
 
 
 def _check_options(options: dict[str, Any], style: str | None) -> None:
@@ -368,6 +386,7 @@ def _check_options(options: dict[str, Any], style: str | None) -> None:
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
         raise KzooError(f"seed must be a whole number from 0 to {2**32 - 1}; received {seed!r}")
     check_schedule(options.get("schedule"))
+    check_xla(options.get("xla", "auto"))
     if style is not None and style not in STYLES:
         raise unknown("style", style, STYLES)
 
@@ -456,11 +475,19 @@ def _class_weights(given: Mapping[Any, float] | None, data: Data) -> tuple[float
         raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
     if not isinstance(spec[1], tf.TensorSpec):
         raise KzooError("class_weight goes with a single output; weigh the examples of each output in the data instead")
-    weights = {int(k): float(v) for k, v in given.items()}  # config.json has the numbers as text
+    weights = _numbered(given)
     needed = max(len(data.info.classes), len(weights))
     if sorted(weights) != list(range(needed)):
         raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")
     return tuple(weights[k] for k in range(needed))
+
+
+def _numbered(weights: Mapping[Any, Any]) -> dict[int, float]:
+    """Of NumPy's numbers too, and of config.json's, where the keys are text."""
+    try:
+        return {int(k): float(v) for k, v in weights.items()}
+    except (AttributeError, ValueError, TypeError):
+        raise KzooError(f"class_weight must be {{class number: weight}}; received {weights!r}") from None
 
 
 def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
@@ -519,6 +546,13 @@ def _try(objective: Supervised, train: Batches) -> Any:
             f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
         ) from error
     return batch
+
+
+def _checksum(batch: Any) -> float:
+    """Of a batch's numbers, which every worker must read in the same order: each takes its own part of it."""
+    arrays = [np.asarray(t) for t in tf.nest.flatten(batch)]
+    numbers = [a.astype("float64").ravel() for a in arrays if a.dtype.kind in "uifb"]
+    return float(sum((a * np.linspace(1, 2, len(a))).sum() for a in numbers))
 
 
 def _check_labels(data: Data, limit: int | None) -> None:

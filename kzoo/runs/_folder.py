@@ -30,10 +30,11 @@ import keras
 from kzoo.errors import KzooError
 from kzoo.spec import to_json
 from kzoo.training.plan import Plan
+from kzoo.training.schedules import inner
 from kzoo.weights.store import read_metadata, read_tensors, write_tensors
 
 ROOT = Path("runs")
-CHECKPOINTS = ("last", "best")
+RATE = "optimizer/learning_rate"
 
 
 @dataclass
@@ -157,6 +158,8 @@ class RunFolder:
         if not path.is_file():
             raise KzooError(f"{str(self.path)!r} has no {kind} checkpoint")
         values, state = read_tensors(path), _state(model, optimizer=optimizer)
+        if RATE not in values:  # a schedule gave it
+            state.pop(RATE, None)
         wrong = [
             key for key, variable in state.items()
             if key not in values or tuple(values[key].shape) != tuple(variable.shape)
@@ -185,7 +188,10 @@ def _state(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Var
     """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, each by its position."""
     state = {f"model/{i:04d}": v for i, v in enumerate(_all_variables(model))}
     if optimizer and getattr(model, "optimizer", None) is not None:
-        state |= {f"optimizer/{i:04d}": v for i, v in enumerate(model.optimizer.variables)}
+        rate = inner(model.optimizer)._learning_rate  # a variable where no schedule gives it
+        slots = [v for v in model.optimizer.variables if v is not rate]
+        state |= {f"optimizer/{i:04d}": v for i, v in enumerate(slots)}
+        state |= {RATE: rate} if len(slots) < len(model.optimizer.variables) else {}
     return state
 
 

@@ -17,11 +17,12 @@ from kzoo.training.step import Engine
 
 SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
 HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 BY_OPTION = {  # Keras' own hooks do nothing, or only where `save_freq`, `update_freq` or `profile_batch` asks for it
     getattr(kind, hook)
     for kind in (keras.callbacks.Callback, keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore,
                  keras.callbacks.TensorBoard)
-    for hook in HOOKS
+    for hook in (*HOOKS, *TEST_HOOKS)
 }  # fmt: skip
 Action = Callable[[int, dict[str, float]], None]
 
@@ -58,12 +59,14 @@ class Trainer:
             verbose=0, epochs=epochs, steps=train.steps,
         )  # fmt: skip
         self.every_batch = any(_wants_batches(callback) for callback in callbacks)
+        self.test_batches = any(_overrides(callback, TEST_HOOKS) for callback in callbacks)
 
     def run(self, first_epoch: int = 0) -> dict[str, list[float]]:
         started = time.perf_counter()
         self.model.stop_training = False
         logs: dict[str, float] = {}
         self.callbacks.on_train_begin()
+        first_epoch = max(first_epoch, self.model._initial_epoch or 0)  # BackupAndRestore sets it
         try:
             for epoch in range(first_epoch, self.epochs):
                 self.progress.epoch_begin(epoch, self.train.steps)
@@ -81,10 +84,11 @@ class Trainer:
                 self.progress.epoch_end(logs)
                 for action in self.actions:
                     action(epoch, logs)
-                if self.model.stop_training:
+                if self.engine.decided(self.model.stop_training):
                     self.progress.say(f"stopped by a callback after epoch {epoch + 1}")
                     break
-                if self.max_seconds is not None and time.perf_counter() - started > self.max_seconds:
+                over = self.max_seconds is not None and time.perf_counter() - started > self.max_seconds
+                if self.engine.decided(over):
                     self.progress.say(f"stopped after epoch {epoch + 1}: {self.max_seconds:g} s have passed")
                     break
             for phase in self.objective.phases:  # an average of weights (use_ema) takes their place, as Keras ends
@@ -108,10 +112,11 @@ class Trainer:
             taken, ended = _checked(lambda steps=steps: engine.train(steps))
             seconds = time.perf_counter() - clock
             done += taken
-            logs = engine.results() if self.every_batch or self.progress.animated else {}
+            animated = self.progress.animated and engine.workers == 1  # only the first of several workers has a bar
+            logs = engine.results() if self.every_batch or animated else {}
             if self.every_batch and taken:
                 self.callbacks.on_train_batch_end(done - 1, logs)
-                if self.model.stop_training:
+                if engine.decided(self.model.stop_training):
                     break
             if not self.every_batch and done > 1:  # the very first step is traced: it tells nothing about speed
                 call = max(1, min(4 * call, int(SECONDS_A_CALL * steps / max(seconds, 1e-6))))
@@ -119,15 +124,19 @@ class Trainer:
         return engine.results()
 
     def _evaluate(self) -> dict[str, float]:
-        return _checked(lambda: self.engine.evaluate(self.validation))
+        return _checked(lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None))
 
 
 def _wants_batches(callback: keras.callbacks.Callback) -> bool:
     """Whether the callback acts between batches; then every step returns to the host."""
-    if any(hook in vars(callback) or getattr(type(callback), hook) not in BY_OPTION for hook in HOOKS):
+    if _overrides(callback, HOOKS):
         return True
     asked = (getattr(callback, "save_freq", "epoch"), getattr(callback, "update_freq", "epoch"))
     return asked != ("epoch", "epoch") or bool(getattr(callback, "profile_batch", False))
+
+
+def _overrides(callback: keras.callbacks.Callback, hooks: Sequence[str]) -> bool:
+    return any(hook in vars(callback) or getattr(type(callback), hook) not in BY_OPTION for hook in hooks)
 
 
 def _checked(call: Callable[[], Any]) -> Any:

@@ -8,18 +8,41 @@ computes.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.src.losses import loss as loss_module
 from keras.src.losses.loss import squeeze_or_expand_to_same_rank
 from keras.src.trainers.compile_utils import CompileLoss
+
+_DIVIDED = loss_module.scale_loss_for_distribution
 
 
 def wide(tensor: Any) -> tf.Tensor:
     """float32, or float64 where it is already."""
     tensor = tf.convert_to_tensor(tensor)
     return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
+_depth = 0
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Keras' losses without the division by the replicas that they make by themselves under a strategy."""
+    global _depth
+    if _depth == 0:
+        loss_module.scale_loss_for_distribution = lambda value: value
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if _depth == 0:
+            loss_module.scale_loss_for_distribution = _DIVIDED
 
 
 class Share(NamedTuple):
@@ -63,6 +86,7 @@ class Term:
             replicas. False once a mask or a sum of weights was seen.
         total, rows: Rows of the whole batch, and rows here.
         denominator: Of the whole batch, added over the replicas; None where it is proportional.
+        scalar: Whether the loss is one number a batch (Dice), which replicas can only average.
         own: This replica's denominator in the last pass.
         value: This replica's part of the loss in the last pass.
     """
@@ -70,7 +94,7 @@ class Term:
     def __init__(self, loss: keras.losses.Loss) -> None:
         self.loss = loss
         self.divides = loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
-        self.proportional = True
+        self.proportional, self.scalar = True, False
         self.total: Any = 1.0
         self.rows: Any = 1.0
         self.denominator: Any = None
@@ -83,6 +107,7 @@ class Term:
         y_pred = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_pred)
         y_true = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_true)
         values = loss.call(y_true, y_pred)
+        self.scalar = values.shape.rank == 0
         own_mask = getattr(values, "_keras_mask", None)  # of `ignore_class`
         if own_mask is not None:
             mask = own_mask if mask is None else mask & own_mask

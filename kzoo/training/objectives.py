@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kzoo.training.losses import Share, split, wide
+from kzoo.training.losses import Share, split, undivided, wide
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Supervised(Objective):
     def prepare(self, batch: Any) -> None:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = self.model(x, training=False)
-        self.model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
+        self.model._compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
         if not self.own_loss and self.model._compile_loss is not None:
             self._loss_terms = split(self.model)
         self.test(batch, Share.whole(x))
@@ -119,18 +120,24 @@ class Supervised(Objective):
         leaves = self.model._compile_loss._flat_losses if self.model._compile_loss is not None else []
         if len(leaves) != 1 or getattr(leaves[0].loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
             return None
+        if leaves[0].loss._fn_kwargs.get("ignore_class") is not None:
+            return None
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = tf.nest.flatten(self.model(x, training=False))
         return int(outputs[0].shape[-1]) if len(outputs) == 1 else None
 
     def notes(self, replicas: int) -> list[str]:
-        if replicas == 1:
-            return []
-        if self.own_loss:
-            return [f"{type(self.model).__name__} has a compute_loss of its own: averaged over the replicas' examples"]
-        if len(self.model.losses) > len(self.model._get_regularization_losses()):
-            return ["losses added in layers are averaged over the replicas' examples"]
-        return []
+        notes = []
+        if self.model.run_eagerly:
+            notes.append("compile(run_eagerly=True) is not kept: kzoo's loop is compiled")
+        if replicas > 1 and self.own_loss:
+            name = type(self.model).__name__
+            notes.append(f"{name} has a compute_loss of its own: averaged over the replicas' examples")
+        if replicas > 1 and self._loss_terms is not None and any(term.scalar for term in self._loss_terms[1]):
+            notes.append("a loss of one number a batch is averaged over the replicas' examples")
+        if replicas > 1 and not self.own_loss and len(self.model.losses) > len(self.model._get_regularization_losses()):
+            notes.append("losses added in layers are averaged over the replicas' examples")
+        return notes
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -152,9 +159,9 @@ class Supervised(Objective):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = self.model(x, training=training)
         if self.own_loss:
-            loss = self.model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync  # Keras has divided its losses by them
-            loss = _times(loss, replicas * share.part)
+            with undivided():
+                loss = self.model._compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
+            loss = _times(loss, share.part)
         else:
             loss = self._compiled_loss(x, y, outputs, weight, share)
             # Regularisers are the same on each replica, and so count once; other added losses are averaged.
@@ -189,8 +196,11 @@ class Supervised(Objective):
         """Of everything since `reset`; losses are means over examples."""
         results = {"loss": float(self.mean_loss.result())}
         for name, value in self.model.get_metrics_result().items():
-            if name != "loss":
-                results[name] = float(value)
+            values = np.ravel(value)
+            if len(values) == 1 and name != "loss":
+                results[name] = float(values[0])
+            elif name != "loss":  # one value a class
+                results |= {f"{name}_{i}": float(v) for i, v in enumerate(values)}
         return results
 
 

@@ -12,6 +12,7 @@ from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from kzoo.errors import KzooError, unknown
+from kzoo.training.schedules import inner
 
 NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backend_update_step",
            "_backend_reset_gradient_accumulators", "_backend_increment_gradient_accumulators",
@@ -77,16 +78,34 @@ def optimizer_settings(optimizer: keras.optimizers.Optimizer) -> list[str]:
 
 def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
     """Make its variables, in the scope of the strategy that it was made in."""
-    with made_in(optimizer).scope():
-        optimizer.build(variables)
+    if not optimizer.built:
+        with made_in(optimizer).scope():
+            optimizer.build(variables)
 
 
 def made_in(optimizer: keras.optimizers.Optimizer) -> tf.distribute.Strategy:
     return getattr(optimizer, "_distribution_strategy", None) or tf.distribute.get_strategy()
 
 
+def variables_of(phase: Any) -> list[keras.Variable]:
+    """Those that its optimizer was built for; some may be frozen by now."""
+    known = inner(phase.optimizer)._trainable_variables
+    unknown = [v.path for v in phase.model.trainable_variables if id(v) not in {id(k) for k in known}]
+    if unknown:
+        raise KzooError(
+            f"the optimizer does not know {unknown[0]!r}{' and others' * (len(unknown) > 1)}, which became trainable"
+            " after it was built; compile the model anew, or give optimizer=…"
+        )
+    return known
+
+
 class _Pure:
     """What Keras' backend-neutral optimizer does with assignments inside `cond`, by selection instead."""
+
+    def _filter_empty_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> Any:
+        """Without a warning for those that were frozen after the optimizer was built."""
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None or v.trainable]
+        return BaseOptimizer._filter_empty_gradients(self, [g for g, _ in pairs], [v for _, v in pairs])
 
     def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
         steps = self.gradient_accumulation_steps
@@ -127,7 +146,7 @@ def pure(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
         optimizer: Built. Nothing of it is changed; the settings it has now are the ones used.
     """
     methods = {name: BaseOptimizer.__dict__[name] for name in NEUTRAL}
-    methods["_backend_apply_gradients"] = _Pure.__dict__["_backend_apply_gradients"]
+    methods |= {name: method for name, method in vars(_Pure).items() if name.startswith(("_backend", "_filter"))}
     between = type("Neutral", (TFOptimizer,), methods)
     kind = type(type(optimizer).__name__, (type(optimizer), between), {})
     copy = object.__new__(kind)

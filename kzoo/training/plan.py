@@ -13,7 +13,7 @@ from kzoo.errors import KzooError
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
 from kzoo.training.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
-from kzoo.training.schedules import Schedule, current_rate, follows_schedule, set_schedule
+from kzoo.training.schedules import Schedule, current_rate, follows_schedule, inner, set_schedule
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Plan:
         return rows + [("note", note) for note in self.notes]
 
 
+def check_xla(wanted: Any) -> None:
+    if wanted not in ("auto", "on", "off", True, False):
+        raise KzooError(f"xla must be 'auto', 'on' or 'off'; received {wanted!r}")
+
+
 def choose_xla(model: keras.Model, wanted: bool | str, synchronised: bool = False) -> tuple[bool, str]:
     """On for GPU and TPU; on CPU off for networks with convolutions or attention, and on for the others.
 
@@ -87,16 +92,23 @@ def choose_xla(model: keras.Model, wanted: bool | str, synchronised: bool = Fals
 
     `synchronised`: batch normalization sums over replicas inside the network, which XLA cannot hold.
     """
+    check_xla(wanted)
+    unfit = [layer for layer in model._flatten_layers() if not layer.supports_jit]
     if synchronised:
         if wanted in (True, "on"):
             raise KzooError("XLA cannot hold synchronised batch normalization's sums over replicas; use xla='off'")
         return False, "synchronised batch norm needs it off"
-    if wanted in (True, "on"):
-        return True, "asked for"
     if wanted in (False, "off"):
         return False, "asked for"
-    if wanted != "auto":
-        raise KzooError(f"xla must be 'auto', 'on' or 'off'; received {wanted!r}")
+    if unfit:
+        name = f"{unfit[0].name!r} ({type(unfit[0]).__name__})"
+        if wanted in (True, "on"):
+            raise KzooError(f"XLA cannot compile the layer {name}; use xla='off'")
+        return False, f"auto: XLA cannot compile the layer {name}"
+    if wanted in (True, "on"):
+        return True, "asked for"
+    if (_own_compile(model) or {}).get("jit_compile") is True:  # False is also what Keras makes of "auto" on a CPU
+        return True, "the model's compile(jit_compile=True)"
     if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
         return True, "auto: on for GPU and TPU"
     kinds = {type(layer).__name__ for layer in model._flatten_layers()}
@@ -168,8 +180,14 @@ def compile_for(
                 values[key] = recipe_loss(recipe, info)
         elif key == "metrics":
             values[key], sources[key] = [], "none given"
+        elif key == "loss" and own:  # losses added in layers, or a compute_loss of its own
+            values[key], sources[key] = None, "the model's compile has none"
         else:
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
+    if isinstance(values["optimizer"], dict):
+        values["optimizer"] = _deserialized(values["optimizer"])
+    if not isinstance(values["optimizer"], str | keras.optimizers.Optimizer):
+        raise KzooError(f"optimizer must be a name or a Keras optimizer; received {values['optimizer']!r}")
     if isinstance(values["optimizer"], str):
         values["optimizer"] = optimizer_of(values["optimizer"])
         skip_biases_and_norms(values["optimizer"], model)
@@ -178,8 +196,8 @@ def compile_for(
             if schedule is None:
                 schedule = "constant" if rate_setter else recipe.schedule
     the_optimizer = values["optimizer"]
-    if schedule is None and learning_rate is None and isinstance(the_optimizer._learning_rate, Schedule):
-        schedule = the_optimizer._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
+    if schedule is None and learning_rate is None and isinstance(inner(the_optimizer)._learning_rate, Schedule):
+        schedule = inner(the_optimizer)._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
     if rate_setter and (schedule == "cosine" or warmup or follows_schedule(the_optimizer)):
         raise KzooError(
             f"{rate_setter} sets the learning rate, and so does the optimizer's schedule; leave one of them out"
@@ -192,12 +210,22 @@ def compile_for(
     if changed:
         if isinstance(values["metrics"], tuple):
             values["metrics"] = list(values["metrics"])
-        keep = {k: v for k, v in (own or {}).items() if k not in values and k in ("loss_weights", "weighted_metrics")}
+        keep = {k: v for k, v in (own or {}).items() if k not in values and k in KEPT}
         try:
             model.compile(**values, **keep)
         except (ValueError, TypeError) as error:
             raise KzooError(f"cannot compile {model.name!r}: {str(error).splitlines()[0]}") from error
     return sources, schedule
+
+
+def _deserialized(config: dict[str, Any]) -> keras.optimizers.Optimizer:
+    try:
+        return keras.optimizers.get(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise KzooError(f"optimizer={config!r}: {str(error).splitlines()[0]}") from error
+
+
+KEPT = ("loss_weights", "weighted_metrics", "jit_compile")  # of a model that is compiled anew
 
 
 def _own_compile(model: keras.Model) -> dict[str, Any] | None:
@@ -210,7 +238,7 @@ def _own_compile(model: keras.Model) -> dict[str, Any] | None:
 
 def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The rate it has; of a schedule, its first."""
-    rate = optimizer._learning_rate
+    rate = inner(optimizer)._learning_rate
     if isinstance(rate, Schedule):
         return rate.rate
     return float(rate(0)) if follows_schedule(optimizer) else current_rate(optimizer)
@@ -218,6 +246,8 @@ def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
 
 def described(value: Any) -> str:
     """A short name for a loss, optimizer or metric, or for a structure of them."""
+    if value is None:
+        return "none but what layers add"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
@@ -225,13 +255,13 @@ def described(value: Any) -> str:
     if isinstance(value, Sequence):
         return ", ".join(described(v) for v in value)
     if isinstance(value, keras.optimizers.Optimizer):
-        schedule = value._learning_rate
+        schedule = inner(value)._learning_rate
         parts = [type(value).__name__, f"learning rate {_initial_rate(value):g}"]
         if isinstance(schedule, Schedule):
             parts += [schedule.kind] + [f"{schedule.warmup} steps of warm-up"] * bool(schedule.warmup)
         elif follows_schedule(value):
             parts.append(type(schedule).__name__)
-        return ", ".join([*parts, *optimizer_settings(value)])
+        return ", ".join([*parts, *optimizer_settings(inner(value))])
     if isinstance(value, keras.losses.Loss):
         return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")
     return getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)

@@ -16,15 +16,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
 from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 
 from kzoo.data._pipeline import Batches
 from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure
+from kzoo.training.optimizers import pure, variables_of
 from kzoo.training.step import Engine
 
 Values = list[tf.Tensor]  # of every variable of the state, in its order
@@ -43,7 +46,8 @@ class State:
         self.first = self.worker * (strategy.num_replicas_in_sync // self.workers)  # number of the first replica here
         with strategy.scope():
             self.copies = [self._copy(v) for v in self.variables]
-        if self._local(self.copies[0])[0] is self.copies[0]:  # CentralStorage: one for all replicas
+        replicas = strategy.num_replicas_in_sync
+        if replicas > 1 and self._local(self.copies[0])[0] is self.copies[0]:  # CentralStorage: one for all replicas
             for i, variable in enumerate(self.variables):
                 if self.is_metric[i] or not tf.as_dtype(variable.dtype).is_floating:
                     self.copies[i] = OwnCopies(variable, strategy.extended.worker_devices)
@@ -117,6 +121,19 @@ class State:
         pieces = tf.split(total, [math.prod(shape) for shape in shapes])
         return {i: tf.reshape(p, shape) for i, p, shape in zip(places, pieces, shapes, strict=True)}
 
+    def of_workers(self, value: float) -> list[float]:
+        """Each worker's value; to be called in each."""
+        mine = np.zeros(self.workers)
+        mine[self.worker] = value
+
+        def replica(values: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            first_here = tf.equal(context.replica_id_in_sync_group, self.first)
+            return all_sum(values * tf.cast(first_here, tf.float64))
+
+        summed = tf.function(lambda v: self.strategy.run(replica, args=(v,)), autograph=False)(tf.constant(mine))
+        return self.strategy.experimental_local_results(summed)[0].numpy().tolist()
+
     def _from_first_replica(self) -> None:
         """Weights and slots of worker 0 on every worker, whatever they were initialised with."""
         places = [i for i, v in enumerate(self.variables) if not self.is_metric[i] and not _is_seed(v)]
@@ -138,7 +155,8 @@ def state_variables(objective: Objective) -> list[keras.Variable]:
     weights = [v for network in objective.networks for v in network.variables]
     slots = [v for phase in objective.phases for v in phase.optimizer.variables]
     metrics = [v for metric in objective.metrics for v in metric.variables]
-    return list({id(v): v for v in [*weights, *slots, *metrics]}.values())
+    unseeded = global_seed_generator().state  # of random operations outside of layers
+    return list({id(v): v for v in [*weights, *slots, *metrics, unseeded]}.values())
 
 
 class OwnCopies:
@@ -169,7 +187,7 @@ class InSync(Engine):
         self.strategy = strategy
         for network in objective.networks:
             check_stateless(network)
-        self.state = State(strategy, objective)
+        self.state, self._unseeded = State(strategy, objective), global_seed_generator()
         wide = any(v.dtype == "float64" for v in self.state.variables)
         self.dtype = tf.float64 if wide else tf.float32  # of sums, in mixed precision too
         self.xla = xla
@@ -180,6 +198,19 @@ class InSync(Engine):
         self._train_loop = self._loop(lambda parts: self._on_replicas(self._train_step, parts))
         self._test_loop = self._loop(lambda parts: self._on_replicas(self._test_step, parts))
 
+    @property
+    def workers(self) -> int:
+        return self.state.workers
+
+    def decided(self, value: bool) -> bool:
+        return self.workers == 1 and value or self.workers > 1 and self.state.of_workers(float(value))[0] > 0
+
+    def check_same(self, value: float, what: str) -> None:
+        """Raises where workers hold different values."""
+        found = self.state.of_workers(value) if self.workers > 1 else [value]
+        if not np.allclose(found, found[0], rtol=1e-3):
+            raise KzooError(f"{what} differs between the workers ({', '.join(f'{v:g}' for v in found)})")
+
     def push(self) -> None:
         self.state.push()
 
@@ -187,10 +218,19 @@ class InSync(Engine):
         self.state.pull()
 
     def dataset(self, batches: Batches, epoch: int) -> tf.data.Dataset:
-        local = self.strategy.num_replicas_in_sync // self.state.workers
-        mine = range(self.state.first, self.state.first + local)
-        parts = lambda *batch: tuple(part(batch, r, self.strategy.num_replicas_in_sync) for r in mine)
-        return batches.epoch(epoch).map(parts, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        """For each replica of this process (its part of a global batch, its Share)."""
+        replicas = self.strategy.num_replicas_in_sync
+        first, local = self.state.first, replicas // self.state.workers
+
+        def mine(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            start, end = part(rows, first, replicas)[0], sum(part(rows, first + local - 1, replicas))
+            return _at_least_one(start, end - start)
+
+        def parts(rows: tf.Tensor, batch: Any) -> Any:
+            offset = mine(rows)[0]
+            return tuple(share_of(batch, rows, offset, first + r, replicas) for r in range(local))
+
+        return batches.epoch(epoch, mine).map(parts, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
     def _on_replicas(self, step: Any, parts: Any) -> None:
         mine = lambda context: parts[context.replica_id_in_sync_group - self.state.first]
@@ -225,6 +265,8 @@ class InSync(Engine):
     # --- compiled ----------------------------------------------------------------------------------------------------
 
     def scope(self, values: Values) -> StatelessScope:
+        # Keras keeps the generator of unseeded operations a thread, and each replica is traced in a thread of its own.
+        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, self._unseeded)
         return StatelessScope(list(zip(self.state.variables, values, strict=True)), collect_losses=True)
 
     def changed(self, scope: StatelessScope, values: Values, share: Share) -> tuple[dict, dict]:
@@ -232,6 +274,11 @@ class InSync(Engine):
 
         What was not assigned is left alone: averaging equal copies would add rounding to frozen weights.
         """
+        if any(key not in self.state.places for key in scope.state_mapping):
+            raise KzooError(
+                "the model assigns a variable that neither it nor a layer of it holds as an attribute,"
+                " which replicas cannot share; make it an attribute of a layer"
+            )
         statistics, own = {}, {}
         for i, (variable, old) in enumerate(zip(self.state.variables, values, strict=True)):
             new = scope.get_current_value(variable)
@@ -261,7 +308,8 @@ class _Parts:
     """The two compiled parts of a phase, and what the first, while it is traced, finds out about its outputs.
 
     Attributes:
-        moved: Places of the trainable variables; `has_gradient` says which of them the loss depends on.
+        moved: Places of the variables that the optimizer knows; `learns` says which of them are trainable now,
+            `has_gradient` on which of those the loss depends.
         averaged: Places of the statistics that the forward pass assigns.
         kept: Places of the metrics and states that it assigns, each replica its own.
         written: Places of what `update` returns.
@@ -269,7 +317,9 @@ class _Parts:
 
     def __init__(self, engine: InSync, phase: Phase) -> None:
         self.engine, self.phase, self.optimizer = engine, phase, pure(phase.optimizer)
-        self.moved = engine.state.at(phase.model.trainable_variables)
+        self.moved = engine.state.at(variables_of(phase))
+        learning = {id(v) for v in phase.model.trainable_variables}
+        self.learns = [id(v) in learning for v in variables_of(phase)]
         self.slots = engine.state.at(phase.optimizer.variables)
         self.has_gradient: list[bool] = []
         self.averaged: list[int] = []
@@ -295,6 +345,7 @@ class _Parts:
                 loss = self.phase.loss(batch, share)
                 scaled = self.phase.optimizer.scale_loss(loss)
         found = tape.gradient(scaled, weights)
+        found = [g if learns else None for g, learns in zip(found, self.learns, strict=True)]
         statistics, own = engine.changed(scope, values, share)
         self.has_gradient = [g is not None for g in found]
         self.averaged, self.kept = list(statistics), list(own)
@@ -318,18 +369,26 @@ class _Parts:
         return [*weights, *slots, *statistics]
 
 
-def part(batch: Any, replica: int, replicas: int) -> tuple[Any, tuple[tf.Tensor, tf.Tensor]]:
-    """A replica's part of a global batch, and its Share.
-
-    A batch is cut into near-equal parts; a ragged one into smaller ones. A replica left without examples repeats the
-    first row, with a share that counts nothing.
-    """
-    rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+def part(rows: tf.Tensor, replica: int, replicas: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """(first row, how many) of a replica: a batch is cut into near-equal parts, a ragged one into smaller ones."""
     size, more = rows // replicas, rows % replicas
-    count = size + tf.cast(replica < more, tf.int64)
-    start = tf.where(count > 0, replica * size + tf.minimum(tf.cast(replica, tf.int64), more), 0)
-    cut = tf.nest.map_structure(lambda t: t[start : start + tf.maximum(count, 1)], batch)
-    return cut, (tf.cast(count, tf.float32), tf.cast(rows, tf.float32))
+    return replica * size + tf.minimum(tf.constant(replica, tf.int64), more), size + tf.cast(replica < more, tf.int64)
+
+
+def _at_least_one(start: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first row of the batch where there is none."""
+    return tf.where(count > 0, start, 0), tf.maximum(count, 1)
+
+
+def share_of(batch: Any, rows: tf.Tensor, offset: tf.Tensor, replica: int, replicas: int) -> tuple[Any, Share]:
+    """A replica's part of a batch, and its Share. One left without examples takes a row that counts nothing.
+
+    `batch` holds the rows from `offset` on of a global batch of `rows`.
+    """
+    start, count = part(rows, replica, replicas)
+    first, taken = _at_least_one(start - offset, count)
+    cut = tf.nest.map_structure(lambda t: t[first : first + taken], batch)
+    return cut, Share(tf.cast(count, tf.float32), tf.cast(rows, tf.float32))
 
 
 def all_sum(tensor: tf.Tensor) -> tf.Tensor:

@@ -17,9 +17,9 @@ SETTERS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlat
 
 @keras.saving.register_keras_serializable("kzoo")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The rate `steps` updates long from update `start` on: constant, or along half a cosine to zero.
+    """The rate `steps` batches long from batch `start` on: constant, or along half a cosine to zero.
 
-    Over the first `warmup` updates it rises to `rate` in equal steps, from rate / warmup (Goyal et al. 2017, section
+    Over the first `warmup` batches it rises to `rate` in equal steps, from rate / warmup (Goyal et al. 2017, section
     2.2). Unlike Keras' CosineDecay it knows where it began: a second `fit` on the same optimizer begins a new one.
     """
 
@@ -38,8 +38,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {k: getattr(self, k) for k in ("kind", "rate", "steps", "start", "warmup")}
 
 
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, without a loss scale around it."""
+    return inner(optimizer.inner_optimizer) if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+
+
 def follows_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
-    return isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    return isinstance(inner(optimizer)._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
@@ -50,7 +55,8 @@ def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
 def set_schedule(
     optimizer: keras.optimizers.Optimizer, name: str, rate: float, steps: int | None, *, warmup: int, resumed: bool
 ) -> None:
-    """Give `optimizer` the rate over the next `steps` updates, or, `resumed`, over those since its schedule began."""
+    """Give `optimizer` the rate over the next `steps` batches, or, `resumed`, over those since its schedule began."""
+    optimizer = inner(optimizer)
     if name == "constant" and not warmup and not follows_schedule(optimizer):
         optimizer.learning_rate = rate
         return
@@ -60,7 +66,7 @@ def set_schedule(
     if resumed:
         start = before.start if isinstance(before, Schedule) else 0
     else:
-        start = int(optimizer.iterations.numpy())
+        start = int(optimizer._iterations.numpy())  # batches, of which several may make an update
     optimizer.learning_rate = Schedule(name, rate, steps or 1, start, warmup)
 
 

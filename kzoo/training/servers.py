@@ -11,14 +11,16 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
 from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 
 from kzoo.data._pipeline import Batches
 from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure
+from kzoo.training.optimizers import pure, variables_of
 from kzoo.training.replicas import check_stateless, state_variables
 from kzoo.training.step import Engine, InPlace
 
@@ -28,7 +30,7 @@ class Servers(Engine):
 
     def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, xla: bool, kernels: Kernels) -> None:
         super().__init__(objective, kernels)
-        self.strategy, self.xla = strategy, xla
+        self.strategy, self.xla, self._unseeded = strategy, xla, global_seed_generator()
         for phase in objective.phases:
             check_stateless(phase.model)
             _check_optimizer(phase.optimizer)
@@ -58,8 +60,8 @@ class Servers(Engine):
         self.coordinator.join()
         return steps, False
 
-    def evaluate(self, batches: Batches) -> dict[str, float]:
-        return self._here.evaluate(batches)
+    def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
+        return self._here.evaluate(batches, callbacks)
 
     def push(self) -> None:
         for variable, copy in zip(self.variables, self.copies, strict=True):
@@ -78,7 +80,9 @@ class Servers(Engine):
 
     def _update(self, phase: Phase) -> Any:
         optimizer = pure(phase.optimizer)
-        weights_at = [self.places[id(v)] for v in phase.model.trainable_variables]
+        learning = {id(v) for v in phase.model.trainable_variables}
+        weights_at = [self.places[id(v)] for v in variables_of(phase)]
+        learns = [id(v) in learning for v in variables_of(phase)]
         slots_at = [self.places[id(v)] for v in phase.optimizer.variables]
 
         def update(old: list[tf.Tensor], batch: Any) -> list[tf.Tensor | None]:
@@ -87,9 +91,11 @@ class Servers(Engine):
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 mapping = list(zip(self.variables, old, strict=True))
+                global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, self._unseeded)  # see InSync.scope
                 with StatelessScope(mapping, collect_losses=True) as scope, self.kernels.swapped():
-                    loss = phase.loss(batch, Share.whole(batch))
+                    loss = phase.optimizer.scale_loss(phase.loss(batch, Share.whole(batch)))
             gradients = tape.gradient(loss, weights)
+            gradients = [g if learn else None for g, learn in zip(gradients, learns, strict=True)]
             moved, slots = optimizer.stateless_apply([old[i] for i in slots_at], gradients, weights)
             new = [scope.get_current_value(v) for v in self.variables]
             for i, value in zip([*weights_at, *slots_at], [*moved, *slots], strict=True):

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kzoo.data._pipeline import Batches
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
+from kzoo.training.optimizers import variables_of
 
 
 def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
@@ -50,19 +52,33 @@ class Engine:
         """(steps taken, whether the data ended before)."""
         return self._run(self._train_loop, steps)
 
-    def evaluate(self, batches: Batches) -> dict[str, float]:
-        """The objective's results on a split, in inference mode."""
+    def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
+        """The objective's results on a split, in inference mode; `callbacks` hear of every batch."""
         self.objective.reset()
         self.begin(batches, 0)
         done, ended = 0, False
         while not ended and (batches.steps is None or done < batches.steps):
-            taken, ended = self._run(self._test_loop, 64 if batches.steps is None else batches.steps - done)
+            steps = 1 if callbacks else 64 if batches.steps is None else batches.steps - done
+            if callbacks:
+                callbacks.on_test_batch_begin(done)
+            taken, ended = self._run(self._test_loop, steps)
+            if callbacks and taken:
+                callbacks.on_test_batch_end(done, self.results())
             done += taken
         return self.results()
 
     def results(self) -> dict[str, float]:
         self.pull()
         return self.objective.results()
+
+    @property
+    def workers(self) -> int:
+        """Processes that train in sync: what sums over them must be called in each."""
+        return 1
+
+    def decided(self, value: bool) -> bool:
+        """The first worker's decision, for all."""
+        return value
 
     def push(self) -> None:
         """The model's, the optimizers' and the metrics' values into the replicas."""
@@ -105,6 +121,8 @@ class InPlace(Engine):
 
     def __init__(self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None) -> None:
         super().__init__(objective, kernels)
+        for phase in objective.phases:
+            variables_of(phase)  # or an error
         self.device = device  # None: where TensorFlow puts it
         self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
         if kernels.update_by_xla:

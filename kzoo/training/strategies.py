@@ -63,8 +63,17 @@ def strategy(
     return tf.distribute.MirroredStrategy(names, _reduction(names))
 
 
+def _cluster() -> dict[str, list[str]]:
+    """{job: addresses} of TF_CONFIG."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        return dict(json.loads(text).get("cluster") or {})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise KzooError(f"TF_CONFIG must be JSON with a cluster and a task; received {text[:80]!r}") from error
+
+
 def _automatic() -> str:
-    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    cluster = _cluster()
     if cluster.get("ps"):
         return "parameter_server"
     if len(cluster.get("worker", [])) + len(cluster.get("chief", [])) > 1:
@@ -109,6 +118,10 @@ def _reduction(names: Sequence[str]) -> tf.distribute.CrossDeviceOps | None:
 
 
 def _multiworker() -> tf.distribute.Strategy:
+    if not _cluster():
+        raise KzooError(
+            "strategy='multiworker' reads its workers from TF_CONFIG, which is not set; on one machine use 'mirrored'"
+        )
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError) as error:
@@ -116,8 +129,7 @@ def _multiworker() -> tf.distribute.Strategy:
 
 
 def _parameter_server() -> tf.distribute.Strategy:
-    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    missing = [job for job in ("chief", "worker", "ps") if job not in cluster.get("cluster", {})]
+    missing = [job for job in ("chief", "worker", "ps") if job not in _cluster()]
     if missing:
         raise KzooError(
             "strategy='parameter_server' reads a cluster of chief, worker and ps from TF_CONFIG;"

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.data._augment import AUGMENTATIONS
+from kzoo.data._augment import AUGMENTATIONS, Draw
 from kzoo.data._pipeline import Batches, check_augment
 from kzoo.preprocess import PreprocessLayer
 from kzoo.spec import Preprocess
@@ -64,7 +64,7 @@ def test_images_of_different_sizes_are_batched():
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_is_stateless_and_differs_by_image(name, rng):
     images = tf.constant(np.repeat(rng.random((1, 12, 12, 3), dtype="float32"), 64, axis=0))
-    change = AUGMENTATIONS[name]
+    change = lambda x, seed, start=0: AUGMENTATIONS[name](x, Draw(seed, start, 64))
     seed = tf.constant([1, 2])
     once, again = change(images, seed).numpy(), change(images, seed).numpy()
     np.testing.assert_array_equal(once, again)
@@ -73,6 +73,7 @@ def test_augmentation_is_stateless_and_differs_by_image(name, rng):
     assert np.abs(change(images, seed + 1).numpy() - once).max() > 0
     compiled = tf.function(change, jit_compile=True)(images, seed)
     np.testing.assert_array_equal(compiled, once)
+    np.testing.assert_array_equal(change(images[20:30], seed, 20), once[20:30])  # a worker's rows of the batch
 
 
 def test_shift_moves_and_fills_with_zeros():
@@ -80,7 +81,7 @@ def test_shift_moves_and_fills_with_zeros():
     image[0, 4, 4] = 1
     where = set()
     for k in range(200):
-        out = AUGMENTATIONS["shift"](tf.constant(image), tf.constant([0, k])).numpy()
+        out = AUGMENTATIONS["shift"](tf.constant(image), Draw(tf.constant([0, k]), 0, 1)).numpy()
         assert out.sum() == 1
         where.add(tuple(np.argwhere(out[0, :, :, 0])[0]))
     assert where == {(i, j) for i in range(2, 7) for j in range(2, 7)}
@@ -88,10 +89,21 @@ def test_shift_moves_and_fills_with_zeros():
 
 def test_flip_mirrors_about_half(rng):
     images = rng.random((400, 4, 4, 1), dtype="float32")
-    out = AUGMENTATIONS["flip"](tf.constant(images), tf.constant([0, 1])).numpy()
+    out = AUGMENTATIONS["flip"](tf.constant(images), Draw(tf.constant([0, 1]), 0, 400)).numpy()
     mirrored = np.array([np.array_equal(o, i[:, ::-1]) for o, i in zip(out, images, strict=True)])
     kept = np.array([np.array_equal(o, i) for o, i in zip(out, images, strict=True)])
     assert (mirrored ^ kept).all() and 150 < mirrored.sum() < 250
+
+
+def test_a_part_of_the_batches_is_prepared_like_the_whole(rng):
+    images = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (50, 9, 9, 1), dtype="uint8"), np.arange(50)))
+    layer = PreprocessLayer(Preprocess((12, 12), 1))
+    whole = Batches(images, 16, layer, shuffle=True, augment=("crop-flip",))
+    second = lambda rows: (rows // 2, rows - rows // 2)
+    for (x, y), (rows, (x_part, y_part)) in zip(whole.epoch(3), whole.epoch(3, second), strict=True):
+        half = int(rows) // 2
+        np.testing.assert_array_equal(x_part, x[half:])
+        np.testing.assert_array_equal(y_part, y[half:])
 
 
 def test_unknown_augmentation():

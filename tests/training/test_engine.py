@@ -250,7 +250,130 @@ def test_mobilenet_under_mirrored_with_xla():
 def test_mobilenet_and_two_by_two_in_two_processes(tmp_path):
     for found in cluster.run("mobilenet", {"worker": 2}, tmp_path):
         assert found["mobilenet"] == pytest.approx(mobilenet_without_xla(), rel=1e-6)
+        assert found["other order"].startswith("the first batch differs between the workers (")
         assert found["subclass"][0] == pytest.approx(nets.stock_trajectory("subclass")[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_a_compute_loss_of_ones_own_is_averaged(name):
+    class Own(keras.Sequential):
+        def compute_loss(self, x, y, y_pred, sample_weight=None):  # as Keras' own documentation has it
+            return keras.ops.mean((y - y_pred) ** 2) + super().compute_loss(x, y, y_pred)
+
+    def build(kind):
+        keras.utils.set_random_seed(0)
+        model = kind([keras.Input((5,)), keras.layers.Dense(2)])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    data = tf.data.Dataset.from_tensor_slices(rows(33)).batch(16)
+    strategy = mirrored() if name == "mirrored" else "default"
+    found = kzoo.fit(build(Own), data, epochs=3, strategy=strategy, verbose=False).history["loss"]
+    twice = build(keras.Sequential)
+    twice.compile(keras.optimizers.SGD(0.1), "mse", loss_weights=[2.0])
+    assert found == pytest.approx(twice.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_ignored_classes(name):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    x, y = rows()[0], np.arange(32) % 2
+    y[::3] = -1
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    stock, ours = (dense(keras.optimizers.SGD(0.1)) for _ in range(2))
+    for model in (stock, ours):
+        model.compile(keras.optimizers.SGD(0.1), loss)
+    expected = stock.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
+    strategy = mirrored() if name == "mirrored" else "default"
+    assert kzoo.fit(ours, data, epochs=2, strategy=strategy, verbose=False).history["loss"] == pytest.approx(expected)
+
+
+def test_random_numbers_without_a_seed_differ_from_step_to_step():
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return keras.random.dropout(x, 0.5)
+
+    model = keras.Sequential([keras.Input((5,)), Noisy(), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(32)
+    losses = kzoo.fit(model, data, epochs=4, strategy=mirrored(), verbose=False).history["loss"]
+    assert len(set(losses)) == 4
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_layers_frozen_after_a_fit_stay_as_they_are(name):
+    strategy = mirrored() if name == "mirrored" else "default"
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(16)
+    model = dense(keras.optimizers.Adam(0.05))
+    kzoo.fit(model, data, epochs=1, strategy=strategy, verbose=False)
+    model.layers[0].trainable = False
+    before = [np.array(w) for w in model.get_weights()]
+    kzoo.fit(model, data, epochs=1, strategy=strategy, verbose=False)
+    moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert moved == [False, False, True, True]
+
+
+def test_layers_that_the_optimizer_does_not_know():
+    model = dense("sgd")
+    model.layers[0].trainable = False
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    kzoo.fit(model, rows(), epochs=1, verbose=False)
+    model.layers[0].trainable = True
+    for strategy in ("default", mirrored()):
+        with pytest.raises(kzoo.KzooError, match="the optimizer does not know 'sequential.*kernel' and others"):
+            kzoo.fit(model, rows(), epochs=1, strategy=strategy, verbose=False)
+
+
+def test_a_loss_scale_goes_on():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=8, dynamic_growth_steps=2)
+    model = dense(optimizer)
+    run = kzoo.fit(model, rows(), epochs=2, batch_size=16, run_dir="mine", verbose=False)
+    assert "learning rate 0.1" in run.plan.optimizer
+    grown, count = float(optimizer.dynamic_scale.numpy()), len(optimizer.variables)
+    kzoo.fit(model, rows(), resume="mine", epochs=3, verbose=False)
+    assert float(optimizer.dynamic_scale.numpy()) > grown > 8 and len(optimizer.variables) == count
+
+
+def test_backup_and_restore_goes_on_where_it_was(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("pulled the plug")
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(16)
+    backup = lambda: keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+    with pytest.raises(RuntimeError, match="the plug"):
+        kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, callbacks=[backup(), Stop()], verbose=False)
+    again = kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, callbacks=backup(), verbose=False)
+    once = kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, verbose=False)
+    assert again.history["loss"] == pytest.approx(once.history["loss"][2:], rel=1e-5)
+
+
+def test_callbacks_hear_of_every_validation_batch():
+    seen = []
+    call = keras.callbacks.LambdaCallback()
+    call.on_test_batch_end = lambda batch, logs=None: seen.append((batch, logs["loss"]))
+    x, y = rows()
+    run = kzoo.fit(dense("sgd"), kzoo.Data((x, y), (x, y)), epochs=1, batch_size=8, callbacks=[call], verbose=False)
+    assert [batch for batch, _ in seen] == [0, 1, 2, 3]
+    assert seen[-1][1] == pytest.approx(run.history["val_loss"][0])
+
+
+def test_what_compile_allows_is_allowed():
+    class Penalty(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(keras.ops.mean(x**2))
+            return x
+
+    x, y = rows()
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2), Penalty()])
+    model.compile("sgd")  # the layer has the only loss
+    losses = kzoo.fit(model, (x, y), epochs=3, verbose=False).history["loss"]
+    assert losses[-1] < losses[0]
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])  # a value a class
+    history = kzoo.fit(model, (x, np.eye(2)[np.arange(32) % 2]), epochs=1, verbose=False).history
+    assert {"f1_score_0", "f1_score_1"} <= history.keys()
 
 
 # --- several phases -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
+from kzoo.data._pipeline import Batches
 
 
 def fit(model, data, **arguments):
@@ -254,6 +255,15 @@ class TestWhereThingsComeFrom:
         assert fit("mlp", "digits", epochs=1, limit_train_batches=1).plan.xla is True
         assert fit("lenet5", "digits", epochs=1, limit_train_batches=1, xla="on").plan.xla_reason == "asked for"
 
+    def test_xla_of_the_models_compile_and_eager_mode(self, rng):
+        model = keras.Sequential([keras.Input((6,)), layers.Reshape((6, 1)), layers.Conv1D(4, 3), layers.Flatten(),
+                                  layers.Dense(3)])  # fmt: skip
+        model.compile("sgd", LOSS, jit_compile=True)
+        plan = fit(model, batches(rng), epochs=1).plan
+        assert plan.xla is True and plan.xla_reason == "the model's compile(jit_compile=True)"
+        plan = fit(dense(optimizer="sgd", loss=LOSS, run_eagerly=True), batches(rng), epochs=1).plan
+        assert "compile(run_eagerly=True) is not kept: kzoo's loop is compiled" in plan.notes
+
 
 def test_a_model_that_cannot_be_saved_trains_and_says_so(rng):
     class Unsaved(keras.Model):
@@ -449,6 +459,19 @@ class TestRates:
         run = kzoo.fit(resume="mine", epochs=2, schedule="constant", verbose=False)
         assert run.plan.optimizer.endswith("constant")
 
+    def test_a_rate_given_when_resuming_holds(self):
+        fit("mlp", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
+        run = kzoo.fit(resume="mine", epochs=2, learning_rate=1e-5, verbose=False)
+        assert float(run.model.optimizer.learning_rate) == pytest.approx(1e-5)
+        run = kzoo.fit(resume="mine", epochs=3, schedule="cosine", learning_rate=1e-3, verbose=False)
+        assert run.plan.optimizer == "Adam, learning rate 0.001, cosine"
+
+    def test_a_second_schedule_under_accumulation_begins_at_its_beginning(self, rng):
+        model = dense(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=4), loss=LOSS)
+        for _ in range(2):
+            fit(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
+        assert model.optimizer._learning_rate.start == 10  # batches of the first fit
+
     def test_the_recipes_schedule_gives_way_to_a_callback(self):
         rate = keras.callbacks.LearningRateScheduler(lambda epoch: 5e-4)
         run = fit("lenet5", "digits", epochs=1, limit_train_batches=2, callbacks=[rate])
@@ -577,6 +600,13 @@ class TestOptimizersByName:
         assert rates == pytest.approx([*rising, *falling], abs=1e-6)
 
 
+def test_limited_epochs_draw_from_all_examples():
+    rows = tf.data.Dataset.from_tensor_slices((np.arange(1000), np.arange(1000)))
+    batches = Batches(rows, 8, shuffle=True, limit=2)
+    seen = [int(y) for epoch in range(20) for _, ys in batches.epoch(epoch) for y in ys]
+    assert len(seen) == 20 * 16 and max(seen) > 900
+
+
 def test_class_weights_are_keras(rng):
     data, weight = batches(rng), {0: 1.0, 1: 5.0, 2: 0.5}
     theirs, ours = (dense(optimizer=keras.optimizers.SGD(0.1), loss=LOSS) for _ in range(2))
@@ -586,5 +616,9 @@ def test_class_weights_are_keras(rng):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     one_hot = dense(optimizer=keras.optimizers.SGD(0.1), loss=loss)
     np.testing.assert_allclose(fit(one_hot, hot, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
+    run = fit(ours, data, epochs=1, class_weight={np.int64(k): np.float64(w) for k, w in weight.items()}, run_dir="w")
+    assert kzoo.fit(ours, data, resume="w", epochs=2, verbose=False).history["loss"][0] == run.history["loss"][0]
+    with pytest.raises(kzoo.KzooError, match=r"class_weight must be \{class number: weight\}"):
+        fit(ours, data, class_weight={"cat": 2})
     with pytest.raises(kzoo.KzooError, match="exclude each other"):
         fit(ours, data.map(lambda x, y: (x, y, tf.ones(len(y)))), class_weight=weight)

@@ -85,6 +85,15 @@ def test_mirrored_model_of_a_user_made_in_scope():
     assert losses.values == pytest.approx(stock("functional")[0], rel=1e-5)
 
 
+def test_mirrored_model_on_one_device():
+    with strategy("mirrored").scope():
+        keras.utils.set_random_seed(1)
+        model = nets.functional()
+    losses = nets.Losses()
+    kzoo.fit(model, nets.data("functional"), epochs=5, strategy="default", callbacks=[losses], verbose=False)
+    assert losses.values == pytest.approx(stock("functional")[0], rel=1e-5)
+
+
 def test_metrics_are_those_of_one_device():
     histories = []
     for name in ("default", "mirrored", "central"):
@@ -206,6 +215,9 @@ def test_a_layer_that_asks_for_synchronisation_gets_it():
         ({"strategy": "default", "devices": 2}, "goes with strategy"),
         ({"strategy": "mirrored", "devices": 0}, "devices must be"),
         ({"strategy": "tpu"}, "no TPU"),
+        ({"strategy": "multiworker"}, "reads its workers from TF_CONFIG"),
+        ({"xla": "fast"}, "xla must be 'auto', 'on' or 'off'"),
+        ({"optimizer": keras.optimizers.Adam}, "optimizer must be a name or a Keras optimizer"),
         ({"strategy": "parameter_server"}, "TF_CONFIG"),
     ],
 )
@@ -224,3 +236,34 @@ def test_layers_with_states_cannot_be_shared():
     rows = np.zeros((8, 5, 2), "float32"), np.zeros((8, 3), "float32")
     with pytest.raises(kzoo.KzooError, match="carries states from batch to batch"):
         kzoo.fit(model, rows, batch_size=4, epochs=1, strategy=strategy("mirrored"), verbose=False)
+
+
+def test_a_broken_tf_config(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{cluster: worker}")
+    for name in ("auto", "multiworker", "parameter_server"):
+        with pytest.raises(kzoo.KzooError, match="TF_CONFIG must be JSON with a cluster and a task"):
+            kzoo.strategy(name)
+
+
+def test_a_layer_that_xla_cannot_compile():
+    model = keras.Sequential([keras.Input((1,), dtype="string"), keras.layers.Hashing(5), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = np.array([["a"], ["b"]]), np.zeros((2, 1))
+    plan = kzoo.fit(model, data, epochs=1, verbose=False).plan
+    assert plan.xla is False and plan.xla_reason.startswith("auto: XLA cannot compile the layer 'hashing")
+    with pytest.raises(kzoo.KzooError, match="XLA cannot compile the layer 'hashing"):
+        kzoo.fit(model, data, epochs=1, xla="on", verbose=False)
+
+
+def test_a_run_that_changes_its_strategy_says_so():
+    kzoo.fit(
+        "lenet5",
+        "digits",
+        epochs=1,
+        limit_train_batches=2,
+        strategy=strategy("mirrored"),
+        run_dir="mine",
+        verbose=False,
+    )
+    run = kzoo.fit(resume="mine", epochs=2, verbose=False)
+    assert run.plan.notes[-1] == "begun under MirroredStrategy, goes on under default"
