@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import platform
-import re
 import shlex
 import shutil
 import tempfile
@@ -18,34 +17,47 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 import kzoo
-from kzoo.data import Data, DataInfo, load_data
+from kzoo.data import Data
 from kzoo.data._pipeline import Batches, check_augment
-from kzoo.errors import KzooError, unknown
-from kzoo.models._registry import create_model, model_info, model_spec
-from kzoo.models._styles import input_shape_of
+from kzoo.errors import KzooError
+from kzoo.models._registry import model_info
 from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
-from kzoo.runs._load import read_keras
+from kzoo.runs._given import (
+    check_classes,
+    check_labels,
+    check_number,
+    check_options,
+    check_train_step,
+    checksum,
+    class_weights_of,
+    data_of,
+    input_of,
+    model_of,
+    numbered,
+    try_batch,
+)  # fmt: skip
 from kzoo.runs._record import NOT_METRICS, Recorder, picture_of_batch, picture_of_predictions, run_card
-from kzoo.spec import STYLES, ModelInfo, Preprocess
+from kzoo.spec import ModelInfo
 from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised
 from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
-from kzoo.training.plan import Plan, check_xla, choose_xla, compile_for, described, recipe_of
+from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
 from kzoo.training.precision import check_precision, precise, scaled
 from kzoo.training.progress import TrainingProgress
 from kzoo.training.replicas import workers_of
-from kzoo.training.schedules import check_schedule, current_rate, follows_schedule, inner, rate_setter
+from kzoo.training.schedules import current_rate, follows_schedule, inner, rate_setter
+from kzoo.training.step import Engine
 from kzoo.training.strategies import device_names, strategy_name
 from kzoo.training.strategies import strategy as make_strategy
 
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
+NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
 # What a resumed run takes over from the run it continues, unless the caller gives it anew.
 REPEATED = ("epochs", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "sync_batch_norm",
             "schedule", "warmup", "class_weight", "augment", "seed", "deterministic",
@@ -129,7 +141,7 @@ def fit(
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
     options = {k: v for k, v in locals().items() if k in REPEATED and v is not None}
     if class_weight is not None:
-        options["class_weight"] = _numbered(class_weight)
+        options["class_weight"] = numbered(class_weight)
     folder = config = None
     if resume is not None:
         if run_dir is not None:
@@ -139,9 +151,9 @@ def fit(
         options = {**config["options"], **options}
     elif model is None:
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
-    _check_options(options, style)
-    _check_number("learning_rate", learning_rate)
-    _check_number("max_time", max_time)
+    check_options(options, style)
+    check_number("learning_rate", learning_rate)
+    check_number("max_time", max_time)
     seed = options.setdefault("seed", 0)
     augment = check_augment(options.get("augment"))
     check_precision(options.get("precision"))
@@ -151,18 +163,14 @@ def fit(
         check_free(Path(run_dir))
 
     data_given = data is not None
-    data, fed_as_given = _data(data, config, data_dir, download, "limit_train_batches" in options)
+    data, fed_as_given = data_of(data, config, data_dir, download, "limit_train_batches" in options)
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
         tf.config.experimental.enable_op_determinism()
     with _placement(the_strategy):
-        model = _model(model, style, data, folder, config)
-        if "train_step" in vars(type(model)) or type(model).train_step is not keras.Model.train_step:
-            raise KzooError(
-                f"{type(model).__name__} has a train_step of its own, which kzoo's loop would not run; remove it"
-                " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
-            )
-        _check_classes(model, data)
+        model = model_of(model, style, data, folder, config)
+        check_train_step(model)
+        check_classes(model, data)
     info = model_info(model)
     recipe = recipe_of(info)
     sources: dict[str, str] = {}
@@ -174,12 +182,12 @@ def fit(
         raise KzooError(
             f"batch_size={options['batch_size']} is less than the {replicas} replicas; give each one example"
         )
-    layer, input_line, notes = _input(model, data, fed_as_given)
+    layer, input_line, notes = input_of(model, data, fed_as_given)
     if augment and layer is None:
         raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; this data is fed as given")
     common = {"layer": layer, "seed": seed, "ready": fed_as_given == "batches"}
     size = None if fed_as_given == "batches" else options["batch_size"]
-    weights = _class_weights(options.get("class_weight"), data)
+    weights = class_weights_of(options.get("class_weight"), data)
     train = Batches(
         data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"),
         class_weights=weights, **common,
@@ -219,45 +227,22 @@ def fit(
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
     with precise(objective.networks, precision):
-        first_batch = _try(objective, train)
+        first_batch = try_batch(objective, train)
         engine = make_engine(
             objective, the_strategy, xla=xla_on, kernels=options.get("kernels", True),
             sync_batch_norm=sync_batch_norm,
         )  # fmt: skip
     if engine.workers > 1:
-        engine.check_same(_checksum(first_batch), "the first batch")
+        engine.check_same(checksum(first_batch), "the first batch")
     limit = objective.label_limit(first_batch)
-    _check_labels(data, limit)
+    check_labels(data, limit)
     for batches in (train, validation):
         if batches is not None:
             batches.label_limit = limit
-    plan = Plan(
-        model=info.model if info else model.name,
-        style=info.style if info else type(model).__name__,
-        parameters=model.count_params(),
-        trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
-        data=data.info.describe(),
-        input=input_line,
-        objective=", ".join(f"{p.name} {p.model.name}" for p in objective.phases),
-        loss=described(model.loss),
-        optimizer=described(model.optimizer),
-        metrics=described(_metric_names(model)),
-        strategy=strategy_name(the_strategy),
-        replicas=replicas,
-        devices=tuple(device_names(the_strategy)),
-        xla=xla_on,
-        xla_reason=xla_reason,
-        precision=precision or f"{model.dtype_policy.name}, as the model has it",
-        kernels=engine.kernels.names,
-        batch_size=size,
-        epochs=options["epochs"],
-        steps_per_epoch=train.steps,
-        seed=seed,
-        deterministic=is_op_determinism_enabled(),  # for the process, once it is
-        augment=augment,
-        sources=sources,
-        notes=(*data.info.notes, *notes, *objective.notes(replicas), *engine.notes),
-    )
+    plan = _plan(
+        model, data, engine, the_strategy, train, options,
+        input=input_line, xla=xla_on, xla_reason=xla_reason, augment=augment, sources=sources, input_notes=notes,
+    )  # fmt: skip
 
     if resume is not None and (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
         plan = replace(plan, notes=(*plan.notes, f"begun under {before}, goes on under {plan.strategy}"))
@@ -277,10 +262,7 @@ def fit(
         folder = RunFolder.create(name, run_dir)
         folder.write_json("config.json", _config(model, data, layer, labels, options))
         if not folder.save_model(model):
-            note = (
-                "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
-            )
-            plan = replace(plan, notes=(*plan.notes, note))
+            plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
         folder.save_checkpoint("last", model, epoch=0)
     else:
         rate = current_rate(model.optimizer)
@@ -337,6 +319,36 @@ def fit(
     return run
 
 
+def _plan(
+    model: keras.Model, data: Data, engine: Engine, strategy: tf.distribute.Strategy, train: Batches,
+    options: dict[str, Any], *, input_notes: Sequence[str], **decided: Any,
+) -> Plan:  # fmt: skip
+    info, objective, replicas = model_info(model), engine.objective, strategy.num_replicas_in_sync
+    return Plan(
+        model=info.model if info else model.name,
+        style=info.style if info else type(model).__name__,
+        parameters=model.count_params(),
+        trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
+        data=data.info.describe(),
+        objective=", ".join(f"{p.name} {p.model.name}" for p in objective.phases),
+        loss=described(model.loss),
+        optimizer=described(model.optimizer),
+        metrics=described(_metric_names(model)),
+        strategy=strategy_name(strategy),
+        replicas=replicas,
+        devices=tuple(device_names(strategy)),
+        precision=options.get("precision") or f"{model.dtype_policy.name}, as the model has it",
+        kernels=engine.kernels.names,
+        batch_size=train.batch_size,
+        epochs=options["epochs"],
+        steps_per_epoch=train.steps,
+        seed=options["seed"],
+        deterministic=is_op_determinism_enabled(),  # for the process, once it is
+        notes=(*data.info.notes, *input_notes, *objective.notes(replicas), *engine.notes),
+        **decided,
+    )
+
+
 def _placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
     """Where the model's own variables live: with one device, there; replicas have copies of them."""
     if isinstance(strategy, tf.distribute.OneDeviceStrategy):
@@ -377,151 +389,6 @@ def _kept(options: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}
 
 
-def _check_options(options: dict[str, Any], style: str | None) -> None:
-    for key in ("epochs", "batch_size", "warmup", "limit_train_batches", "limit_validation_batches"):
-        value = options.get(key)
-        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
-            raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
-    seed = options.get("seed", 0)
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
-        raise KzooError(f"seed must be a whole number from 0 to {2**32 - 1}; received {seed!r}")
-    check_schedule(options.get("schedule"))
-    check_xla(options.get("xla", "auto"))
-    if style is not None and style not in STYLES:
-        raise unknown("style", style, STYLES)
-
-
-def _check_number(name: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
-        raise KzooError(f"{name} must be a number above 0; received {value!r}")
-
-
-def _data(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: bool) -> tuple[Data, str]:
-    """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is)."""
-    if data is None and config is not None:
-        if not config["data"]:
-            raise KzooError("this run was trained on arrays or a dataset of your own; give data=… to resume it")
-        arguments = dict(config["data"])
-        return load_data(**({**arguments, "data_dir": data_dir} if data_dir else arguments)), ""
-    if data is None:
-        data = "digits"
-    if isinstance(data, str | os.PathLike):
-        return load_data(data, data_dir=data_dir, download=download), ""
-    if isinstance(data, Data):
-        return data, ""
-    if isinstance(data, tf.data.Dataset):
-        info = DataInfo(
-            name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",)
-        )
-        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
-            raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
-        return Data(data, info=info), "batches"
-    if isinstance(data, tuple) and len(data) in (2, 3):
-        return Data(data), "arrays"
-    raise KzooError(
-        f"data must be a name, a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
-        f" received {type(data).__name__}"
-    )
-
-
-def _model(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
-    if model is None:
-        if style is not None and style != (config["model"] or {}).get("style"):
-            raise KzooError(f"style={style!r} cannot be changed when a run is resumed; start a new one")
-        if not (folder / "model.keras").is_file():
-            raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
-        loaded = read_keras(folder / "model.keras")
-        if config["model"]:
-            loaded._kzoo_info = ModelInfo.from_config(config["model"])
-        return loaded
-    if isinstance(model, str):
-        spec = model_spec(model)
-        arguments = {}
-        if data.info.classes and not spec.fixed_classes and spec.classes > 1:
-            arguments["classes"] = len(data.info.classes)
-        return create_model(model, style=style or "functional", **arguments)
-    if not isinstance(model, keras.Model):
-        raise KzooError(f"model must be a Keras model or a name from kzoo list; received {type(model).__name__}")
-    if style is not None:
-        raise KzooError(f"style={style!r} goes with a model given by name; {model.name!r} is built already")
-    if not model.built:
-        raise KzooError(f"{model.name!r} is not built; call it once on an input, or give it a keras.Input")
-    return model
-
-
-def _check_classes(model: keras.Model, data: Data) -> None:
-    """Labels beyond the model's outputs would train on nonsense without a word."""
-    info = model_info(model)
-    outputs = getattr(model, "outputs", None)  # a subclass of the user's does not say
-    units = info.arguments["classes"] if info else outputs[0].shape[-1] if outputs and len(outputs) == 1 else None
-    classes = len(data.info.classes)
-    if not classes or units is None or not data.info.task.endswith("classification"):
-        return
-    if units == 1 and classes > 2:
-        raise KzooError(
-            f"{model.name} has one output, for two classes; {data.info.name} has {classes}"
-            " (only=…, --only on the command line, keeps some)"
-        )
-    if 1 < units < classes:
-        raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
-
-
-def _class_weights(given: Mapping[Any, float] | None, data: Data) -> tuple[float, ...] | None:
-    """The weight of each class, in the order of their numbers."""
-    if given is None:
-        return None
-    spec = data.train.element_spec
-    if len(spec) == 3:
-        raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
-    if not isinstance(spec[1], tf.TensorSpec):
-        raise KzooError("class_weight goes with a single output; weigh the examples of each output in the data instead")
-    weights = _numbered(given)
-    needed = max(len(data.info.classes), len(weights))
-    if sorted(weights) != list(range(needed)):
-        raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")
-    return tuple(weights[k] for k in range(needed))
-
-
-def _numbered(weights: Mapping[Any, Any]) -> dict[int, float]:
-    """Of NumPy's numbers too, and of config.json's, where the keys are text."""
-    try:
-        return {int(k): float(v) for k, v in weights.items()}
-    except (AttributeError, ValueError, TypeError):
-        raise KzooError(f"class_weight must be {{class number: weight}}; received {weights!r}") from None
-
-
-def _input(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
-    """The layer that turns raw examples into inputs, the plan's line about it, and notes on what it changes."""
-    spec = data.train.element_spec[0]
-    if fed_as_given:
-        return None, "as given, neither resized nor scaled", []
-    info = model_info(model)
-    preprocess = info.preprocess if info else None
-    expected = input_shape_of(model)
-    if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):
-        raise KzooError(
-            f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
-        )
-    image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
-    source = "the model's"
-    if preprocess is None and image and expected is not None and len(expected) == 3:
-        size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
-        if None in size:
-            raise KzooError(
-                f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
-            )
-        preprocess = Preprocess(size=size, channels=expected[2])
-        source = "kzoo's default for images"
-    if preprocess is None:
-        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):
-            raise KzooError(f"{model.name} reads {expected}, but {data.info.name} gives {tuple(spec.shape)}")
-        return None, "as the data gives it", []
-    if not image:
-        raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
-    notes = preprocess.changes(tuple(spec.shape))
-    return PreprocessLayer(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
-
-
 def _labels(model: keras.Model, data: Data) -> tuple[str, ...]:
     return data.info.classes if data.info.task.endswith("classification") else ()
 
@@ -529,34 +396,3 @@ def _labels(model: keras.Model, data: Data) -> tuple[str, ...]:
 def _metric_names(model: keras.Model) -> list[Any]:
     given = model._compile_config.config.get("metrics") if model._compile_config is not None else None
     return given or []
-
-
-def _try(objective: Supervised, train: Batches) -> Any:
-    """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
-    batch = next(iter(train.epoch(0)), None)
-    if batch is None:
-        raise KzooError("the train split gives no batch")
-    try:
-        objective.prepare(batch)
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        useful = [line for line in lines if not line.startswith("Exception encountered")]
-        raise KzooError(
-            f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
-        ) from error
-    return batch
-
-
-def _checksum(batch: Any) -> float:
-    """Of a batch's numbers, which every worker must read in the same order: each takes its own part of it."""
-    arrays = [np.asarray(t) for t in tf.nest.flatten(batch)]
-    numbers = [a.astype("float64").ravel() for a in arrays if a.dtype.kind in "uifb"]
-    return float(sum((a * np.linspace(1, 2, len(a))).sum() for a in numbers))
-
-
-def _check_labels(data: Data, limit: int | None) -> None:
-    """Labels in arrays, before anything is written; those of a tf.data.Dataset are checked batch by batch."""
-    for split, (low, high) in data.labels.items():
-        if limit is not None and (low < 0 or high >= limit):
-            raise KzooError(f"the {split} labels reach from {low} to {high}, but the model has classes={limit}")

@@ -53,6 +53,7 @@ class State:
                     self.copies[i] = OwnCopies(variable, strategy.extended.worker_devices)
         self._share_metrics = tf.function(self._summed_metrics, autograph=False)
         self._broadcast = tf.function(self._from_first_replica, autograph=False)
+        self._sum_of_workers = tf.function(self._summed_over_workers, autograph=False)
         self._shared_once = False
 
     @staticmethod
@@ -125,14 +126,15 @@ class State:
         """Each worker's value; to be called in each."""
         mine = np.zeros(self.workers)
         mine[self.worker] = value
-
-        def replica(values: tf.Tensor) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            first_here = tf.equal(context.replica_id_in_sync_group, self.first)
-            return all_sum(values * tf.cast(first_here, tf.float64))
-
-        summed = tf.function(lambda v: self.strategy.run(replica, args=(v,)), autograph=False)(tf.constant(mine))
+        summed = self._sum_of_workers(tf.constant(mine))
         return self.strategy.experimental_local_results(summed)[0].numpy().tolist()
+
+    def _summed_over_workers(self, mine: tf.Tensor) -> tf.Tensor:
+        def replica() -> tf.Tensor:
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return all_sum(mine * tf.cast(tf.equal(number, self.first), mine.dtype))  # once a worker
+
+        return self.strategy.run(replica)
 
     def _from_first_replica(self) -> None:
         """Weights and slots of worker 0 on every worker, whatever they were initialised with."""
@@ -203,12 +205,12 @@ class InSync(Engine):
         return self.state.workers
 
     def decided(self, value: bool) -> bool:
-        return self.workers == 1 and value or self.workers > 1 and self.state.of_workers(float(value))[0] > 0
+        return value if self.workers == 1 else self.state.of_workers(float(value))[0] > 0
 
     def check_same(self, value: float, what: str) -> None:
         """Raises where workers hold different values."""
         found = self.state.of_workers(value) if self.workers > 1 else [value]
-        if not np.allclose(found, found[0], rtol=1e-3):
+        if not np.allclose(found, found[0], rtol=1e-6):
             raise KzooError(f"{what} differs between the workers ({', '.join(f'{v:g}' for v in found)})")
 
     def push(self) -> None:

@@ -1,0 +1,213 @@
+"""What fit is given: checked, and made into the model, the data and the input that it trains with.
+
+Nothing here writes anything: a mistake is a KzooError before there is a run folder.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data import Data, DataInfo, load_data
+from kzoo.data._pipeline import Batches
+from kzoo.errors import KzooError, unknown
+from kzoo.models._registry import create_model, model_info, model_spec
+from kzoo.models._styles import input_shape_of
+from kzoo.preprocess import PreprocessLayer
+from kzoo.runs._folder import RunFolder
+from kzoo.runs._load import read_keras
+from kzoo.spec import STYLES, ModelInfo, Preprocess
+from kzoo.training.objectives import Supervised
+from kzoo.training.plan import check_xla
+from kzoo.training.schedules import check_schedule
+
+
+def check_options(options: dict[str, Any], style: str | None) -> None:
+    for key in ("epochs", "batch_size", "warmup", "limit_train_batches", "limit_validation_batches"):
+        value = options.get(key)
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
+            raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+    seed = options.get("seed", 0)
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
+        raise KzooError(f"seed must be a whole number from 0 to {2**32 - 1}; received {seed!r}")
+    check_schedule(options.get("schedule"))
+    check_xla(options.get("xla", "auto"))
+    if style is not None and style not in STYLES:
+        raise unknown("style", style, STYLES)
+
+
+def check_number(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
+        raise KzooError(f"{name} must be a number above 0; received {value!r}")
+
+
+def data_of(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: bool) -> tuple[Data, str]:
+    """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is)."""
+    if data is None and config is not None:
+        if not config["data"]:
+            raise KzooError("this run was trained on arrays or a dataset of your own; give data=… to resume it")
+        arguments = dict(config["data"])
+        return load_data(**({**arguments, "data_dir": data_dir} if data_dir else arguments)), ""
+    if data is None:
+        data = "digits"
+    if isinstance(data, str | os.PathLike):
+        return load_data(data, data_dir=data_dir, download=download), ""
+    if isinstance(data, Data):
+        return data, ""
+    if isinstance(data, tf.data.Dataset):
+        info = DataInfo(
+            name="your dataset", task="", notes=("your dataset is fed as it is: batched and prepared by you",)
+        )
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
+            raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
+        return Data(data, info=info), "batches"
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Data(data), "arrays"
+    raise KzooError(
+        f"data must be a name, a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
+        f" received {type(data).__name__}"
+    )
+
+
+def model_of(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
+    if model is None:
+        if style is not None and style != (config["model"] or {}).get("style"):
+            raise KzooError(f"style={style!r} cannot be changed when a run is resumed; start a new one")
+        if not (folder / "model.keras").is_file():
+            raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
+        loaded = read_keras(folder / "model.keras")
+        if config["model"]:
+            loaded._kzoo_info = ModelInfo.from_config(config["model"])
+        return loaded
+    if isinstance(model, str):
+        spec = model_spec(model)
+        arguments = {}
+        if data.info.classes and not spec.fixed_classes and spec.classes > 1:
+            arguments["classes"] = len(data.info.classes)
+        return create_model(model, style=style or "functional", **arguments)
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"model must be a Keras model or a name from kzoo list; received {type(model).__name__}")
+    if style is not None:
+        raise KzooError(f"style={style!r} goes with a model given by name; {model.name!r} is built already")
+    if not model.built:
+        raise KzooError(f"{model.name!r} is not built; call it once on an input, or give it a keras.Input")
+    return model
+
+
+def check_train_step(model: keras.Model) -> None:
+    if type(model).train_step is not keras.Model.train_step:
+        raise KzooError(
+            f"{type(model).__name__} has a train_step of its own, which kzoo's loop would not run; remove it"
+            " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
+        )
+
+
+def check_classes(model: keras.Model, data: Data) -> None:
+    """Labels beyond the model's outputs would train on nonsense without a word."""
+    info = model_info(model)
+    outputs = getattr(model, "outputs", None)  # a subclass of the user's does not say
+    units = info.arguments["classes"] if info else outputs[0].shape[-1] if outputs and len(outputs) == 1 else None
+    classes = len(data.info.classes)
+    if not classes or units is None or not data.info.task.endswith("classification"):
+        return
+    if units == 1 and classes > 2:
+        raise KzooError(
+            f"{model.name} has one output, for two classes; {data.info.name} has {classes}"
+            " (only=…, --only on the command line, keeps some)"
+        )
+    if 1 < units < classes:
+        raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
+
+
+def class_weights_of(given: Mapping[Any, float] | None, data: Data) -> tuple[float, ...] | None:
+    """The weight of each class, in the order of their numbers."""
+    if given is None:
+        return None
+    spec = data.train.element_spec
+    if len(spec) == 3:
+        raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
+    if not isinstance(spec[1], tf.TensorSpec):
+        raise KzooError("class_weight goes with a single output; weigh the examples of each output in the data instead")
+    weights = numbered(given)
+    needed = max(len(data.info.classes), len(weights))
+    if sorted(weights) != list(range(needed)):
+        raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")
+    return tuple(weights[k] for k in range(needed))
+
+
+def numbered(weights: Mapping[Any, Any]) -> dict[int, float]:
+    """Of NumPy's numbers too, and of config.json's, where the keys are text."""
+    try:
+        return {int(k): float(v) for k, v in weights.items()}
+    except (AttributeError, ValueError, TypeError):
+        raise KzooError(f"class_weight must be {{class number: weight}}; received {weights!r}") from None
+
+
+def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
+    """The layer that turns raw examples into inputs, the plan's line about it, and notes on what it changes."""
+    spec = data.train.element_spec[0]
+    if fed_as_given:
+        return None, "as given, neither resized nor scaled", []
+    info = model_info(model)
+    preprocess = info.preprocess if info else None
+    expected = input_shape_of(model)
+    if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):
+        raise KzooError(
+            f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
+        )
+    image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
+    source = "the model's"
+    if preprocess is None and image and expected is not None and len(expected) == 3:
+        size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
+        if None in size:
+            raise KzooError(
+                f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
+            )
+        preprocess = Preprocess(size=size, channels=expected[2])
+        source = "kzoo's default for images"
+    if preprocess is None:
+        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):
+            raise KzooError(f"{model.name} reads {expected}, but {data.info.name} gives {tuple(spec.shape)}")
+        return None, "as the data gives it", []
+    if not image:
+        raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
+    notes = preprocess.changes(tuple(spec.shape))
+    return PreprocessLayer(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
+
+
+def try_batch(objective: Supervised, train: Batches) -> Any:
+    """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
+    batch = next(iter(train.epoch(0)), None)
+    if batch is None:
+        raise KzooError("the train split gives no batch")
+    try:
+        objective.prepare(batch)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        useful = [line for line in lines if not line.startswith("Exception encountered")]
+        raise KzooError(
+            f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
+        ) from error
+    return batch
+
+
+def checksum(batch: Any) -> float:
+    """Of a batch's numbers, which every worker must read in the same order: each takes its own part of it."""
+    arrays = [np.asarray(t) for t in tf.nest.flatten(batch)]
+    numbers = [a.astype("float64").ravel() for a in arrays if a.dtype.kind in "uifb"]
+    return float(sum((a * np.linspace(1, 2, len(a))).sum() for a in numbers))
+
+
+def check_labels(data: Data, limit: int | None) -> None:
+    """Labels in arrays, before anything is written; those of a tf.data.Dataset are checked batch by batch."""
+    for split, (low, high) in data.labels.items():
+        if limit is not None and (low < 0 or high >= limit):
+            raise KzooError(f"the {split} labels reach from {low} to {high}, but the model has classes={limit}")
