@@ -210,6 +210,9 @@ def fit(
     if model is not None and model.endswith(".keras"):
         arguments["model"] = read_keras(Path(model))
     run = kzoo.fit(**arguments)
+    if run.worker:
+        print(f"worker {run.worker} is done; worker 0 has the run")
+        return
     last = {name: values[-1] for name, values in run.history.items() if values}
     files = {
         name: str(run.path / name)

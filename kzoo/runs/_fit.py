@@ -313,7 +313,7 @@ def fit(
         folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
     folder.save_model(model)
     picture_of_predictions(folder, model, validation, labels)
-    run = Run(model, folder.path, trainer.history, plan, seconds)
+    run = Run(model, folder.path, trainer.history, plan, seconds, worker)
     with atomic(folder / "card.md") as beside:
         beside.write_text(run_card(run, recorder), encoding="utf-8")
     return run

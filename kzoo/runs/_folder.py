@@ -47,6 +47,7 @@ class Run:
         history: A list a metric, one value an epoch.
         plan: What was decided before training.
         seconds: Of training, the compilation included.
+        worker: Number of this process among several; the folders of all but 0 go when the process ends.
     """
 
     model: keras.Model
@@ -54,6 +55,7 @@ class Run:
     history: dict[str, list[float]] = field(repr=False)
     plan: Plan = field(repr=False)
     seconds: float = 0.0
+    worker: int = 0
 
 
 class RunFolder:
