@@ -198,7 +198,8 @@ def fit(
 
             given = {k: v for k, v in arguments.items() if v is not None}
             options = {**RunFolder.find(resume).read_json("config.json")["options"], **given}
-        make(options.get("strategy") or "auto", options.get("devices"))
+        named = options.get("strategy")
+        make("auto" if named is None else named, options.get("devices"))
 
     _start_tensorflow(make_strategy)
     import kzoo

@@ -103,6 +103,17 @@ def _arrays(part: list[Any]) -> bool:
     return bool(part) and all(isinstance(a, np.ndarray) or tf.is_tensor(a) for a in part)
 
 
+def _part(part: Any, split: str) -> Any:
+    """Arrays, one or a structure of them; a list of arrays is one an input, any other list an array."""
+    if isinstance(part, list) and _arrays(part):
+        part = tuple(part)
+    part = np.asarray(part) if isinstance(part, list) else part
+    for array in tf.nest.flatten(part):
+        if not tf.is_tensor(array) and (np.ndim(array) == 0 or np.asarray(array).dtype.kind not in "buifSU"):
+            raise KzooError(f"the {split} split must hold arrays of numbers or text; it holds {str(array)[:40]!r}")
+    return part
+
+
 def _dataset(name: str, split: Any) -> tf.data.Dataset:
     if isinstance(split, tf.data.Dataset):
         if not isinstance(split.element_spec, tuple) or len(split.element_spec) not in (2, 3):
@@ -112,7 +123,7 @@ def _dataset(name: str, split: Any) -> tf.data.Dataset:
         raise KzooError(
             f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}"
         )
-    split = tuple(tuple(part) if isinstance(part, list) and _arrays(part) else part for part in split)
+    split = tuple(_part(part, name) for part in split)
     lengths = {len(np.asarray(a)) for a in tf.nest.flatten(split)}
     if len(lengths) != 1:
         raise KzooError(f"the arrays of the {name} split have different lengths: {sorted(lengths)}")

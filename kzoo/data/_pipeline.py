@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from kzoo.data._augment import AUGMENTATIONS, Draw
-from kzoo.errors import unknown
+from kzoo.errors import KzooError, unknown
 from kzoo.preprocess import PreprocessLayer
 
 LABELS = "labels out of range"  # what the error of a batch with such labels says
@@ -36,6 +36,8 @@ def _cut(batch: Any, part: Part) -> tuple[tf.Tensor, tf.Tensor, Any]:
 
 
 def check_augment(augment: Sequence[str] | str | None) -> tuple[str, ...]:
+    if not isinstance(augment, str | list | tuple | None):
+        raise KzooError(f"augment must be names of augmentations; received {augment!r}")
     names = (augment,) if isinstance(augment, str) else tuple(augment or ())
     for name in names:
         if name not in AUGMENTATIONS:
@@ -158,7 +160,8 @@ class Batches:
     def _weigh(self, x: Any, y: tf.Tensor) -> Any:
         classes = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else tf.cast(y, tf.int64)
         classes = tf.squeeze(classes, -1) if y.shape.rank > 1 and y.shape[-1] == 1 else classes
-        return x, y, tf.gather(tf.constant(self.class_weights), classes)
+        inside = tf.clip_by_value(classes, 0, len(self.class_weights) - 1)  # others are found by `_check_labels`
+        return x, y, tf.gather(tf.constant(self.class_weights), inside)
 
     @property
     def _prepare_batch(self) -> Any:

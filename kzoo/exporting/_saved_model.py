@@ -77,6 +77,8 @@ def export(
             left behind then.
     """
     check_checkpoint(checkpoint)
+    if not isinstance(path, str | os.PathLike):
+        raise KzooError(f"path must be a folder for the export; received {path!r}")
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise KzooError(f"{str(path)!r} is a file; give a folder for the export")
@@ -116,11 +118,10 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
     spec = input_spec(model)
     module = tf.Module()
     module.model_variables = [v.value for v in model.variables]
-    output = _output_name(model)
 
     @tf.function(input_signature=[spec], autograph=False)
     def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output: tf.cast(model(inputs, training=False), tf.float32)}
+        return _named(model, model(inputs, training=False))
 
     signatures = {"serving_default": serving_default.get_concrete_function()}
     info = model_info(model)
@@ -132,15 +133,17 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
             return {"features": tf.cast(trunk(inputs, training=False), tf.float32)}
 
         signatures["features"] = features.get_concrete_function()
-    outputs, kind = probe(model), output_kind(model)
-    if loaded.preprocess is not None and outputs.ndim == 2:
-        signatures["serve_bytes"] = _serve_bytes(loaded, module, outputs.shape[1], kind).get_concrete_function()
+    outputs, kind = list(signatures["serving_default"].structured_outputs), "numbers"
+    if len(outputs) == 1:
+        scores, kind = probe(model), output_kind(model)
+        if loaded.preprocess is not None and scores.ndim == 2 and kind != "numbers":
+            signatures["serve_bytes"] = _serve_bytes(loaded, module, scores.shape[1], kind).get_concrete_function()
     record = {
         "kzoo": kzoo.__version__,
         "model": info.to_config() if info else {"model": model.name},
         "task": loaded.task,
         "input": {"name": spec.name, "shape": list(spec.shape[1:]), "dtype": spec.dtype.name},
-        "output": output,
+        "outputs": outputs,
         "scores": kind,
         "preprocess": asdict(loaded.preprocess) if loaded.preprocess else None,
         "labels": list(loaded.labels),
@@ -168,6 +171,16 @@ def _serve_bytes(loaded: Loaded, module: tf.Module, units: int, kind: str) -> An
     return serve_bytes
 
 
+def _named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
+    """{name: float32}; of several outputs by their own names."""
+    if tf.is_tensor(outputs):
+        return {_output_name(model): tf.cast(outputs, tf.float32)}
+    if not isinstance(outputs, dict):
+        names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(outputs))]
+        outputs = dict(zip(names, outputs, strict=True))
+    return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
+
 def _output_name(model: keras.Model) -> str:
     """The name of the last layer: the same in every style."""
     info = model_info(model)
@@ -181,12 +194,13 @@ def _difference(model: keras.Model, path: Path, info: dict[str, Any]) -> float:
     """Between the SavedModel, loaded anew, and the model, on random inputs of three examples."""
     shape = [3, *(16 if n is None else n for n in info["input"]["shape"])]
     inputs = tf.cast(tf.random.stateless_uniform(shape, [1, 2]), info["input"]["dtype"])
-    expected = np.asarray(model(inputs, training=False), "float32")
+    expected = _named(model, model(inputs, training=False))
     loaded = tf.saved_model.load(str(path))  # kept: its variables go with it
-    found = loaded.signatures["serving_default"](**{info["input"]["name"]: inputs})[info["output"]].numpy()
-    difference = float(np.abs(found - expected).max())
+    found = loaded.signatures["serving_default"](**{info["input"]["name"]: inputs})
+    difference = max(float(np.abs(found[name].numpy() - expected[name].numpy()).max()) for name in expected)
+    largest = max(float(np.abs(value.numpy()).max()) for value in expected.values())
     tolerance = max(TOLERANCE.get(layer.compute_dtype, 1e-5) for layer in model._flatten_layers())
-    if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
+    if not difference <= tolerance * max(1.0, largest):
         raise KzooError(
             f"the export differs from the model by {difference:.1e}, more than {tolerance:.1e}; it was removed"
         )

@@ -120,7 +120,10 @@ def evaluate(
     evaluation = _figures(loaded, data, split, scores, y)
     folder = Path(output_dir) if output_dir is not None else loaded.run.path if loaded.run else None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KzooError(f"output_dir {str(folder)!r} cannot be made: {error.strerror}") from error
         _write(evaluation, folder, checkpoint if loaded.run else None)
     return evaluation
 
@@ -149,7 +152,7 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     forward = compiled(lambda x: loaded.model(x, training=False))
     scores, labels = [], []
     for x, y, *_ in batches.epoch(0):
-        scores.append(forward(x).numpy().astype("float32"))
+        scores.append(single_output(loaded, forward(x)).numpy().astype("float32"))
         labels.append(y.numpy())
     found = np.concatenate(scores)
     if found.ndim != 2:
@@ -158,6 +161,15 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     if y.ndim == 2 and y.shape[1] > 1:  # one-hot
         y = y.argmax(axis=1)
     return loaded.probabilities(found), y.reshape(-1).astype("int64")
+
+
+def single_output(loaded: Loaded, outputs: Any) -> tf.Tensor:
+    if not tf.is_tensor(outputs):
+        raise KzooError(
+            f"{loaded.name} has several outputs; evaluate and predict take a model with one: use"
+            " kzoo.load_model(…).predict, or a model of one of its outputs"
+        )
+    return outputs
 
 
 def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:

@@ -28,6 +28,8 @@ from kzoo.models._registry import model_info
 from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
+    check_callbacks,
+    check_class_weights,
     check_classes,
     check_labels,
     check_number,
@@ -45,7 +47,7 @@ from kzoo.runs._record import NOT_METRICS, Recorder, picture_of_batch, picture_o
 from kzoo.spec import ModelInfo
 from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
-from kzoo.training.objectives import Supervised
+from kzoo.training.objectives import Supervised, unchanged
 from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
 from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
 from kzoo.training.precision import check_precision, precise, scaled
@@ -138,7 +140,7 @@ def fit(
         KzooError: Arguments that cannot hold; nothing has been written then.
         KeyboardInterrupt: After the checkpoint was saved and the resuming command printed.
     """
-    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
+    callbacks = check_callbacks(callbacks)
     options = {k: v for k, v in locals().items() if k in REPEATED and v is not None}
     if class_weight is not None:
         options["class_weight"] = numbered(class_weight)
@@ -153,12 +155,15 @@ def fit(
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
     check_options(options, style)
     check_number("learning_rate", learning_rate)
+    learning_rate = None if learning_rate is None else float(learning_rate)
     check_number("max_time", max_time)
     seed = options.setdefault("seed", 0)
     augment = check_augment(options.get("augment"))
     check_precision(options.get("precision"))
-    the_strategy = make_strategy(options.get("strategy") or "auto", options.get("devices"))
+    the_strategy = make_strategy(options.get("strategy", "auto"), options.get("devices"))
     replicas, (_, worker) = the_strategy.num_replicas_in_sync, workers_of(the_strategy)
+    if not isinstance(run_dir, str | os.PathLike | None):
+        raise KzooError(f"run_dir must be a path; received {run_dir!r}")
     if run_dir is not None and worker == 0:
         check_free(Path(run_dir))
 
@@ -227,15 +232,18 @@ def fit(
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
     with precise(objective.networks, precision):
-        first_batch = try_batch(objective, train)
+        with unchanged(objective.networks):
+            first_batch = try_batch(objective, train)
+            limit = objective.label_limit(first_batch)
         engine = make_engine(
             objective, the_strategy, xla=xla_on, kernels=options.get("kernels", True),
             sync_batch_norm=sync_batch_norm,
         )  # fmt: skip
     if engine.workers > 1:
         engine.check_same(checksum(first_batch), "the first batch")
-    limit = objective.label_limit(first_batch)
     check_labels(data, limit)
+    if weights is not None:
+        limit = check_class_weights(weights, data, first_batch, limit)
     for batches in (train, validation):
         if batches is not None:
             batches.label_limit = limit
@@ -244,6 +252,11 @@ def fit(
         input=input_line, xla=xla_on, xla_reason=xla_reason, augment=augment, sources=sources, input_notes=notes,
     )  # fmt: skip
 
+    labels, units = _labels(model, data), info.arguments["classes"] if info else 0
+    if labels and units > max(len(labels), 2):
+        plan = replace(
+            plan, notes=(*plan.notes, f"{units - len(labels)} of the model's {units} outputs have no class in the data")
+        )
     if resume is not None and (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
         plan = replace(plan, notes=(*plan.notes, f"begun under {before}, goes on under {plan.strategy}"))
 
@@ -251,7 +264,6 @@ def fit(
     # theirs in a temporary folder.
     if worker:
         folder, run_dir, verbose = _aside(folder), _temporary() / "run", False
-    labels = _labels(model, data)
     preprocess = layer.spec if layer else None
     if info is not None:
         kept = ModelInfo(info.model, info.style, info.arguments, info.task, preprocess, labels or None)
@@ -266,7 +278,7 @@ def fit(
         folder.save_checkpoint("last", model, epoch=0)
     else:
         rate = current_rate(model.optimizer)
-        first_epoch = folder.load_checkpoint("last", model)
+        first_epoch = folder.load_checkpoint(folder.to_resume(), model)
         if learning_rate is not None and not follows_schedule(model.optimizer):
             inner(model.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
         rows = folder.read_metrics()[:first_epoch]
@@ -309,10 +321,13 @@ def fit(
         raise
     seconds = time.perf_counter() - started
     recorder.close()
+    if recorder.rows and inner(model.optimizer).use_ema:
+        folder.keep_raw()
     if recorder.rows:  # a callback may have put other weights in place when training ended
         folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
     folder.save_model(model)
-    picture_of_predictions(folder, model, validation, labels)
+    with unchanged(objective.networks):
+        picture_of_predictions(folder, model, validation, labels)
     run = Run(model, folder.path, trainer.history, plan, seconds, worker)
     with atomic(folder / "card.md") as beside:
         beside.write_text(run_card(run, recorder), encoding="utf-8")

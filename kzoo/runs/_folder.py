@@ -4,7 +4,8 @@
     config.json        how to build the model and read the data again
     metrics.csv        a row an epoch
     tensorboard/       the same numbers for TensorBoard, train and validation
-    checkpoints/       best.safetensors, last.safetensors: model and optimizer, exact
+    checkpoints/       best.safetensors, last.safetensors: model and optimizer, exact; raw.safetensors where `last`
+                       has an average of the weights
     model.keras        the whole Keras model
     curves.png …       pictures
     card.md            the model's card
@@ -20,6 +21,7 @@ import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +78,10 @@ class RunFolder:
         if run_dir is not None:
             path = Path(run_dir)
             check_free(path)
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise KzooError(f"the run folder {str(path)!r} cannot be made: {error.strerror}") from error
             return cls(path)
         ROOT.mkdir(exist_ok=True)
         number = max((n for n, _ in _numbered()), default=0) + 1
@@ -91,7 +96,9 @@ class RunFolder:
     @classmethod
     def find(cls, run: str | os.PathLike[str]) -> RunFolder:
         """By path, by number (`7` or `0007`), or `last`."""
-        path = Path(run)
+        if isinstance(run, bool) or not isinstance(run, int | str | os.PathLike):
+            raise KzooError(f"a run is named by a path, a number or 'last'; received {run!r}")
+        path = Path(str(run))
         if (path / "config.json").is_file():
             return cls(path)
         runs = _numbered()
@@ -173,6 +180,20 @@ class RunFolder:
         for key, variable in state.items():
             variable.assign(values[key])
         return int(read_metadata(path)["epoch"])
+
+    def keep_raw(self) -> None:
+        """Before an average of the weights takes their place in the last checkpoint: what training goes on from."""
+        last = self / "checkpoints" / "last.safetensors"
+        with atomic(self / "checkpoints" / "raw.safetensors") as beside:
+            shutil.copyfile(last, beside)
+
+    def to_resume(self) -> str:
+        """The checkpoint that training goes on from."""
+        epochs = {}
+        for kind in ("last", "raw"):
+            path = self / "checkpoints" / f"{kind}.safetensors"
+            epochs[kind] = read_metadata(path)["epoch"] if path.is_file() else None
+        return "raw" if epochs["raw"] is not None and epochs["raw"] == epochs["last"] else "last"
 
 
 def check_free(path: Path) -> None:

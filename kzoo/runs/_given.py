@@ -6,6 +6,7 @@ Nothing here writes anything: a mistake is a KzooError before there is a run fol
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import re
 from collections.abc import Mapping
@@ -34,6 +35,9 @@ def check_options(options: dict[str, Any], style: str | None) -> None:
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
             raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+    for key in ("kernels", "sync_batch_norm", "deterministic"):
+        if options.get(key) not in (None, True, False):
+            raise KzooError(f"{key} must be True or False; received {options[key]!r}")
     seed = options.get("seed", 0)
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**32:
         raise KzooError(f"seed must be a whole number from 0 to {2**32 - 1}; received {seed!r}")
@@ -44,7 +48,8 @@ def check_options(options: dict[str, Any], style: str | None) -> None:
 
 
 def check_number(name: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, int | float) or not math.isfinite(value) or value <= 0):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if value is not None and (not number or not math.isfinite(value) or value <= 0):
         raise KzooError(f"{name} must be a number above 0; received {value!r}")
 
 
@@ -68,6 +73,11 @@ def data_of(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: b
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
             raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
         return Data(data, info=info), "batches"
+    if isinstance(data, tuple) and any(isinstance(part, tf.data.Dataset) for part in data):
+        raise KzooError(
+            "data has datasets in a tuple; give one batched tf.data.Dataset, or kzoo.Data(train, validation) of"
+            " unbatched ones"
+        )
     if isinstance(data, tuple) and len(data) in (2, 3):
         return Data(data), "arrays"
     raise KzooError(
@@ -145,9 +155,32 @@ def class_weights_of(given: Mapping[Any, float] | None, data: Data) -> tuple[flo
 def numbered(weights: Mapping[Any, Any]) -> dict[int, float]:
     """Of NumPy's numbers too, and of config.json's, where the keys are text."""
     try:
-        return {int(k): float(v) for k, v in weights.items()}
+        found = {int(k): float(v) for k, v in weights.items()}
     except (AttributeError, ValueError, TypeError):
-        raise KzooError(f"class_weight must be {{class number: weight}}; received {weights!r}") from None
+        found = {}
+    if not found or not all(math.isfinite(v) and v >= 0 for v in found.values()):
+        raise KzooError(f"class_weight must be {{class number: weight of 0 or more}}; received {weights!r}")
+    return found
+
+
+def check_class_weights(weights: tuple[float, ...], data: Data, batch: Any, limit: int | None) -> int | None:
+    """A weight for each class that the model or the labels have; returns the limit of the labels."""
+    y = batch[1]
+    if limit is None and y.shape.rank > 1 and y.shape[-1] > 1:  # one-hot
+        classes, limit = y.shape[-1], None
+    else:
+        classes = limit or max(data.labels.get("train", (0, len(weights) - 1))[1] + 1, 2)
+        limit = len(weights)
+    if len(weights) != classes:
+        raise KzooError(f"class_weight must name each class from 0 to {classes - 1}; received {len(weights)} classes")
+    return limit
+
+
+def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    found = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
+    if not isinstance(found, list | tuple) or not all(isinstance(c, keras.callbacks.Callback) for c in found):
+        raise KzooError(f"callbacks must be Keras callbacks, made by calling their class; received {callbacks!r}")
+    return list(found)
 
 
 def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
@@ -190,7 +223,7 @@ def try_batch(objective: Supervised, train: Batches) -> Any:
     try:
         objective.prepare(batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
+        text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         useful = [line for line in lines if not line.startswith("Exception encountered")]
         raise KzooError(

@@ -52,6 +52,16 @@ class Loaded:
     def probabilities(self, scores: Any) -> np.ndarray:
         """float32 [n, classes] of the model's raw outputs."""
         self.kind = self.kind or output_kind(self.model)
+        if self.kind == "numbers":
+            loss = getattr(self.model, "loss", None)
+            loss = loss if isinstance(loss, str) else getattr(loss, "name", loss)
+            raise KzooError(
+                f"{self.name} does not name one class an example (it was trained on {loss!r}); for its numbers use"
+                " kzoo.load_model(…).predict"
+            )
+        if not np.isfinite(scores).all():
+            bad = int(np.flatnonzero(~np.isfinite(scores).all(axis=tuple(range(1, np.ndim(scores)))))[0])
+            raise KzooError(f"{self.name} gives no numbers for example {bad}: it holds nan, or the training diverged")
         return to_probabilities(scores, self.kind).numpy()
 
 
@@ -85,6 +95,13 @@ def load(source: Any, *, checkpoint: str = "last") -> Loaded:
         return _of_run(folder, config, source.model)
     if isinstance(source, keras.Model):
         return _of_model(source, source.name)
+    if isinstance(source, int) and not isinstance(source, bool):
+        source = str(source)
+    if not isinstance(source, str | os.PathLike):
+        raise KzooError(
+            f"a model is named by a run, an export, a .keras file or a published name, or is a Keras model; received"
+            f" {source!r}"
+        )
     text = os.fspath(source)
     if "@" in text and not Path(text).exists():
         return _published(text)
@@ -189,7 +206,9 @@ def _export(path: Path) -> Loaded:
     info = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
     layer = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
     inputs = keras.Input(info["input"]["shape"], dtype=info["input"]["dtype"], name=info["input"]["name"])
-    model = keras.Model(inputs, layer(inputs)[info["output"]], name=info["model"]["model"])
+    outputs = layer(inputs)
+    outputs = outputs[info["outputs"][0]] if len(info["outputs"]) == 1 else outputs
+    model = keras.Model(inputs, outputs, name=info["model"]["model"])
     preprocess = Preprocess.from_config(info["preprocess"]) if info["preprocess"] else None
     return Loaded(
         model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {}, kind=info["scores"]

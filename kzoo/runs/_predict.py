@@ -15,6 +15,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
+from kzoo.runs._evaluate import single_output
 from kzoo.runs._load import Loaded, check_checkpoint, load
 from kzoo.training.step import compiled
 
@@ -74,7 +75,7 @@ def predict(
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
     forward = compiled(lambda x: loaded.model(x, training=False))
     parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
-    scores = loaded.probabilities(np.concatenate([forward(part).numpy() for part in parts]))
+    scores = loaded.probabilities(np.concatenate([single_output(loaded, forward(part)).numpy() for part in parts]))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [

@@ -12,7 +12,7 @@ from kzoo.errors import KzooError
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import input_shape_of
 
-KINDS = ("probabilities", "logits", "value")
+KINDS = ("probabilities", "logits", "value", "numbers")
 
 
 def input_spec(model: keras.Model) -> tf.TensorSpec:
@@ -29,7 +29,10 @@ def probe(model: keras.Model) -> np.ndarray:
     """float32 output for four random inputs in 0 to 2; a free side of an image is 16."""
     spec = input_spec(model)
     inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
-    return np.asarray(model(tf.cast(inputs, spec.dtype), training=False), "float32")
+    outputs = model(tf.cast(inputs, spec.dtype), training=False)
+    if not tf.is_tensor(outputs):
+        raise KzooError(f"{model.name!r} has several outputs; this takes a model with one")
+    return np.asarray(outputs, "float32")
 
 
 def output_kind(model: keras.Model) -> str:
@@ -37,8 +40,11 @@ def output_kind(model: keras.Model) -> str:
 
     `"probabilities"`: rows add up to one. `"logits"`: several outputs that do not, or one that was trained on logits.
     `"value"`: one output that is the probability of "yes", or a number near 0 or 1 (XOR's linear output).
+    `"numbers"`: not of one class an example, for your own model was trained on no such loss.
     """
     scores = probe(model)
+    if model_info(model) is None and not _classifies(model, scores.shape[-1]):
+        return "numbers"
     if scores.ndim == 2 and scores.shape[1] > 1:
         distribution = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
         return "probabilities" if distribution else "logits"
@@ -49,6 +55,16 @@ def output_kind(model: keras.Model) -> str:
     if info is not None and model_spec(info.model).classifier_activation == "sigmoid":
         return "value" if info.arguments.get("classifier_activation", "sigmoid") == "sigmoid" else "logits"
     return "value"
+
+
+def _classifies(model: keras.Model, units: int) -> bool:
+    """Whether it was trained to name one class; true where nothing is known of its training."""
+    loss = getattr(model, "loss", None)
+    if not isinstance(loss, str | keras.losses.Loss):
+        return True
+    name = (loss if isinstance(loss, str) else loss.name).lower()
+    one_class = "crossentropy" in name or "hinge" in name or "focal" in name
+    return one_class and not (units > 1 and name.startswith("binary"))  # several yes and no: several labels
 
 
 def to_probabilities(scores: Any, kind: str) -> tf.Tensor:

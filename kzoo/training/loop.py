@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -54,8 +55,10 @@ class Trainer:
         self.train, self.validation = train, validation
         self.epochs, self.actions, self.progress, self.max_seconds = epochs, list(actions), progress, max_seconds
         self.history: dict[str, list[float]] = {}
+        self._diverged = False
+        self._noted = keras.callbacks.History()  # the last to hear of an epoch: with what the others added to its logs
         self.callbacks = keras.callbacks.CallbackList(
-            list(callbacks), add_history=False, add_progbar=False, model=self.model,
+            [*callbacks, self._noted], add_history=False, add_progbar=False, model=self.model,
             verbose=0, epochs=epochs, steps=train.steps,
         )  # fmt: skip
         self.every_batch = any(_wants_batches(callback) for callback in callbacks)
@@ -79,8 +82,15 @@ class Trainer:
                     self.callbacks.on_test_end(found)
                     logs |= {f"val_{name}": value for name, value in found.items()}
                 self.callbacks.on_epoch_end(epoch, logs)
+                count = len(self._noted.epoch)
+                logs = {name: values[-1] for name, values in self._noted.history.items() if len(values) == count}
                 for name, value in logs.items():
                     self.history.setdefault(name, []).append(float(value))
+                if not math.isfinite(logs.get("loss", 0.0)) and not self._diverged:
+                    self._diverged = True
+                    self.progress.say(
+                        f"the loss is {logs['loss']}: lower the learning rate, or look for such values in the data"
+                    )
                 self.progress.epoch_end(logs)
                 for action in self.actions:
                     action(epoch, logs)

@@ -6,7 +6,8 @@ the global batch's loss: added over the replicas, the parts are what one device 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,22 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.training.losses import Share, split, undivided, wide
+
+
+@contextlib.contextmanager
+def unchanged(networks: Sequence[keras.Model]) -> Iterator[None]:
+    """Trial passes: statistics, states and seeds are afterwards what they were."""
+    variables = [v for network in networks for v in network.non_trainable_variables]
+    carried = [
+        getattr(y, "states", None) for network in networks for y in network._flatten_layers()
+    ]  # of stateful RNNs
+    variables += [v for v in keras.tree.flatten(carried) if isinstance(v, keras.Variable)]
+    before = [(v, tf.identity(v.value)) for v in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backen
            "_overwrite_model_variables_with_average_value", "_var_key", "stateless_apply")  # fmt: skip
 
 
+POSITIVE = ("learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
+
+
 def optimizer_of(text: str) -> keras.optimizers.Optimizer:
     """`"adamw"`, or with settings: `"sgd:momentum=0.9,clipnorm=1,gradient_accumulation_steps=4,use_ema=true"`.
 
@@ -38,12 +41,16 @@ def optimizer_of(text: str) -> keras.optimizers.Optimizer:
     config = {}
     for setting in filter(None, settings.split(",")):
         key, _, value = (part.strip() for part in setting.partition("="))
+        if key in config:
+            raise KzooError(f"optimizer={text!r} gives {key} twice")
         if key not in allowed:
             raise unknown(f"setting of {kind.__name__}", key, allowed)
         try:
             config[key] = json.loads(value.lower())
         except ValueError:
             raise KzooError(f"{key}={value} in optimizer={text!r}: give a number, true or false") from None
+        if key in POSITIVE and config[key] is not None and not config[key] > 0:
+            raise KzooError(f"{key} in optimizer={text!r} must be above 0; received {config[key]}")
     try:
         return kind(**config)
     except (ValueError, TypeError) as error:

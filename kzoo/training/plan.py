@@ -188,6 +188,10 @@ def compile_for(
         values["optimizer"] = _deserialized(values["optimizer"])
     if not isinstance(values["optimizer"], str | keras.optimizers.Optimizer):
         raise KzooError(f"optimizer must be a name or a Keras optimizer; received {values['optimizer']!r}")
+    if warmup and steps and warmup >= steps:
+        raise KzooError(f"warmup={warmup} steps, but the run has {steps}; the learning rate would never be reached")
+    if isinstance(optimizer, str) and "learning_rate=" in optimizer and learning_rate is not None:
+        raise KzooError(f"learning_rate={learning_rate:g} and optimizer={optimizer!r} both set the rate; give one")
     if isinstance(values["optimizer"], str):
         values["optimizer"] = optimizer_of(values["optimizer"])
         skip_biases_and_norms(values["optimizer"], model)

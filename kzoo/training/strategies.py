@@ -34,14 +34,14 @@ def strategy(
         KzooError: An unknown name, a device that this machine does not have, or a call that comes too late.
     """
     if isinstance(name, tf.distribute.Strategy):
-        if devices:
+        if devices is not None:
             raise KzooError(f"devices={devices!r} goes with a strategy's name; {type(name).__name__} has its own")
         return name
     if name not in NAMES:
         raise unknown("strategy", name, NAMES)
     if name == "auto":
         name = _automatic()
-    if devices and name not in ("one", "mirrored", "central"):
+    if devices is not None and name not in ("one", "mirrored", "central"):
         raise KzooError(
             f"devices={devices!r} goes with strategy 'one', 'mirrored' or 'central'; received strategy={name!r}"
         )
@@ -91,6 +91,8 @@ def _devices(wanted: Sequence[str] | int | None) -> list[str]:
     if wanted is None:
         return [d for d in logical_devices() if d.startswith("GPU")] or ["CPU:0"]
     wanted = [wanted] if isinstance(wanted, str) else [str(device) for device in wanted]
+    if not wanted:
+        raise KzooError("devices is empty; give names such as 'GPU:0', or how many")
     if len(set(wanted)) != len(wanted):
         raise KzooError(f"devices={wanted} names a device twice")
     cpus = [int(d[4:]) for d in wanted if d.startswith("CPU:") and d[4:].isdigit()]

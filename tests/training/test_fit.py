@@ -618,7 +618,151 @@ def test_class_weights_are_keras(rng):
     np.testing.assert_allclose(fit(one_hot, hot, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
     run = fit(ours, data, epochs=1, class_weight={np.int64(k): np.float64(w) for k, w in weight.items()}, run_dir="w")
     assert kzoo.fit(ours, data, resume="w", epochs=2, verbose=False).history["loss"][0] == run.history["loss"][0]
-    with pytest.raises(kzoo.KzooError, match=r"class_weight must be \{class number: weight\}"):
+    with pytest.raises(kzoo.KzooError, match=r"class_weight must be \{class number: weight of 0 or more\}"):
         fit(ours, data, class_weight={"cat": 2})
     with pytest.raises(kzoo.KzooError, match="exclude each other"):
         fit(ours, data.map(lambda x, y: (x, y, tf.ones(len(y)))), class_weight=weight)
+
+
+class TestAsANewcomerFound:
+    """Each was met by somebody who tried."""
+
+    def test_trial_passes_leave_no_trace(self, rng):
+        class Counting(layers.Layer):
+            def build(self, shape):
+                self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+            def call(self, x):
+                self.count.assign_add(1.0)
+                return x
+
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((6,)), Counting(), layers.Dense(3)])
+        model.compile("sgd", LOSS)
+        fit(model, batches(rng), epochs=2)  # five steps each
+        assert float(model.layers[0].count.numpy()) == 10
+
+    def test_a_stateful_network_is_keras(self, rng):
+        def build():
+            keras.utils.set_random_seed(1)
+            stack = [keras.Input((6, 3), batch_size=10), layers.LSTM(4, stateful=True), layers.Dense(3)]
+            model = keras.Sequential(stack)
+            model.compile(keras.optimizers.SGD(0.05, momentum=0.9), LOSS)
+            return model
+
+        x, y = rng.random((30, 6, 3), dtype="float32"), rng.integers(0, 3, 30)
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(10, drop_remainder=True)
+        expected = build().fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
+        assert fit(build(), data, epochs=2).history["loss"] == pytest.approx(expected, rel=1e-5)
+
+    def test_a_finished_run_with_averages_goes_on_from_its_weights(self, rng):
+        data = batches(rng)
+        net = lambda: dense(loss=LOSS, optimizer=keras.optimizers.SGD(0.05, momentum=0.9, use_ema=True))
+        once = fit(net(), data, epochs=4)
+        parts = fit(net(), data, epochs=2)
+        averaged = kzoo.load_model(parts.path).get_weights()
+        for a, b in zip(averaged, parts.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        again = kzoo.fit(resume=parts.path, data=data, epochs=4, verbose=False)
+        assert again.history["loss"] == pytest.approx(once.history["loss"], rel=1e-5)
+
+    @pytest.mark.parametrize("weight", [{0: 1}, {}, {0: 1, 1: 1, 2: float("nan")}, {0: -1, 1: 1, 2: 1},
+                                        {0: 1, 1: 1, 2: 1, 3: 1}])  # fmt: skip
+    def test_class_weights_that_do_not_fit(self, weight, rng, tmp_path):
+        x, y = rng.random((20, 6), dtype="float32"), np.arange(20) % 3
+        for data in ((x, y), tf.data.Dataset.from_tensor_slices((x, y)).batch(5)):
+            with pytest.raises(kzoo.KzooError, match="class_weight must"):
+                fit(dense(optimizer="sgd", loss=LOSS), data, class_weight=weight)
+        assert not list(tmp_path.iterdir())
+
+    def test_history_has_what_callbacks_add(self, rng):
+        callbacks = [
+            keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(extra=epoch)),
+        ]
+        history = fit(dense(optimizer="sgd", loss=LOSS), batches(rng), epochs=2, callbacks=callbacks).history
+        assert history["learning_rate"] == pytest.approx([0.1, 0.05]) and history["extra"] == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"callbacks": [3]}, "callbacks must be Keras callbacks"),
+            ({"callbacks": [keras.callbacks.EarlyStopping]}, "callbacks must be Keras callbacks"),
+            ({"data": (np.zeros((4, 6)), None)}, "split must hold arrays of numbers or text; it holds 'None'"),
+            ({"data": (3, 4)}, "the train split must hold arrays"),
+            ({"data": (np.array([object()] * 4), np.zeros(4))}, "the train split must hold arrays"),
+            ({"augment": 3}, "augment must be names of augmentations; received 3"),
+            ({"run_dir": 3}, "run_dir must be a path; received 3"),
+            ({"run_dir": "/proc/x"}, "the run folder '/proc/x' cannot be made"),
+            ({"strategy": ""}, "unknown strategy ''"),
+            ({"strategy": "mirrored", "devices": []}, "devices is empty"),
+            ({"kernels": "x"}, "kernels must be True or False; received 'x'"),
+            ({"deterministic": "no"}, "deterministic must be True or False; received 'no'"),
+            ({"learning_rate": True}, "learning_rate must be a number above 0; received True"),
+            ({"optimizer": "adamw:weight_decay=-1"}, "'adamw:weight_decay=-1' must be above 0"),
+            ({"optimizer": "sgd:momentum=0.9,momentum=0.8"}, "gives momentum twice"),
+            ({"optimizer": "adam:learning_rate=0.1", "learning_rate": 0.2}, "both set the rate; give one"),
+            ({"warmup": 1000}, "warmup=1000 steps, but the run has 5"),
+        ],
+    )  # fmt: skip
+    def test_one_line_each(self, arguments, message, rng, tmp_path):
+        with pytest.raises(kzoo.KzooError) as caught:
+            fit(dense(optimizer="sgd", loss=LOSS), **{"data": batches(rng), "epochs": 1, **arguments})
+        assert message in str(caught.value) and "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+        assert not list(tmp_path.iterdir())
+
+    def test_lists_are_arrays_and_rates_may_be_numpys(self, rng):
+        x, y = rng.random((20, 6)).tolist(), (np.arange(20) % 3).tolist()
+        run = fit(dense(optimizer="sgd", loss=LOSS), (x, y), epochs=1, learning_rate=np.float32(0.25))
+        assert run.plan.optimizer == "SGD, learning rate 0.25, constant" or "0.25" in run.plan.optimizer
+
+    def test_names_that_are_none(self, trained):
+        for call in (kzoo.evaluate, kzoo.load_model, lambda x: kzoo.predict(x, np.zeros((1, 8, 8)))):
+            with pytest.raises(kzoo.KzooError, match="a model is named by a run"):
+                call(None)
+        with pytest.raises(kzoo.KzooError, match="path must be a folder"):
+            kzoo.export(trained, 3)
+        with pytest.raises(kzoo.KzooError, match="output_dir '/proc/q' cannot be made"):
+            kzoo.evaluate(trained, output_dir="/proc/q")
+
+    def test_several_outputs_are_exported_and_refused_elsewhere(self, rng, tmp_path):
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, {"a": layers.Dense(3, name="a")(inputs), "b": layers.Dense(1, name="b")(inputs)})
+        model.compile("sgd", {"a": LOSS, "b": "mse"})
+        x = rng.random((20, 6), dtype="float32")
+        run = fit(model, (x, {"a": np.arange(20) % 3, "b": x[:, 0]}), epochs=1)
+        with pytest.raises(kzoo.KzooError, match="has several outputs; evaluate and predict take a model with one"):
+            kzoo.predict(run, x[:2])
+        found = kzoo.export(run, tmp_path / "out")
+        assert found.signatures["serving_default"].endswith("-> a float32[N, 3], b float32[N, 1]")
+        again = kzoo.load_model(tmp_path / "out").predict(x, verbose=0)
+        for name, value in model.predict(x, verbose=0).items():
+            np.testing.assert_allclose(again[name], value, atol=1e-6)
+
+    def test_numbers_are_no_classes(self, rng, tmp_path):
+        x = rng.random((20, 6), dtype="float32")
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        run = fit(model, (x, x[:, 0]), epochs=1)
+        with pytest.raises(kzoo.KzooError, match="does not name one class an example .it was trained on 'mse'"):
+            kzoo.predict(run, x[:1])
+        assert kzoo.export(run, tmp_path / "out").difference < 1e-5
+        labels = keras.Sequential([keras.Input((6,)), layers.Dense(3, "sigmoid")])
+        labels.compile("sgd", "binary_crossentropy")
+        with pytest.raises(kzoo.KzooError, match="does not name one class an example"):
+            kzoo.predict(labels, x[:1])
+        classes = keras.Sequential([keras.Input((6,)), layers.Dense(3, "softmax")])
+        with pytest.raises(kzoo.KzooError, match="gives no numbers for example 1"):
+            kzoo.predict(classes, np.where(np.arange(3)[:, None] == 1, np.nan, x[:3]))
+
+    def test_a_loss_that_is_no_number_is_said(self, rng, capsys):
+        x = rng.random((20, 6), dtype="float32")
+        kzoo.fit(dense(optimizer="sgd", loss=LOSS), (x * np.nan, np.arange(20) % 3), epochs=2)
+        said = capsys.readouterr().err
+        assert said.count("the loss is nan: lower the learning rate, or look for such values in the data") == 1
+
+    def test_outputs_without_a_class_are_said(self, rng):
+        x = rng.integers(0, 255, (30, 28, 28), dtype="uint8")
+        np.savez("two.npz", x=x, y=np.arange(30) % 2)
+        plan = fit("lenet5_1998", "two.npz", epochs=1).plan
+        assert plan.notes[-1] == "8 of the model's 10 outputs have no class in the data"
