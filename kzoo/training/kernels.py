@@ -158,19 +158,20 @@ def synchronised_batch_norm(
     """Mean and variance of the batch of all replicas; one left empty counts nothing. Not inside compiled code."""
     if not (training and layer.trainable):
         return type(layer).call(layer, inputs, training=training, mask=mask)
-    if mask is not None:
-        raise NotImplementedError(f"{layer.name!r}: synchronised batch normalization under a mask")
     x = tf.cast(inputs, backend.result_type(inputs.dtype, "float32"))
     axis = layer.axis % len(x.shape)
     others = [i for i in range(len(x.shape)) if i != axis]
     real = tf.cast(kernels.share.real, x.dtype)
-    count = tf.cast(tf.size(x) // x.shape[axis], x.dtype)
-    sums = _all_sum(tf.concat([tf.reduce_sum(x, others) * real, [count * real]], 0))
-    mean = sums[:-1] / sums[-1]
+    valid, small = tf.ones_like(x), 0.0
+    if mask is not None:  # over the last axis, with the small number in the denominators that Keras has there
+        valid, small = tf.cast(tf.expand_dims(mask, -1), x.dtype) * valid, keras.config.epsilon()
+    count = tf.reduce_sum(valid) / x.shape[axis]
+    sums = _all_sum(tf.concat([tf.reduce_sum(x * valid, others) * real, [count * real]], 0))
+    mean = sums[:-1] / (sums[-1] + small)
     shape = [1] * len(x.shape)
     shape[axis] = x.shape[axis]
     centred = x - tf.reshape(mean, shape)  # a second sum, since E[x²] - E[x]² would lose digits
-    variance = _all_sum(tf.reduce_sum(tf.square(centred), others) * real) / sums[-1]
+    variance = _all_sum(tf.reduce_sum(tf.square(centred) * valid, others) * real) / (sums[-1] + small)
     _note_statistics(layer, mean, variance)
     scale = tf.math.rsqrt(variance + layer.epsilon)
     if layer.scale:

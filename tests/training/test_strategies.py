@@ -190,6 +190,22 @@ def test_synchronised_batch_norm_is_one_device(name):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_synchronised_under_a_mask_is_one_device():
+    def losses(name, **arguments):
+        keras.utils.set_random_seed(1)
+        stack = [keras.Input((6, 3)), keras.layers.Masking(), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+        model = keras.Sequential(stack)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
+        run = kzoo.fit(model, nets.data("sequential"), epochs=3, strategy=strategy(name), verbose=False, **arguments)
+        return run.history["loss"], model.get_weights()
+
+    one, two = losses("default"), losses("mirrored", sync_batch_norm=True)
+    assert two[0] == pytest.approx(one[0], rel=1e-5)
+    for a, b in zip(two[1], one[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_a_layer_that_asks_for_synchronisation_gets_it():
     model = keras.Sequential([keras.Input((5,)), keras.layers.BatchNormalization(synchronized=True)])
     model.compile("sgd", "mse")
