@@ -130,9 +130,7 @@ def bench(
     )
     data, unit, per_example = _random(model, batch_size)
     batches = Batches(data.repeat(), None, ready=True)
-    replicas = the_strategy.num_replicas_in_sync
-    synchronised = replicas > 1 and any(getattr(y, "synchronized", False) for y in model._flatten_layers())
-    xla_on, _ = choose_xla(model, xla, synchronised)
+    xla_on, _ = choose_xla(model, xla, the_strategy.num_replicas_in_sync)
     before, executions = model.get_weights(), model.steps_per_execution
     with precise([model], precision):
         objective = Supervised(model, scaled(model.optimizer, precision))

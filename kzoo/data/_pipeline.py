@@ -24,13 +24,11 @@ SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
 Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
 
 
-def _whole(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.zeros_like(rows), rows
-
-
-def _cut(batch: Any, part: Part) -> tuple[tf.Tensor, tf.Tensor, Any]:
-    """(first row, rows of the global batch, the rows that `part` takes of it)."""
+def _cut(batch: Any, part: Part | None) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """(first row, rows of the global batch, the rows that `part` takes of it: all without one)."""
     rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    if part is None:
+        return tf.zeros_like(rows), rows, batch
     start, count = part(rows)
     return start, rows, tf.nest.map_structure(lambda t: t[start : start + count], batch)
 
@@ -133,7 +131,7 @@ class Batches:
         data = self._checked(data)
 
         def finish(i: tf.Tensor, batch: Any) -> Any:
-            start, total, batch = _cut(batch, part or _whole)
+            start, total, batch = _cut(batch, part)
             if self.layer is not None:
                 draw = Draw(seed + [0, tf.cast(i, tf.int32)], tf.cast(start, tf.int32), tf.cast(total, tf.int32))
                 batch = (self._prepare_batch(batch[0], draw), *batch[1:])

@@ -142,8 +142,6 @@ def fit(
     """
     callbacks = check_callbacks(callbacks)
     options = {k: v for k, v in locals().items() if k in REPEATED and v is not None}
-    if class_weight is not None:
-        options["class_weight"] = numbered(class_weight)
     folder = config = None
     if resume is not None:
         if run_dir is not None:
@@ -153,6 +151,8 @@ def fit(
         options = {**config["options"], **options}
     elif model is None:
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
+    if "class_weight" in options:
+        options["class_weight"] = numbered(options["class_weight"])
     check_options(options, style)
     check_number("learning_rate", learning_rate)
     learning_rate = None if learning_rate is None else float(learning_rate)
@@ -224,8 +224,7 @@ def fit(
     sync_batch_norm = bool(options.get("sync_batch_norm"))
     if sync_batch_norm and isinstance(the_strategy, tf.distribute.ParameterServerStrategy):
         raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
-    synchronised = sync_batch_norm or any(getattr(y, "synchronized", False) for y in model._flatten_layers())
-    xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), synchronised and replicas > 1)
+    xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), replicas, sync_batch_norm)
     precision = options.get("precision")
     objective = Supervised(model, scaled(model.optimizer, precision))
     with _placement(the_strategy):

@@ -136,16 +136,15 @@ def check_classes(model: keras.Model, data: Data) -> None:
         raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
 
 
-def class_weights_of(given: Mapping[Any, float] | None, data: Data) -> tuple[float, ...] | None:
+def class_weights_of(weights: Mapping[int, float] | None, data: Data) -> tuple[float, ...] | None:
     """The weight of each class, in the order of their numbers."""
-    if given is None:
+    if weights is None:
         return None
     spec = data.train.element_spec
     if len(spec) == 3:
         raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
     if not isinstance(spec[1], tf.TensorSpec):
         raise KzooError("class_weight goes with a single output; weigh the examples of each output in the data instead")
-    weights = numbered(given)
     needed = max(len(data.info.classes), len(weights))
     if sorted(weights) != list(range(needed)):
         raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")

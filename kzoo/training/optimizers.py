@@ -96,14 +96,21 @@ def made_in(optimizer: keras.optimizers.Optimizer) -> tf.distribute.Strategy:
 
 def variables_of(phase: Any) -> list[keras.Variable]:
     """Those that its optimizer was built for; some may be frozen by now."""
-    known = inner(phase.optimizer)._trainable_variables
-    unknown = [v.path for v in phase.model.trainable_variables if id(v) not in {id(k) for k in known}]
-    if unknown:
+    built_for = inner(phase.optimizer)._trainable_variables
+    known = {id(v) for v in built_for}
+    missing = [v.path for v in phase.model.trainable_variables if id(v) not in known]
+    if missing:
         raise KzooError(
-            f"the optimizer does not know {unknown[0]!r}{' and others' * (len(unknown) > 1)}, which became trainable"
+            f"the optimizer does not know {missing[0]!r}{' and others' * (len(missing) > 1)}, which became trainable"
             " after it was built; compile the model anew, or give optimizer=…"
         )
-    return known
+    return built_for
+
+
+def without_frozen(gradients: list[Any], phase: Any) -> list[Any]:
+    """Of `variables_of`; None for those that are not trainable now."""
+    learning = {id(v) for v in phase.model.trainable_variables}
+    return [g if id(v) in learning else None for g, v in zip(gradients, variables_of(phase), strict=True)]
 
 
 class _Pure:

@@ -85,16 +85,17 @@ def check_xla(wanted: Any) -> None:
         raise KzooError(f"xla must be 'auto', 'on' or 'off'; received {wanted!r}")
 
 
-def choose_xla(model: keras.Model, wanted: bool | str, synchronised: bool = False) -> tuple[bool, str]:
+def choose_xla(
+    model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False
+) -> tuple[bool, str]:
     """On for GPU and TPU; on CPU off for networks with convolutions or attention, and on for the others.
 
-    Why is measured in docs/speed.md.
-
-    `synchronised`: batch normalization sums over replicas inside the network, which XLA cannot hold.
+    Why is measured in docs/speed.md. Synchronised batch normalization, asked for here or by a layer, sums over replicas
+    inside the network, which XLA cannot hold.
     """
     check_xla(wanted)
     unfit = [layer for layer in model._flatten_layers() if not layer.supports_jit]
-    if synchronised:
+    if replicas > 1 and (sync_batch_norm or any(getattr(y, "synchronized", False) for y in model._flatten_layers())):
         if wanted in (True, "on"):
             raise KzooError("XLA cannot hold synchronised batch normalization's sums over replicas; use xla='off'")
         return False, "synchronised batch norm needs it off"

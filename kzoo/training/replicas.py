@@ -27,7 +27,7 @@ from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure, variables_of
+from kzoo.training.optimizers import pure, variables_of, without_frozen
 from kzoo.training.step import Engine
 
 Values = list[tf.Tensor]  # of every variable of the state, in its order
@@ -310,8 +310,8 @@ class _Parts:
     """The two compiled parts of a phase, and what the first, while it is traced, finds out about its outputs.
 
     Attributes:
-        moved: Places of the variables that the optimizer knows; `learns` says which of them are trainable now,
-            `has_gradient` on which of those the loss depends.
+        moved: Places of the variables that the optimizer knows; `has_gradient` says which of them are trainable now
+            and have the loss depend on them.
         averaged: Places of the statistics that the forward pass assigns.
         kept: Places of the metrics and states that it assigns, each replica its own.
         written: Places of what `update` returns.
@@ -320,8 +320,6 @@ class _Parts:
     def __init__(self, engine: InSync, phase: Phase) -> None:
         self.engine, self.phase, self.optimizer = engine, phase, pure(phase.optimizer)
         self.moved = engine.state.at(variables_of(phase))
-        learning = {id(v) for v in phase.model.trainable_variables}
-        self.learns = [id(v) in learning for v in variables_of(phase)]
         self.slots = engine.state.at(phase.optimizer.variables)
         self.has_gradient: list[bool] = []
         self.averaged: list[int] = []
@@ -346,8 +344,7 @@ class _Parts:
                 engine.objective.use_denominators(denominators)
                 loss = self.phase.loss(batch, share)
                 scaled = self.phase.optimizer.scale_loss(loss)
-        found = tape.gradient(scaled, weights)
-        found = [g if learns else None for g, learns in zip(found, self.learns, strict=True)]
+        found = without_frozen(tape.gradient(scaled, weights), self.phase)
         statistics, own = engine.changed(scope, values, share)
         self.has_gradient = [g is not None for g in found]
         self.averaged, self.kept = list(statistics), list(own)

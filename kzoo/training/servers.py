@@ -20,7 +20,7 @@ from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure, variables_of
+from kzoo.training.optimizers import pure, variables_of, without_frozen
 from kzoo.training.replicas import check_stateless, state_variables
 from kzoo.training.step import Engine, InPlace
 
@@ -80,9 +80,7 @@ class Servers(Engine):
 
     def _update(self, phase: Phase) -> Any:
         optimizer = pure(phase.optimizer)
-        learning = {id(v) for v in phase.model.trainable_variables}
         weights_at = [self.places[id(v)] for v in variables_of(phase)]
-        learns = [id(v) in learning for v in variables_of(phase)]
         slots_at = [self.places[id(v)] for v in phase.optimizer.variables]
 
         def update(old: list[tf.Tensor], batch: Any) -> list[tf.Tensor | None]:
@@ -94,8 +92,7 @@ class Servers(Engine):
                 global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, self._unseeded)  # see InSync.scope
                 with StatelessScope(mapping, collect_losses=True) as scope, self.kernels.swapped():
                     loss = phase.optimizer.scale_loss(phase.loss(batch, Share.whole(batch)))
-            gradients = tape.gradient(loss, weights)
-            gradients = [g if learn else None for g, learn in zip(gradients, learns, strict=True)]
+            gradients = without_frozen(tape.gradient(loss, weights), phase)
             moved, slots = optimizer.stateless_apply([old[i] for i in slots_at], gradients, weights)
             new = [scope.get_current_value(v) for v in self.variables]
             for i, value in zip([*weights_at, *slots_at], [*moved, *slots], strict=True):
