@@ -1,4 +1,4 @@
-"""Preprocess as a Keras layer, and the one decoder of image files: the same code in data, predict and export."""
+"""A preprocessing as what carries it out, and the one decoder of images: the same in data, predict and export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kzoo.spec import Preprocess
+from kzoo.spec import (
+    AnyPreprocess,
+    NoisePreprocess,
+    PairPreprocess,
+    Preprocess,
+    TextPreprocess,
+    preprocess_config,
+    preprocess_from_config,
+)
+from kzoo.text import PairLayer, TextLayer
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 # ITU-R BT.601 luma, as Pillow converts to "L"; the weights sum to one, so that a grey RGB image keeps its values.
@@ -23,10 +32,12 @@ class PreprocessLayer(keras.layers.Layer):
     the two, on pixel values.
     """
 
+    unit = "images"  # what is counted a second
+
     def __init__(self, spec: Preprocess | dict[str, Any], **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"  # under every policy: pixels are prepared in full precision
         super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
-        self.spec = spec if isinstance(spec, Preprocess) else Preprocess.from_config(spec)
+        self.spec = spec if isinstance(spec, Preprocess) else preprocess_from_config(spec)
 
     def geometry(self, images: Any) -> tf.Tensor:
         """float32 [..., *size, channels], still in 0 to 255."""
@@ -44,10 +55,34 @@ class PreprocessLayer(keras.layers.Layer):
     def call(self, images: Any) -> tf.Tensor:
         return self.normalise(self.geometry(images))
 
-    def get_config(self) -> dict[str, Any]:
-        from dataclasses import asdict
+    def batch(self, images: tf.Tensor, rest: tuple[Any, ...], draw: Any) -> tuple[Any, ...]:
+        """What a network trains on, of finished images and what came with them."""
+        return (images, *rest)
 
-        return {**super().get_config(), "spec": asdict(self.spec)}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "spec": preprocess_config(self.spec)}
+
+
+class NoiseLayer:
+    """For networks that make images of noise: real images prepared by `images`, and noise in the place of labels."""
+
+    unit = "images"
+
+    def __init__(self, spec: NoisePreprocess) -> None:
+        self.spec, self.images = spec, PreprocessLayer(spec.image)
+        self.geometry, self.normalise = self.images.geometry, self.images.normalise
+
+    def batch(self, images: tf.Tensor, rest: tuple[Any, ...], draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """(images, float32 [n, 2, noise]): a vector for each of the two players, the same on whichever replica."""
+        return images, draw.uniform(tf.shape(images)[0], [2, self.spec.noise])
+
+
+def layer_of(spec: AnyPreprocess | None) -> Any:
+    """What carries `spec` out: PreprocessLayer, NoiseLayer, TextLayer or PairLayer; None for None."""
+    kinds = {
+        Preprocess: PreprocessLayer, NoisePreprocess: NoiseLayer, TextPreprocess: TextLayer, PairPreprocess: PairLayer,
+    }  # fmt: skip
+    return None if spec is None else kinds[type(spec)](spec)
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:

@@ -46,7 +46,7 @@ class Preprocess:
         height, width = self.size
         return (height + 2 * self.pad, width + 2 * self.pad, self.channels)
 
-    def for_input(self, input_shape: tuple[int | None, ...]) -> Preprocess:
+    def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> Preprocess:
         """The same scaling and padding for a network built with another `input_shape` (height, width, channels)."""
         height, width, channels = input_shape
         if (height, width, channels) == self.output_shape or height is None or width is None:
@@ -76,9 +76,135 @@ class Preprocess:
             parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
         return ", ".join(parts)
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Preprocess:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+
+# Ids that every vocabulary begins with: padding, unknown tokens, and where sequences are framed their marks.
+PADDING, UNKNOWN, START, END = 0, 1, 2, 3
+RESERVED, FRAMED = ("", "[UNK]"), ("", "[UNK]", "[start]", "[end]")
+UNITS = ("words", "characters")
+
+
+@dataclass(frozen=True)
+class TextPreprocess:
+    """From a raw string to token ids: lower case, then words and punctuation marks, or characters.
+
+    Attributes:
+        unit: One of UNITS.
+        length: Tokens at most, the marks not counted.
+        size: Entries of the vocabulary at most, the reserved ones counted.
+        framed: Whether `[start]` and `[end]` stand around the tokens.
+        vocabulary: The tokens in the order of their ids, the reserved ones first; empty until it has been taken from
+            training data.
+    """
+
+    unit: str = "words"
+    length: int = 256
+    size: int = 20_000
+    framed: bool = False
+    vocabulary: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"unit {self.unit!r} is not one of {', '.join(UNITS)}")
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        return FRAMED if self.framed else RESERVED
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """What the network that reads such ids is built with."""
+        return {"vocabulary": len(self.vocabulary)}
+
+    def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> TextPreprocess:
+        """For a network with room for another number of tokens, or of another fixed length."""
+        length = input_shape[0] if input_shape[0] is not None else self.length
+        return replace(self, size=arguments.get("vocabulary", self.size), length=length)
+
+    def describe(self) -> str:
+        """One line for plans and cards."""
+        known = f"a vocabulary of {len(self.vocabulary):,}" if self.vocabulary else "no vocabulary yet"
+        return f"{self.unit} in lower case, at most {self.length}, {known}"
+
+
+@dataclass(frozen=True)
+class PairPreprocess:
+    """From a raw sentence and its translation to token ids.
+
+    Attributes:
+        joint: Whether both languages share one vocabulary (and the model one embedding).
+    """
+
+    source: TextPreprocess
+    target: TextPreprocess
+    joint: bool = False
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        return {
+            "source_vocabulary": len(self.source.vocabulary),
+            "target_vocabulary": len(self.target.vocabulary),
+        }
+
+    def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> PairPreprocess:
+        sides = (
+            replace(side, size=arguments.get(f"{name}_vocabulary", side.size))
+            for name, side in (("source", self.source), ("target", self.target))
+        )
+        return PairPreprocess(*sides, joint=self.joint)
+
+    def describe(self) -> str:
+        if self.joint:
+            return f"both sides: {self.target.describe()}"
+        return f"source: {self.source.describe()}; target: {self.target.describe()}"
+
+
+@dataclass(frozen=True)
+class NoisePreprocess:
+    """For networks that make images of noise: the images they learn from, and the noise.
+
+    Attributes:
+        noise: Length of a noise vector, uniform in -1 to 1.
+    """
+
+    image: Preprocess
+    noise: int
+
+    def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> NoisePreprocess:
+        return NoisePreprocess(self.image.for_model(input_shape, arguments), arguments.get("noise", self.noise))
+
+    def changes(self, shape: tuple[int | None, ...]) -> list[str]:
+        return self.image.changes(shape)
+
+    def describe(self) -> str:
+        return f"images {self.image.describe()}; {self.noise} numbers of noise, uniform in -1 to 1"
+
+
+AnyPreprocess = Preprocess | TextPreprocess | PairPreprocess | NoisePreprocess
+_KINDS = {kind.__name__: kind for kind in (Preprocess, TextPreprocess, PairPreprocess, NoisePreprocess)}
+
+
+def preprocess_config(preprocess: AnyPreprocess | None) -> dict[str, Any] | None:
+    """As JSON holds it."""
+    return None if preprocess is None else {"kind": type(preprocess).__name__, **asdict(preprocess)}
+
+
+def preprocess_from_config(config: Mapping[str, Any] | None) -> AnyPreprocess | None:
+    """What `preprocess_config` wrote; without a kind, of images."""
+    if not config:
+        return None
+    kind = _KINDS[config.get("kind", "Preprocess")]
+    inner = {"source": TextPreprocess, "target": TextPreprocess, "image": Preprocess}
+    values = {}
+    for key, value in config.items():
+        if key in inner:
+            values[key] = inner[key](**_tuples(value))
+        elif key != "kind":
+            values[key] = value
+    return kind(**_tuples(values))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def to_json(value: Any) -> str:
@@ -110,6 +236,8 @@ class Recipe:
     schedule: str = "constant"
     batch_size: int = 32
     epochs: int = 10
+    label_smoothing: float = 0.0
+    warmup: int | None = None
     source: str = "the model's recipe"
 
 
@@ -122,12 +250,13 @@ class ModelSpec:
         family: The file it lives in (`lenet`).
         task: One of TASKS.
         definition: The Definition subclass; its `define(**config)` gives the stages.
-        input_shape: Without the batch. Default of the builder's argument of that name.
+        input_shape: Without the batch; of several inputs {name: shape}. Default of the builder's argument of that name.
         config: Arguments of `define` that make this variant.
-        classes: Units of the output layer; fixed when `fixed_classes`, as the input is when `fixed_input`.
+        classes: Units of the output layer; 0 where there are no classes. Fixed when `fixed_classes`, as the input is
+            when `fixed_input`.
         head: Name of the last layer; what it reads are the model's features.
         paper: Authors, year, title and link.
-        preprocess: From raw image to input; None where the input is not an image.
+        preprocess: From raw example to input; None where the input is neither image nor text.
         hidden: Left out of `list_models` unless asked for.
     """
 
@@ -135,18 +264,19 @@ class ModelSpec:
     family: str
     task: str
     definition: type
-    input_shape: tuple[int | None, ...]
+    input_shape: tuple[int | None, ...] | Mapping[str, tuple[int | None, ...]]
     recipe: Recipe
     paper: str
     summary: str
-    classes: int
+    classes: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     fixed_classes: bool = False
     fixed_input: bool = False
     classifier_activation: str | None = "softmax"
     input_name: str = "image"
+    input_dtype: str = "float32"
     head: str = "output"
-    preprocess: Preprocess | None = None
+    preprocess: AnyPreprocess | None = None
     hidden: bool = False
 
     def __post_init__(self) -> None:
@@ -184,19 +314,15 @@ class ModelInfo:
     style: str
     arguments: Mapping[str, Any]
     task: str
-    preprocess: Preprocess | None = None
+    preprocess: AnyPreprocess | None = None
     labels: tuple[str, ...] | None = None
 
     def to_config(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without the preprocessing, which runs and exports keep beside it."""
+        return {k: v for k, v in asdict(self).items() if k != "preprocess"}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> ModelInfo:
-        preprocess, labels = config["preprocess"], config["labels"]
-        return cls(
-            **{
-                **config,
-                "preprocess": Preprocess.from_config(preprocess) if preprocess else None,
-                "labels": tuple(labels) if labels is not None else None,
-            }
-        )
+    def from_config(cls, config: Mapping[str, Any], preprocess: AnyPreprocess | None = None) -> ModelInfo:
+        labels = config["labels"]
+        known = {k: v for k, v in config.items() if k != "preprocess"}
+        return cls(**{**known, "preprocess": preprocess, "labels": tuple(labels) if labels is not None else None})

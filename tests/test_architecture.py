@@ -16,15 +16,16 @@ ROOT = Path(kzoo.__file__).parent
 BELOW = {
     "errors": set(),
     "spec": {"errors"},
-    "preprocess": {"spec"},
+    "text": {"errors", "spec"},
+    "preprocess": {"spec", "text"},
     "weights": {"errors", "spec", "models"},
     "models": {"errors", "spec", "weights"},
-    "data": {"errors", "spec", "preprocess"},
+    "data": {"errors", "spec", "preprocess", "text"},
     "training": {"errors", "spec", "data", "models"},
     "inspection": {"errors", "spec", "models", "weights"},
-    "runs": {"errors", "spec", "preprocess", "data", "models", "weights", "training", "inspection"},
+    "runs": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection"},
     "benchmark": {"errors", "data", "models", "training"},
-    "exporting": {"errors", "spec", "preprocess", "data", "models", "weights", "training", "inspection", "runs"},
+    "exporting": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection", "runs"},
 }
 ANY = {"cli", "__init__"}  # joins them all; nothing imports it
 

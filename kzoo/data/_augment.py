@@ -29,6 +29,10 @@ class Draw(NamedTuple):
         drawn = tf.random.stateless_uniform([self.total, *shape], self.seed, 0, limit, dtype=tf.int32, alg="philox")
         return tf.slice(drawn, [self.start] + [0] * len(shape), [rows, *shape])
 
+    def uniform(self, rows: tf.Tensor, shape: list[int]) -> tf.Tensor:
+        """float32 [rows, *shape] in -1 to 1."""
+        return tf.cast(self.integers(rows, shape, 2**24), tf.float32) / 2**23 - 1
+
     def other(self, number: int) -> Draw:
         """Other numbers for the same rows."""
         return self._replace(seed=self.seed + [number, 0])

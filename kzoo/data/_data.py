@@ -28,6 +28,8 @@ class DataInfo:
         notes: What was done to it: a split taken, files skipped. Printed before training.
         skipped: Files left out, each with the reason.
         arguments: What `load_data` was called with, to read it again.
+        units: Of texts: "words" or "characters", one for each column of text, (text,) or (source, target).
+        languages: Of translations, (source, target); empty where not known.
     """
 
     name: str
@@ -40,9 +42,16 @@ class DataInfo:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
 
     def describe(self) -> str:
         counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())
+        if self.units:
+            pairs = len(self.units) == 2
+            what = f"pairs {'-'.join(self.languages)}".rstrip() if pairs else "texts"
+            what += f" in {' and '.join(dict.fromkeys(self.units))}" if "characters" in self.units else ""
+            return f"{self.name}: {counts}; {what}" + ("" if pairs else f"; {len(self.classes)} classes")
         shape = "x".join("?" if n is None else str(n) for n in self.shape) if self.shape else "sizes differ"
         classes = f"{len(self.classes)} classes" if self.classes else self.task
         return f"{self.name}: {counts}; {shape}; {classes}"

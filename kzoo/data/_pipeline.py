@@ -24,7 +24,7 @@ SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
 Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
 
 
-def _cut(batch: Any, part: Part | None) -> tuple[tf.Tensor, tf.Tensor, Any]:
+def cut(batch: Any, part: Part | None) -> tuple[tf.Tensor, tf.Tensor, Any]:
     """(first row, rows of the global batch, the rows that `part` takes of it: all without one)."""
     rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
     if part is None:
@@ -96,15 +96,15 @@ class Batches:
         """Batches; with `part`, (rows of the global batch, those that `part` takes of it): only they are prepared."""
         if self.ready:
             data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
-            return data if part is None else data.map(lambda *batch: _cut(batch, part)[1:])
+            return data if part is None else data.map(lambda *batch: cut(batch, part)[1:])
         data = self._single
         if self.shuffle:
             buffer = min(self.rows or SHUFFLE, SHUFFLE)
-            data = data.shuffle(buffer, seed=_mix(self.seed, number), reshuffle_each_iteration=False)
+            data = data.shuffle(buffer, seed=mix(self.seed, number), reshuffle_each_iteration=False)
         data = data.batch(self.batch_size)
         if self.limit is not None:
             data = data.take(self.limit)
-        return self._finished(data, tf.constant([_mix(self.seed, number), 0], tf.int32), part)
+        return self._finished(data, tf.constant([mix(self.seed, number), 0], tf.int32), part)
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
         """What makes, in another process too, an endless stream of batches in an order of its own.
@@ -118,7 +118,7 @@ class Batches:
         def stream() -> tf.data.Dataset:
             moment = tf.cast(tf.timestamp() * 1e6, tf.int64)  # of the process that runs this, when it does
             many = (self.steps if self.ready else self.rows) or SHUFFLE
-            data = _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % many)
+            data = Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % many)
             if self.ready:
                 return self._checked(data)
             data = data.shuffle(min(many, SHUFFLE), seed=self.seed).batch(self.batch_size)
@@ -126,15 +126,21 @@ class Batches:
 
         return stream
 
+    def counted(self, done: int) -> int:
+        """Images or examples in the first `done` batches of an epoch; 0 where it is not known."""
+        if self.batch_size is None:
+            return 0
+        return min(self.batch_size * done, self.examples or self.batch_size * done)
+
     def _finished(self, data: tf.data.Dataset, seed: tf.Tensor, part: Part | None = None) -> tf.data.Dataset:
         """Raw batches, ready for the network; with `part`, as `epoch` says."""
         data = self._checked(data)
 
         def finish(i: tf.Tensor, batch: Any) -> Any:
-            start, total, batch = _cut(batch, part)
+            start, total, batch = cut(batch, part)
             if self.layer is not None:
                 draw = Draw(seed + [0, tf.cast(i, tf.int32)], tf.cast(start, tf.int32), tf.cast(total, tf.int32))
-                batch = (self._prepare_batch(batch[0], draw), *batch[1:])
+                batch = self.layer.batch(self._prepare_batch(batch[0], draw), batch[1:], draw.other(104_651))
             return batch if part is None else (total, batch)
 
         if self.layer is not None or part is not None:
@@ -143,11 +149,14 @@ class Batches:
 
     def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
         """Batches whose labels are in range (an error of the data comes before the step, under XLA too), weighted."""
+        if self.label_limit is None and self.class_weights is None:
+            return data
+        return data.map(self._checked_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _checked_batch(self, *batch: Any) -> Any:
         if self.label_limit is not None:
-            data = data.map(self._check_labels, num_parallel_calls=tf.data.AUTOTUNE)
-        if self.class_weights is not None:
-            data = data.map(self._weigh, num_parallel_calls=tf.data.AUTOTUNE)
-        return data
+            batch = self._check_labels(*batch)
+        return batch if self.class_weights is None else self._weigh(*batch)
 
     def _check_labels(self, *batch: Any) -> Any:
         low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
@@ -176,7 +185,7 @@ class Batches:
         return self._prepare
 
 
-class _Ported(tf.data.Dataset):
+class Ported(tf.data.Dataset):
     """A data set that another process wrote as a graph."""
 
     def __init__(self, variant: tf.Tensor, spec: Any) -> None:
@@ -196,5 +205,5 @@ def _known(data: tf.data.Dataset) -> int | None:
     return count if count >= 0 else None
 
 
-def _mix(seed: int, number: int) -> int:
+def mix(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % (2**31 - 1)

@@ -1,4 +1,4 @@
-"""Where data comes from: embedded sets, folders of images, files, TensorFlow Datasets.
+"""Where data comes from: embedded sets, folders of images or texts, files, TensorFlow Datasets.
 
 A source gives `Examples` for each split it has; `load_data` takes a validation split out of train where there is none,
 keeps only some classes if asked, and says both in the notes.
@@ -10,6 +10,7 @@ import gzip
 import os
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import tensorflow as tf
 
 from kzoo.data._data import SPLITS, Data, DataInfo, Examples, stratified
 from kzoo.data._images import SPLIT_FOLDERS, image_folder, labels_csv
+from kzoo.data._texts import check_task, is_table, text_file, text_folder, tfds_texts
 from kzoo.errors import KzooError, unknown
+from kzoo.spec import TASKS
 
 VALIDATION = 0.1
 
@@ -29,6 +32,8 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     only: Sequence[str | int] | None = None,
+    task: str | None = None,
+    languages: str | None = None,
 ) -> Data:
     """Read a data set into splits of raw examples.
 
@@ -36,39 +41,52 @@ def load_data(
         name: `"digits"` (scikit-learn's 1,797 handwritten digits, embedded), `"and"`, `"or"`, `"xor"` (four rows), a
             TensorFlow Datasets name (`"mnist"`), or a path: a folder with one subfolder of images a class, with or
             without train/validation/test above; a folder of images with a `labels.csv` of file, label; the four
-            MNIST `*-ubyte` files, gzipped or not; a `.npz`.
+            MNIST `*-ubyte` files, gzipped or not; a `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) of text
+            and label, or of source and target; a folder of these named train, val, test; a folder of parallel files
+            `train.en`, `train.de`, …; a folder with one subfolder of `.txt` files a class.
         data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
         download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
         only: Keep only these classes, by name or number; they are numbered anew in the order given.
+        task: How a table of two columns without a header is read: `"text-classification"` or `"translation"`; guessed
+            otherwise, and `info.notes` says so. Any other task than the data's is refused.
+        languages: Direction of translations, `"en-de"` from English to German.
 
     Returns:
         Data with train, validation and, where the source has one, test. Without a validation split, 10 % of train are
         taken, stratified, by seed 0; `info.notes` says so.
 
     Raises:
-        KzooError: An unknown name, no such path, nothing readable in it, a class left without images.
+        KzooError: An unknown name, no such path, nothing readable in it, a class left without images, a line of text
+            that does not fit, by its number.
 
     >>> load_data("digits").info.counts
     {'train': 1295, 'validation': 143, 'test': 359}
     """
     name = os.fspath(name)
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    if languages is not None and not isinstance(languages, str):
+        raise KzooError(f"languages must be text like 'en-de' (source-target); received {languages!r}")
     is_path = False
-    looks_like_path = os.sep in name or "/" in name or name.startswith(".") or Path(name).suffix
     if name in EMBEDDED:
         splits, info = EMBEDDED[name]()
-    elif looks_like_path or (Path(name).exists() and not _is_tfds(name)):
+    elif _is_path(name, data_dir):
         is_path = True
-        splits, info = _from_path(Path(name))
+        splits, info = _from_path(Path(name), task, languages)
     else:
-        splits, info = _tfds(name, data_dir, download)
+        splits, info = _tfds(name, data_dir, download, task, languages)
+    check_task(name, info.task, task, None if info.languages else languages)
     arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
+    given = {"only": list(only) if only else None, "task": task, "languages": languages}
     arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
-    arguments |= {"only": list(only)} if only else {}
+    arguments |= {key: value for key, value in given.items() if value is not None}
 
     notes = list(info.notes)
     classes = list(info.classes)
     indices = {split: np.arange(len(e.labels)) for split, e in splits.items()}
     renumber = None
+    if only and not classes:
+        raise KzooError(f"only={list(only)!r} keeps classes, and {name!r} has none; leave it out")
     if only:
         kept = [_class_number(c, classes, name) for c in only]
         renumber = np.full(len(classes), -1)
@@ -76,13 +94,13 @@ def load_data(
         indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
         classes = [classes[k] for k in kept]
         notes.append(f"only the classes {', '.join(classes)}")
-    if info.task == "image-classification" and len(classes) < 2:
+    if info.task in ("image-classification", "text-classification") and len(classes) < 2:
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
     if "validation" not in splits and info.task != "tabular-classification":
         rest, held = stratified(splits["train"].labels[indices["train"]], VALIDATION, seed=0)
         indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
         splits["validation"] = splits["train"]
-        notes.append(f"validation: {VALIDATION:.0%} of train, stratified, seed 0")
+        notes.append(f"validation: {VALIDATION:.0%} of train, {'stratified, ' if classes else ''}seed 0")
     data = {}
     for split in SPLITS:
         if split in splits:
@@ -91,11 +109,20 @@ def load_data(
                 table = tf.constant(renumber)
                 data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
     shape = splits["train"].shape
-    info = DataInfo(
-        name=info.name, task=info.task, classes=tuple(classes), shape=tuple(shape) if shape else None,
-        source=info.source, licence=info.licence, notes=tuple(notes), skipped=info.skipped, arguments=arguments,
-    )  # fmt: skip
+    shape = tuple(shape) if shape else None
+    info = replace(info, classes=tuple(classes), shape=shape, notes=tuple(notes), arguments=arguments)
     return Data(data["train"], data.get("validation"), data.get("test"), info)
+
+
+def _is_path(name: str, data_dir: Any) -> bool:
+    """A path is written like one or is there; TensorFlow's `glue/sst2` and `mnist:3.0.1` are names all the same."""
+    path = Path(name)
+    if name.startswith(".") or path.is_absolute():
+        return True
+    written = os.sep in name or "/" in name or path.suffix
+    if written and path.exists() and not data_dir:
+        return True
+    return bool(written or path.exists()) and not _is_tfds(name)
 
 
 def _class_number(wanted: str | int, classes: list[str], name: str) -> int:
@@ -152,13 +179,22 @@ EMBEDDED: dict[str, Callable[[], tuple[dict[str, Examples], DataInfo]]] = {
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _from_path(path: Path) -> tuple[dict[str, Examples], DataInfo]:
+def _from_path(path: Path, task: str | None, languages: str | None) -> tuple[dict[str, Examples], DataInfo]:
     if not path.exists():
         raise KzooError(f"no file or folder {str(path)!r}")
     if path.is_file():
         if path.suffix == ".npz":
             return _npz(path)
-        raise KzooError(f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder")
+        if is_table(path):
+            return text_file(path, task, languages)
+        raise KzooError(
+            f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder, or texts as .tsv or .csv (.gz, .xz)"
+        )
+    images = bool(_idx_files(path)) or (path / "labels.csv").is_file()
+    texts = None if images else text_folder(path, task, languages)
+    if texts is not None:
+        return texts
+    check_task(str(path), "image-classification", task, languages)  # before every image is decoded
     if _idx_files(path):
         return _idx(path)
     if (path / "labels.csv").is_file():
@@ -285,7 +321,9 @@ def _is_tfds(name: str) -> bool:
     return name.split("/")[0].split(":")[0] in tfds.list_builders(with_community_datasets=False)
 
 
-def _tfds(name: str, data_dir: Any, download: bool) -> tuple[dict[str, Examples], DataInfo]:
+def _tfds(
+    name: str, data_dir: Any, download: bool, task: str | None, languages: str | None
+) -> tuple[dict[str, Examples], DataInfo]:
     import tensorflow_datasets as tfds
 
     if not _is_tfds(name):
@@ -303,27 +341,25 @@ def _tfds(name: str, data_dir: Any, download: bool) -> tuple[dict[str, Examples]
                 f"the data set {name!r} is not on this machine; fetch it with --download (download=True), or {place}"
             )
         _download(builder, name, place)
-    features = builder.info.features
-    keys = builder.info.supervised_keys
-    if keys is None or not isinstance(features[keys[0]], tfds.features.Image):
-        raise KzooError(f"{name!r} is not an image-classification set: its features are {', '.join(features)}")
-    if not isinstance(features[keys[1]], tfds.features.ClassLabel):
-        raise KzooError(f"{name!r} is not an image-classification set: its target {keys[1]!r} is not a class label")
-    image, label = keys[0], keys[1]
-    splits = {}
-    for split in builder.info.splits:
-        if split in SPLIT_FOLDERS:
-            splits[SPLIT_FOLDERS[split]] = _tfds_split(tfds, builder, split, image, label)
+    features, keys = builder.info.features, builder.info.supervised_keys
+    if keys and isinstance(keys[0], str) and isinstance(features[keys[0]], tfds.features.Image):
+        if not isinstance(features[keys[1]], tfds.features.ClassLabel):
+            raise KzooError(f"{name!r} is not an image-classification set: its target {keys[1]!r} is not a class label")
+        check_task(name, "image-classification", task, languages)
+        image, label = keys[:2]
+        splits = {
+            SPLIT_FOLDERS[split]: _tfds_split(tfds, builder, split, image, label)
+            for split in builder.info.splits
+            if split in SPLIT_FOLDERS
+        }
+        info = DataInfo(name, "image-classification", tuple(features[label].names))
+    else:
+        splits, info = tfds_texts(builder, name, task, languages)
     if "train" not in splits:
         raise KzooError(f"{name!r} has no train split; it has {', '.join(builder.info.splits)}")
-    info = DataInfo(
-        name=name.replace("/", "-"),
-        task="image-classification",
-        classes=tuple(features[label].names),
-        source=f"TensorFlow Datasets {builder.info.full_name}; {builder.info.homepage}".rstrip("; "),
-        licence=builder.info.redistribution_info.license or "",
-    )
-    return splits, info
+    source = f"TensorFlow Datasets {builder.info.full_name}; {builder.info.homepage}".rstrip("; ")
+    licence = builder.info.redistribution_info.license or ""
+    return splits, replace(info, name=name.replace("/", "-"), source=source, licence=licence)
 
 
 def _tfds_split(tfds: Any, builder: Any, split: str, image: str, label: str) -> Examples:

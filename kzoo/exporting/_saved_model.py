@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from kzoo.runs._load import (
     newest_version,
 )
 from kzoo.runs._scores import input_spec, output_kind, probe, to_probabilities
+from kzoo.spec import preprocess_config
 
 TOP = 5
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
@@ -145,7 +146,7 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
         "input": {"name": spec.name, "shape": list(spec.shape[1:]), "dtype": spec.dtype.name},
         "outputs": outputs,
         "scores": kind,
-        "preprocess": asdict(loaded.preprocess) if loaded.preprocess else None,
+        "preprocess": preprocess_config(loaded.preprocess),
         "labels": list(loaded.labels),
         "data": dict(loaded.data),
     }

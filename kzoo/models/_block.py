@@ -36,6 +36,13 @@ class Block(keras.layers.Layer):
     model. A subclass' `__init__` ends with `**kwargs` passed on: a `.keras` file carries `dtype` and `trainable`.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True  # no warning: see `compute_mask`
+
+    def compute_mask(self, *_: Any) -> None:
+        """Keras' implicit masks end here: padding is masked explicitly, alike in all three styles."""
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _open.get():
             return self.call(*args, **kwargs)
@@ -44,6 +51,10 @@ class Block(keras.layers.Layer):
             self._input_shapes = keras.tree.map_structure(lambda t: tuple(t.shape), args[0])
             self.built = True
         return super().__call__(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
+        """keras.Sequential passes `training` here, also to layers whose `call` does not name it."""
+        return super().compute_output_spec(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Build every child. Reached through `build_from_config` and by callers; `__call__` does not need it."""

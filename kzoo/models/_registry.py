@@ -12,7 +12,7 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kzoo.errors import KzooError, unknown
 from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
-FAMILIES = ("perceptron", "mlp", "lenet")  # files of this folder, in the order in which a course meets them
+FAMILIES = ("perceptron", "mlp", "lenet", "lstm")  # files of this folder, as a course meets them
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 
@@ -73,7 +73,7 @@ def described(spec: ModelSpec) -> dict[str, Any]:
         "family": spec.family,
         "task": spec.task,
         "summary": spec.summary,
-        "input_shape": list(spec.input_shape),
+        "input_shape": _plain(spec.input_shape),
         "classes": spec.classes,
         "classifier_activation": spec.classifier_activation,
         "overrides": overrides_of(spec),
@@ -83,6 +83,10 @@ def described(spec: ModelSpec) -> dict[str, Any]:
         "paper": spec.paper,
         "hidden": spec.hidden,
     }
+
+
+def _plain(shape: Any) -> Any:
+    return {name: list(s) for name, s in shape.items()} if isinstance(shape, Mapping) else list(shape)
 
 
 def list_models(
@@ -227,7 +231,7 @@ def _build(
     **overrides: Any,
 ) -> Any:
     """Check every argument, then build. Nothing is built, read or downloaded before the arguments hold."""
-    from kzoo.models._styles import assemble
+    from kzoo.models._styles import assemble, inputs_of
 
     if style not in STYLES:
         raise unknown("style", style, STYLES)
@@ -246,7 +250,8 @@ def _build(
     published = _published(spec, weights)
     if classes is None:
         classes = len(published.classes) if published else spec.classes
-    classes = _whole_number("classes", classes)
+    if spec.classes or classes:
+        classes = _whole_number("classes", classes)
     if spec.fixed_classes and classes != spec.classes:
         raise KzooError(
             f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model"
@@ -284,9 +289,7 @@ def _build(
             config,
             style,
             name=name or spec.name,
-            input_shape=input_shape,
-            input_name=spec.input_name,
-            input_tensor=input_tensor,
+            inputs=inputs_of(spec, input_shape) if input_tensor is None else input_tensor,
         )
     except (ValueError, TypeError) as error:
         if isinstance(error, KzooError):
@@ -296,7 +299,7 @@ def _build(
             f" {str(error).splitlines()[0]}"
             f" (its own input_shape is {spec.input_shape})"
         ) from error
-    preprocess = spec.preprocess.for_input(input_shape) if spec.preprocess else None
+    preprocess = spec.preprocess.for_model(input_shape, config) if spec.preprocess else None
     arguments = {"input_shape": input_shape, "include_top": include_top, "classes": classes, **overrides}
     if pooling:
         arguments["pooling"] = pooling
@@ -316,7 +319,7 @@ def _build(
                     style,
                     arguments,
                     spec.task,
-                    published.preprocess.for_input(input_shape),
+                    published.preprocess.for_model(input_shape, config),
                     published.classes,
                 ),
             )
@@ -359,6 +362,10 @@ def _whole_number(argument: str, value: Any) -> int:
 
 def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:
     if shape is None:
+        return spec.input_shape
+    if isinstance(spec.input_shape, Mapping):
+        if shape != spec.input_shape:
+            raise KzooError(f"{spec.name} reads {dict(spec.input_shape)} and nothing else; received {shape}")
         return spec.input_shape
     shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
     if len(shape) != len(spec.input_shape):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from kzoo.errors import unknown
 from kzoo.models._block import flat, opened_blocks
-from kzoo.spec import STYLES
+from kzoo.spec import STYLES, ModelSpec
 
 
 class Definition(keras.Model):
@@ -54,27 +55,34 @@ def assemble(
     style: str,
     *,
     name: str,
-    input_shape: tuple[int | None, ...],
-    input_name: str,
-    input_tensor: Any = None,
+    inputs: Any,
 ) -> keras.Model:
-    """Build `definition` in one style. `input_tensor` (functional only) replaces the Input that would be made."""
+    """Build `definition` in one style on `inputs`: a keras.Input, or several in a dict."""
     if style == "subclass":
         model = definition(name=name, **config)
-        model(keras.Input(input_shape, name=input_name))  # builds every stage
+        model(inputs)  # builds every stage
         return model
     if style == "sequential":
-        return keras.Sequential(
-            [keras.Input(input_shape, name=input_name), *flat(definition.define(**config))], name=name
-        )
+        stages = list(flat(definition.define(**config)))
+        if not isinstance(inputs, dict):
+            return keras.Sequential([inputs, *stages], name=name)
+        model = keras.Sequential(stages, name=name)
+        model({k: keras.ops.zeros((1, *(n or 1 for n in t.shape[1:])), t.dtype) for k, t in inputs.items()})
+        return model  # a symbolic call would leave layers outside of Blocks without weights
     if style == "functional":
-        inputs = keras.Input(input_shape, name=input_name) if input_tensor is None else input_tensor
         with opened_blocks():
             x = inputs
             for stage in definition.define(**config):
                 x = stage(x)
         return keras.Model(inputs, x, name=name)
     raise unknown("style", style, STYLES)
+
+
+def inputs_of(spec: ModelSpec, shape: Any) -> Any:
+    """Fresh Inputs, one or a dict, for a variant's input shape."""
+    if isinstance(shape, Mapping):
+        return {name: keras.Input(s, dtype=spec.input_dtype, name=name) for name, s in shape.items()}
+    return keras.Input(shape, dtype=spec.input_dtype, name=spec.input_name)
 
 
 def style_of(model: keras.Model) -> str:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from kzoo.data import Data
 from kzoo.data._pipeline import Batches, check_augment
 from kzoo.errors import KzooError
 from kzoo.models._registry import model_info
-from kzoo.preprocess import PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
+    batches_of,
     check_callbacks,
     check_class_weights,
     check_classes,
@@ -43,8 +43,8 @@ from kzoo.runs._given import (
     numbered,
     try_batch,
 )  # fmt: skip
-from kzoo.runs._record import NOT_METRICS, Recorder, picture_of_batch, picture_of_predictions, run_card
-from kzoo.spec import ModelInfo
+from kzoo.runs._record import NOT_METRICS, Recorder, run_card, show_batch, show_predictions
+from kzoo.spec import ModelInfo, preprocess_config
 from kzoo.training.engines import make_engine
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Supervised, unchanged
@@ -193,13 +193,15 @@ def fit(
     common = {"layer": layer, "seed": seed, "ready": fed_as_given == "batches"}
     size = None if fed_as_given == "batches" else options["batch_size"]
     weights = class_weights_of(options.get("class_weight"), data)
-    train = Batches(
+    train = batches_of(
         data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"),
         class_weights=weights, **common,
     )  # fmt: skip
     validation = None
     if data.validation is not None:
-        validation = Batches(data.validation, size, limit=options.get("limit_validation_batches"), **common)
+        validation = batches_of(data.validation, size, limit=options.get("limit_validation_batches"), **common)
+    for split, batches in (("train", train), ("validation", validation)):
+        notes += [f"{split}: {note}" for note in getattr(batches, "notes", ())]
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     with _placement(the_strategy):
@@ -284,14 +286,14 @@ def fit(
         known = {"data": data.info.arguments, "labels": labels} if data_given else {}
         folder.write_json("config.json", {**config, **known, "options": _kept(options)})
     folder.write_json("plan.json", plan.to_config())
-    progress = TrainingProgress(options["epochs"], unit="images" if layer else "examples", verbose=verbose)
+    progress = TrainingProgress(options["epochs"], unit=layer.unit if layer else "examples", verbose=verbose)
     for label, text in plan.lines():
         progress.say(f"{label:10} {text}")
     if first_epoch >= options["epochs"]:
         progress.say(f"nothing to do: {folder.path} has its {first_epoch} epochs; give more with --epochs")
 
     recorder = Recorder(folder, model, rows, started=time.perf_counter())
-    picture_of_batch(folder, first_batch, labels, layer is not None)
+    show_batch(folder, first_batch, labels, layer)
     trainer = Trainer(
         engine, train, validation, epochs=options["epochs"], callbacks=callbacks,
         actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
@@ -326,7 +328,7 @@ def fit(
         folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
     folder.save_model(model)
     with unchanged(objective.networks):
-        picture_of_predictions(folder, model, validation, labels)
+        show_predictions(folder, model, validation, labels)
     run = Run(model, folder.path, trainer.history, plan, seconds, worker)
     with atomic(folder / "card.md") as beside:
         beside.write_text(run_card(run, recorder), encoding="utf-8")
@@ -382,7 +384,7 @@ def _aside(folder: RunFolder | None) -> RunFolder | None:
 
 
 def _config(
-    model: keras.Model, data: Data, layer: PreprocessLayer | None, labels: Sequence[str], options: dict[str, Any]
+    model: keras.Model, data: Data, layer: Any, labels: Sequence[str], options: dict[str, Any]
 ) -> dict[str, Any]:
     """config.json: what it takes to build the model and read the data again."""
     info = model_info(model)
@@ -391,7 +393,7 @@ def _config(
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
         "model": info.to_config() if info else None,
         "task": info.task if info else data.info.task,
-        "preprocess": asdict(layer.spec) if layer else None,
+        "preprocess": preprocess_config(layer.spec if layer else None),
         "labels": labels,
         "data": data.info.arguments,
         "options": _kept(options),

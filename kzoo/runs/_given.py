@@ -10,6 +10,7 @@ import numbers
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -18,13 +19,15 @@ import tensorflow as tf
 
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches
+from kzoo.data._sequences import Sequences
 from kzoo.errors import KzooError, unknown
-from kzoo.models._registry import create_model, model_info, model_spec
+from kzoo.models._registry import attach_info, create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of
-from kzoo.preprocess import PreprocessLayer
+from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder
 from kzoo.runs._load import read_keras
-from kzoo.spec import STYLES, ModelInfo, Preprocess
+from kzoo.spec import STYLES, ModelInfo, PairPreprocess, Preprocess, TextPreprocess, preprocess_from_config
+from kzoo.text import PairLayer, TextLayer, learn_vocabulary
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import check_xla
 from kzoo.training.schedules import check_schedule
@@ -94,14 +97,21 @@ def model_of(model: Any, style: str | None, data: Data, folder: RunFolder | None
             raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
         loaded = read_keras(folder / "model.keras")
         if config["model"]:
-            loaded._kzoo_info = ModelInfo.from_config(config["model"])
+            loaded._kzoo_info = ModelInfo.from_config(config["model"], preprocess_from_config(config["preprocess"]))
         return loaded
     if isinstance(model, str):
         spec = model_spec(model)
         arguments = {}
         if data.info.classes and not spec.fixed_classes and spec.classes > 1:
             arguments["classes"] = len(data.info.classes)
-        return create_model(model, style=style or "functional", **arguments)
+        preprocess = spec.preprocess
+        if isinstance(preprocess, TextPreprocess | PairPreprocess):
+            preprocess = with_vocabulary(preprocess, data, model)
+            arguments |= preprocess.arguments
+        built = create_model(model, style=style or "functional", **arguments)
+        if preprocess is not spec.preprocess:
+            attach_info(built, replace(model_info(built), preprocess=preprocess))
+        return built
     if not isinstance(model, keras.Model):
         raise KzooError(f"model must be a Keras model or a name from kzoo list; received {type(model).__name__}")
     if style is not None:
@@ -182,13 +192,46 @@ def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     return list(found)
 
 
-def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[PreprocessLayer | None, str, list[str]]:
-    """The layer that turns raw examples into inputs, the plan's line about it, and notes on what it changes."""
+def with_vocabulary(preprocess: Any, data: Data, name: str) -> Any:
+    """A preprocessing of texts with the vocabulary of the training texts, where it had none."""
+    pair = isinstance(preprocess, PairPreprocess)
+    texts = [spec.dtype == tf.string for spec in data.train.element_spec[: 2 if pair else 1] if hasattr(spec, "dtype")]
+    if texts != [True] * (2 if pair else 1):
+        wanted = "pairs of texts" if pair else "texts"
+        raise KzooError(f"{name} reads {wanted}, but {data.info.name} gives {_types(data.train.element_spec)}")
+    sides = [preprocess.source, preprocess.target] if pair else [preprocess]
+    if sides[0].vocabulary:
+        return preprocess
+    columns = [data.train.map(lambda *row, k=k: row[k]) for k in range(len(sides))]
+    sides = [replace(s, unit=u) for s, u in zip(sides, data.info.units or ["words"] * len(sides), strict=True)]
+    if pair:
+        return learn_vocabulary(PairPreprocess(*sides, joint=preprocess.joint), columns)
+    return learn_vocabulary(sides[0], columns[0])
+
+
+def _types(spec: Any) -> str:
+    return ", ".join(f"{s.dtype.name} {list(s.shape)}" for s in tf.nest.flatten(spec))
+
+
+def batches_of(split: tf.data.Dataset, batch_size: int | None, layer: Any, **options: Any) -> Batches:
+    kind = Sequences if isinstance(layer, TextLayer | PairLayer) else Batches
+    return kind(split, batch_size, layer=layer, **options)
+
+
+def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, str, list[str]]:
+    """What turns raw examples into inputs (see `layer_of`), the plan's line about it, and notes on what it changes."""
     spec = data.train.element_spec[0]
     if fed_as_given:
         return None, "as given, neither resized nor scaled", []
     info = model_info(model)
     preprocess = info.preprocess if info else None
+    if isinstance(preprocess, TextPreprocess | PairPreprocess):
+        preprocess = with_vocabulary(preprocess, data, model.name)
+        room = {k: info.arguments.get(k) for k in preprocess.arguments}
+        for name, size in preprocess.arguments.items():
+            if room[name] is not None and size > room[name]:
+                raise KzooError(f"{model.name} was built with {name}={room[name]:,}, but the vocabulary has {size:,}")
+        return layer_of(preprocess), preprocess.describe(), []
     expected = input_shape_of(model)
     if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):
         raise KzooError(
@@ -211,7 +254,7 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Preproc
     if not image:
         raise KzooError(f"{model.name} reads images, but {data.info.name} gives {tuple(spec.shape)}")
     notes = preprocess.changes(tuple(spec.shape))
-    return PreprocessLayer(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
+    return layer_of(preprocess), f"{preprocess.describe()} ({source} preprocessing)", notes
 
 
 def try_batch(objective: Supervised, train: Batches) -> Any:

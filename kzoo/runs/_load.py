@@ -18,7 +18,7 @@ from kzoo.models._registry import attach_info, create_model, model_info, model_s
 from kzoo.models._styles import input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._scores import output_kind, to_probabilities
-from kzoo.spec import ModelInfo, Preprocess
+from kzoo.spec import AnyPreprocess, ModelInfo, preprocess_from_config
 from kzoo.weights.store import weights_by_name
 from kzoo.weights.table import PUBLISHED
 
@@ -42,7 +42,7 @@ class Loaded:
 
     model: keras.Model
     name: str
-    preprocess: Preprocess | None
+    preprocess: AnyPreprocess | None
     labels: tuple[str, ...]
     task: str
     data: Mapping[str, Any]
@@ -180,9 +180,9 @@ def _of_model(model: keras.Model, name: str) -> Loaded:
 
 
 def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) -> Loaded:
-    preprocess = Preprocess.from_config(config["preprocess"]) if config["preprocess"] else None
+    preprocess = preprocess_from_config(config["preprocess"])
     if config["model"] and model_info(model) is None:
-        attach_info(model, ModelInfo.from_config(config["model"]))
+        attach_info(model, ModelInfo.from_config(config["model"], preprocess))
     return Loaded(
         model, folder.path.name, preprocess, tuple(config["labels"]), config["task"], config["data"] or {}, folder
     )
@@ -209,7 +209,7 @@ def _export(path: Path) -> Loaded:
     outputs = layer(inputs)
     outputs = outputs[info["outputs"][0]] if len(info["outputs"]) == 1 else outputs
     model = keras.Model(inputs, outputs, name=info["model"]["model"])
-    preprocess = Preprocess.from_config(info["preprocess"]) if info["preprocess"] else None
+    preprocess = preprocess_from_config(info["preprocess"])
     return Loaded(
         model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {}, kind=info["scores"]
     )

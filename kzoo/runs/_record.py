@@ -14,6 +14,7 @@ import tensorflow as tf
 from kzoo.data._pipeline import Batches
 from kzoo.inspection import pictures
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.text import PairLayer, TextLayer
 from kzoo.training.schedules import current_rate
 
 NOT_METRICS = ("epoch", "seconds", "learning_rate")
@@ -69,20 +70,39 @@ class Recorder:
                 pictures.curves(history, beside, self.folder.path.name)
 
 
-def picture_of_batch(folder: RunFolder, batch: Any, labels: Sequence[str], raw_images: bool) -> None:
-    """One training batch as the network sees it."""
-    if not raw_images:
+def show_batch(folder: RunFolder, batch: Any, labels: Sequence[str], layer: Any) -> None:
+    """One training batch as the network sees it: a picture of images, a text of tokens."""
+    if layer is None:
         return
     x, y, *_ = batch
-    titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
+    if isinstance(layer, TextLayer | PairLayer):
+        _write_tokens(folder, x, y, labels, layer)
+        return
+    if y.shape.rank == 1 or y.shape[-1] == 1:
+        titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:32]]
+    else:
+        titles = [""] * 32
     title = f"one training batch as the network sees it, {x.shape[1]}x{x.shape[2]}"
     with atomic(folder / "batch.png") as beside:
         pictures.image_grid(x.numpy()[:32], titles, beside, title)
 
 
-def picture_of_predictions(
-    folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]
-) -> None:
+def _write_tokens(folder: RunFolder, x: Any, y: Any, labels: Sequence[str], layer: Any) -> None:
+    """batch.txt: the tokens of up to 32 examples, padding left out."""
+    shown = lambda side, row: " ".join(side.spec.vocabulary[k] for k in row if k)
+    lines = []
+    if isinstance(layer, PairLayer):
+        for source, target in zip(x["source"].numpy()[:32], y.numpy()[:32], strict=True):
+            lines += [f"source: {shown(layer.source, source)}", f"target: {shown(layer.target, target)}", ""]
+    else:
+        for row, label in zip(x.numpy()[:32], y.numpy().reshape(-1)[:32], strict=True):
+            lines += [f"{labels[int(label)] if labels else label}: {shown(layer, row)}", ""]
+    with atomic(folder / "batch.txt") as beside:
+        beside.write_text("one training batch as the network sees it\n\n" + "\n".join(lines), encoding="utf-8")
+
+
+def show_predictions(folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]) -> None:
+    """What the network says of some of the validation examples, the wrong ones marked."""
     if validation is None or validation.layer is None or not labels:
         return
     x, y, *_ = next(iter(validation.epoch(0)))
@@ -94,6 +114,12 @@ def picture_of_predictions(
     guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
     wrong = guess != y
     titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
+    if isinstance(validation.layer, TextLayer):
+        texts = [t.decode() for t in validation.layer.text(x).numpy()]
+        with atomic(folder / "predictions.txt") as beside:
+            lines = [f"{title}: {text}" for title, text in zip(titles, texts, strict=True)]
+            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return
     with atomic(folder / "predictions.png") as beside:
         pictures.image_grid(x.numpy(), titles, beside, "predictions on validation; wrong ones in orange", wrong)
 

@@ -130,7 +130,7 @@ class Trainer:
                     break
             if not self.every_batch and done > 1:  # the very first step is traced: it tells nothing about speed
                 call = max(1, min(4 * call, int(SECONDS_A_CALL * steps / max(seconds, 1e-6))))
-            self.progress.advance(taken, _examples(train, done, taken), logs)
+            self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
         return engine.results()
 
     def _evaluate(self) -> dict[str, float]:
@@ -159,9 +159,3 @@ def _checked(call: Callable[[], Any]) -> Any:
             raise
         raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
 
-
-def _examples(data: Batches, done: int, taken: int) -> int:
-    if data.batch_size is None:
-        return 0
-    after = data.batch_size * done
-    return min(after, data.examples or after) - data.batch_size * (done - taken)

@@ -14,6 +14,7 @@ from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
 from kzoo.training.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
 from kzoo.training.schedules import Schedule, current_rate, follows_schedule, inner, set_schedule
+from kzoo.training.tokens import TokenAccuracy, TokenCrossentropy
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def recipe_of(info: ModelInfo | None) -> Recipe | None:
 
 def recipe_loss(recipe: Recipe, info: ModelInfo) -> str | keras.losses.Loss:
     """The recipe's loss, on logits where the model was built without its last activation."""
+    if recipe.loss == "token_crossentropy":
+        return TokenCrossentropy(recipe.label_smoothing)
     name = recipe.loss.removesuffix("_from_logits")
     logits = name != recipe.loss or ("classifier_activation" in info.arguments and name.endswith("crossentropy"))
     if logits and info.arguments.get("classifier_activation") not in (None, "linear"):
@@ -179,6 +182,8 @@ def compile_for(
             values[key], sources[key] = getattr(recipe, key), recipe.source
             if key == "loss":
                 values[key] = recipe_loss(recipe, info)
+            elif key == "metrics":
+                values[key] = [TokenAccuracy() if m == "token_accuracy" else m for m in values[key]]
         elif key == "metrics":
             values[key], sources[key] = [], "none given"
         elif key == "loss" and own:  # losses added in layers, or a compute_loss of its own
@@ -268,5 +273,7 @@ def described(value: Any) -> str:
             parts.append(type(schedule).__name__)
         return ", ".join([*parts, *optimizer_settings(inner(value))])
     if isinstance(value, keras.losses.Loss):
-        return type(value).__name__ + (" on logits" if value.get_config().get("from_logits") else "")
+        config = value.get_config()
+        smoothed = f", label smoothing {config['label_smoothing']:g}" if config.get("label_smoothing") else ""
+        return type(value).__name__ + (" on logits" if config.get("from_logits") else "") + smoothed
     return getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)

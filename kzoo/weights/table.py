@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.spec import Preprocess, WeightSpec
+from kzoo.spec import WeightSpec, preprocess_from_config
 
 FOLDER = Path(__file__).with_name("published")
 
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).with_name("published")
 def _row(path: Path) -> WeightSpec:
     values = json.loads(path.read_text(encoding="utf-8"))
     return WeightSpec(
-        **{**values, "preprocess": Preprocess.from_config(values["preprocess"]), "classes": tuple(values["classes"])}
+        **{**values, "preprocess": preprocess_from_config(values["preprocess"]), "classes": tuple(values["classes"])}
     )
 
 

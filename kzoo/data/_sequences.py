@@ -1,0 +1,164 @@
+"""From raw texts to batches of token ids: tokenise once, put texts of like length together, pad, batch.
+
+A split's ids lie in memory, four bytes each. An epoch is a list of batches, drawn by the seed and the epoch's number
+alone: its length is known before it begins, and a resumed run sees what it would have seen. Lengths are padded to one
+of at most four bounds, so that XLA compiles at most four shapes, and a last, shorter batch of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data._pipeline import Batches, Part, Ported, cut, mix
+from kzoo.errors import KzooError
+from kzoo.text import BATCH, PairLayer, TextLayer
+
+BOUNDS = (0.4, 0.75, 0.95)  # quantiles of the lengths at which a bucket ends; the last ends at the longest
+MULTIPLE = 4  # bounds are rounded up to multiples of this
+
+
+@dataclass
+class Sequences(Batches):
+    """One split of texts or of pairs of them; `layer` is a TextLayer or a PairLayer.
+
+    Batches are `(ids, label[, weight])`, or `({"source": ids, "target": ids}, next ids)`: what the decoder reads begins
+    with the start mark, what it must say next ends with the end mark.
+
+    Attributes:
+        notes: What became of too long texts and of unknown tokens.
+    """
+
+    layer: TextLayer | PairLayer | None = None
+
+    def __post_init__(self) -> None:
+        self.notes: list[str] = []
+        self._read()
+        self.examples = self.rows = len(self._bucket)
+        order = self._batches(0)
+        self.steps = len(order) if self.limit is None else min(self.limit, len(order))
+        self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
+
+    def counted(self, done: int) -> int:
+        """Tokens in the first `done` batches of an epoch."""
+        return int(self._counts[done - 1]) if done else 0
+
+    def epoch(self, number: int, part: Part | None = None) -> tf.data.Dataset:
+        order = self._batches(number)[: self.limit]
+        self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
+        return self._finished_of(self._dataset(order, part), part)
+
+    def portable(self) -> Callable[[], tf.data.Dataset]:
+        order = self._batches(0)[: self.limit]
+        source = self._dataset(order, None)
+        graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=source._variant_tensor), source.element_spec
+        graph, steps = tf.constant(graph.numpy()), len(order)
+
+        def stream() -> tf.data.Dataset:
+            moment = tf.cast(tf.timestamp() * 1e6, tf.int64)
+            data = Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % steps)
+            return self._finished_of(data.shuffle(min(steps, 64), seed=self.seed), None)
+
+        return stream
+
+    def _read(self) -> None:
+        """Tokenise the whole split."""
+        pair = isinstance(self.layer, PairLayer)
+        sides = [self.layer.source, self.layer.target] if pair else [self.layer]
+        specs = [side.spec for side in sides]
+        tokenised = tf.function(
+            lambda texts: [(side.ids(t).flat_values, side.ids(t).row_lengths(), side.counts(t))
+                           for side, t in zip(sides, texts, strict=True)], autograph=False,
+        )  # fmt: skip
+        found, rest = [], []
+        for row in self.split.batch(BATCH):
+            texts, others = (row[:2], row[2:]) if pair else (row[:1], row[1:])
+            found.append([[a.numpy() for a in side] for side in tokenised(list(texts))])
+            rest.append([a.numpy() for a in others])
+        if not found:
+            raise KzooError("the split holds no texts")
+        columns = [[np.concatenate([batch[s][k] for batch in found]) for k in range(3)] for s in range(len(sides))]
+        self._rest = [np.concatenate([batch[k] for batch in rest]) for k in range(len(rest[0]))]
+        self._ids = [tf.RaggedTensor.from_row_lengths(ids, lengths) for ids, lengths, _ in columns]
+        lengths = np.stack([lengths for _, lengths, _ in columns])  # [sides, rows]
+        kept = np.ones(lengths.shape[1], bool)
+        for spec, (_, _, counts) in zip(specs, columns, strict=True):
+            long = counts > spec.length
+            if pair:
+                kept &= ~long & (counts > 0)
+            elif long.any():
+                self.notes.append(f"{long.mean():.0%} of the texts are longer than {spec.length} {spec.unit}: cut")
+        if not kept.all():
+            what = f"longer than {max(s.length for s in specs)} tokens"
+            self.notes.append(f"{(~kept).sum():,} of {len(kept):,} pairs are {what}: left out")
+        if not kept.any():
+            raise KzooError(f"no pair has at most {specs[0].length} tokens a side; give the model a greater length")
+        for name, spec, (ids, _, _) in zip(("source", "target"), specs, columns, strict=False):
+            words = np.isin(ids, np.arange(len(spec.reserved)), invert=True).sum()
+            unknown = (ids == 1).sum() / max(words + (ids == 1).sum(), 1)
+            if unknown > 0.005:
+                where = f"of the {name}'s" if pair else "of the texts'"
+                self.notes.append(f"{unknown:.1%} {where} {spec.unit} are unknown to the vocabulary")
+        self._kept = np.flatnonzero(kept)
+        lengths = lengths[:, self._kept]
+        self._tokens = np.zeros(len(kept), np.int64)
+        self._tokens[self._kept] = lengths[-1]  # of pairs, those that are learned
+        # A bucket is the longest of its sides' places among their own lengths.
+        bounds = [_bounds(row) for row in lengths]
+        self._bucket = np.max([np.searchsorted(b, row) for b, row in zip(bounds, lengths, strict=True)], axis=0)
+        self._bounds = [tf.constant(b, tf.int32) for b in bounds]
+        places = np.zeros(len(kept), np.int64)
+        places[self._kept] = self._bucket
+        self._bucket_of = tf.constant(places)
+
+    def _batches(self, number: int) -> list[np.ndarray]:
+        """Rows of each batch of an epoch, all of one bucket."""
+        rng = np.random.default_rng(mix(self.seed, number))
+        order = rng.permutation(len(self._kept)) if self.shuffle else np.arange(len(self._kept))
+        batches = []
+        for bucket in range(len(self._bounds[0])):
+            rows = self._kept[order[self._bucket[order] == bucket]]
+            batches += [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        if self.shuffle:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        return batches
+
+    def _dataset(self, order: list[np.ndarray], part: Part | None) -> tf.data.Dataset:
+        """Batches, padded; with `part`, (rows of the global batch, those that `part` takes of it)."""
+        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(order), [len(batch) for batch in order])
+        rest = [tf.constant(array) for array in self._rest]
+
+        def fill(rows: tf.RaggedTensor) -> Any:
+            bucket = self._bucket_of[rows[0]]
+            _, total, rows = cut(rows, part)
+            ids = [
+                tf.gather(side, rows).to_tensor(shape=tf.stack([-1, bounds[bucket]]))
+                for side, bounds in zip(self._ids, self._bounds, strict=True)
+            ]
+            others = [tf.gather(array, rows) for array in rest]
+            if len(ids) == 2:
+                source, target = ids
+                batch = ({"source": source, "target": target[:, :-1]}, target[:, 1:], *others)
+            else:
+                batch = (ids[0], *others)
+            return batch if part is None else (total, batch)
+
+        data = tf.data.Dataset.from_tensor_slices(ragged).map(lambda rows: tf.identity(rows))
+        return data.map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _finished_of(self, data: tf.data.Dataset, part: Part | None) -> tf.data.Dataset:
+        if part is None:
+            data = self._checked(data)
+        elif self.label_limit is not None or self.class_weights is not None:
+            data = data.map(lambda total, batch: (total, self._checked_batch(*batch)))
+        return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _bounds(lengths: np.ndarray) -> np.ndarray:
+    """Ascending lengths at which the buckets end, the last at the longest; of equal ones both are kept."""
+    wanted = [*np.quantile(lengths, BOUNDS), lengths.max()]
+    return np.array([-(-max(int(np.ceil(n)), 1) // MULTIPLE) * MULTIPLE for n in wanted])
