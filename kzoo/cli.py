@@ -51,6 +51,7 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Checkpoint = Annotated[str, typer.Option(help="Of a run: last or best.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of prepared TensorFlow Datasets; default TFDS_DATA_DIR.")]
+Languages = Annotated[str | None, typer.Option(help="Of pairs, from-to: en-de.")]
 Debug = typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")
 
 
@@ -171,6 +172,7 @@ def fit(
         list[str] | None, typer.Option(help="Only this class of the data, by name; may be repeated.")
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
+    languages: Languages = None,
     run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
     resume: Annotated[
         str | None, typer.Option(help="Continue this run (path, number or 'last') at its last whole epoch.")
@@ -208,6 +210,7 @@ def fit(
     only = arguments.pop("only")
     if only:
         arguments["data"] = kzoo.load_data(data or "digits", data_dir=data_dir, download=download, only=only)
+        arguments["languages"] = None
     if model is not None and model.endswith(".keras"):
         arguments["model"] = read_keras(Path(model))
     run = kzoo.fit(**arguments)
@@ -242,6 +245,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Of the forward passes.", min=1)] = 256,
     checkpoint: Checkpoint = "last",
     data_dir: DataDir = None,
+    languages: Languages = None,
     output_dir: Annotated[
         str | None, typer.Option(help="For the figures and the picture; default the run folder.")
     ] = None,
@@ -258,7 +262,8 @@ def evaluate(
     import kzoo
 
     found = kzoo.evaluate(
-        model, data, split=split, batch_size=batch_size, checkpoint=checkpoint, data_dir=data_dir, output_dir=output_dir
+        model, data, split=split, batch_size=batch_size, checkpoint=checkpoint, data_dir=data_dir,
+        languages=languages, output_dir=output_dir,
     )
     if json_:
         _print_json(found.to_config())

@@ -158,6 +158,12 @@ class Sequences(Batches):
         return data.prefetch(tf.data.AUTOTUNE)
 
 
+def batches_of(split: tf.data.Dataset, batch_size: int | None, layer: Any, **options: Any) -> Batches:
+    """Of texts by their length, of anything else in the order of the data."""
+    kind = Sequences if isinstance(layer, TextLayer | PairLayer) else Batches
+    return kind(split, batch_size, layer, **options)
+
+
 def _bounds(lengths: np.ndarray) -> np.ndarray:
     """Ascending lengths at which the buckets end, the last at the longest; of equal ones both are kept."""
     wanted = [*np.quantile(lengths, BOUNDS), lengths.max()]

@@ -125,6 +125,12 @@ def _is_path(name: str, data_dir: Any) -> bool:
     return bool(written or path.exists()) and not _is_tfds(name)
 
 
+def load_for(task: str, name: str | os.PathLike[str], languages: str | None = None, **arguments: Any) -> Data:
+    """`load_data` for a model of that task: files of two columns are read as it needs them."""
+    texts = {"task": task} if task in ("text-classification", "translation") else {}
+    return load_data(name, languages=languages, **texts, **arguments)
+
+
 def _class_number(wanted: str | int, classes: list[str], name: str) -> int:
     if str(wanted) in classes:
         return classes.index(str(wanted))

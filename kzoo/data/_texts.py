@@ -43,8 +43,8 @@ SOURCES, TARGETS = ("source", "src"), ("target", "tgt", "trg")
 HEADER_LANGUAGE = re.compile(r"[a-z]{2}([-_][a-z]{2,4})?")
 # The last part of a parallel file's name: two or three letters, perhaps a region; and what is no language there.
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-NOT_LANGUAGES = ("txt", "tsv", "csv", "npz", "npy", "zip", "tar", "gz", "xz", "pkl", "xml", "log", "md", "py", "sh", "bin",
-                 "png", "jpg", "gif", "bmp", "pdf")  # fmt: skip
+NOT_LANGUAGES = ("txt", "tsv", "csv", "npz", "npy", "zip", "tar", "gz", "xz", "pkl", "xml", "log", "md", "py", "sh",
+                 "bin", "png", "jpg", "gif", "bmp", "pdf")  # fmt: skip
 
 # A last column is guessed to hold labels when it has few distinct values and each stands, on average, for several rows.
 MOST_LABELS, ROWS_A_LABEL = 100, 5
@@ -66,7 +66,7 @@ def check_task(name: str, has: str, task: str | None, languages: str | None = No
 
 
 def units_of(column: Iterable[str | bytes]) -> str:
-    """ "characters" where most letters belong to a script written without spaces, else "words".
+    """What a column is cut into: characters where most letters are of a script written without spaces, else words.
 
     >>> units_of(["A dog runs."]), units_of(["一只狗在跑。"]), units_of(["개가 달린다."])
     ('words', 'characters', 'words')
@@ -210,11 +210,12 @@ def _table(path: Path, split: str) -> _Table:
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             raise KzooError(f"line {line} of {str(path)!r} is empty; delete it")
+        if len(cells) > width and line == 1:
+            raise KzooError(f"line 1 of {str(path)!r} has {len(cells)} columns and none of the known names; {REMEDY}")
         if len(cells) != width:
-            named = "" if header else f"; where there are other columns, {REMEDY}"
             raise KzooError(
                 f"line {line} of {str(path)!r} has {len(cells)} column{'s' * (len(cells) > 1)}, not {width}; separate"
-                f" them by {SEPARATORS[suffix]}{named}"
+                f" them by {SEPARATORS[suffix]}"
             )
     rows = rows[1:] if header else rows
     if not rows:
@@ -264,8 +265,8 @@ def _header(rows: list[list[str]], path: Path, split: str) -> _Header | None:
         return header("", text=texts[0])  # without labels, as GLUE's
     if texts or labels or sources or targets:
         raise KzooError(
-            f"line 1 of {str(path)!r} looks like a header ({', '.join(rows[0])}) that names no text and label;"
-            f" {REMEDY} (a file without a header: put one before it)"
+            f"line 1 of {str(path)!r} looks like a header, {', '.join(rows[0])[:60]!r}, but not of one text and one"
+            f" label, or of source and target; {REMEDY} (if it is data, put such a line before it)"
         )
     languages = len(set(names)) == len(names) > 1 and all(HEADER_LANGUAGE.fullmatch(name) for name in names)
     if languages and not any(again(i) for i in range(len(names))):
@@ -302,7 +303,7 @@ def _tables(
             continue
         if header is None and train.header is not None:
             raise KzooError(f"{str(table.path)!r} has no header as {train.path.name} has one; write the same line 1")
-        if header is not None and (header.task != found or (pair and not set(pair) <= set(header.columns))):
+        if header is not None and (header.task != found or not set(pair or roles) <= set(header.columns)):
             raise KzooError(
                 f"line 1 of {str(table.path)!r} names {', '.join(header.columns)}; expected {', '.join(pair or roles)}"
                 f" as in {train.path.name}"
@@ -325,7 +326,7 @@ def _tables(
         for line, label in zip(tables[split].lines, labels, strict=True):
             if label.strip() not in numbers:
                 raise KzooError(
-                    f"line {line} of {str(tables[split].path)!r} has the label {label.strip()!r}, which"
+                    f"line {line} of {str(tables[split].path)!r} has the label {label.strip()[:40]!r}, which"
                     f" {train.path.name} has not; allowed: {_some(classes)}"
                 )
         splits[split] = _labelled(texts, [numbers[label.strip()] for label in labels])
@@ -333,7 +334,7 @@ def _tables(
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
+    return ", ".join(" ".join(name.split())[:40] for name in names[:10]) + (" …" if len(names) > 10 else "")
 
 
 def _few(values: list[str]) -> bool:
@@ -369,8 +370,8 @@ def _check_order(table: _Table, first: list[str], last: list[str]) -> None:
         raise KzooError(f"the first column of {path!r} looks like labels, the last does not; {REMEDY}")
     if len(last) > 1 and not _whole(last[0]) and all(map(_whole, last[1:])):
         raise KzooError(
-            f"line 1 of {path!r} has the label {last[0].strip()!r} and all others are whole numbers; if it is a header,"
-            f" {REMEDY}"
+            f"line 1 of {path!r} has the label {last[0].strip()[:40]!r} and all others are whole numbers; if it is a"
+            f" header, {REMEDY}"
         )
 
 
@@ -506,7 +507,7 @@ def _direction(
         choices = " or ".join(map(repr, pairs)) if len(known) == 2 else f"two of {', '.join(known)} as 'source-target'"
         raise KzooError(f"{where!r} can be read in several directions; give languages={choices}")
     if languages not in pairs:
-        raise unknown(f"languages of {where}", languages, pairs, f"It has {', '.join(known)}: give 'source-target'")
+        raise unknown("languages", languages, pairs, f"{where!r} has {', '.join(known)}: give 'source-target'")
     return pairs[languages]
 
 

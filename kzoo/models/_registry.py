@@ -21,7 +21,7 @@ from kzoo.errors import KzooError, unknown
 from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
-FAMILIES = ("perceptron", "mlp", "lenet", "lstm")  # files of this folder, as a course meets them
+FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq")  # files of this folder, as a course meets them
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 

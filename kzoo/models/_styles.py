@@ -67,7 +67,7 @@ def assemble(
         if not isinstance(inputs, dict):
             return keras.Sequential([inputs, *stages], name=name)
         model = keras.Sequential(stages, name=name)
-        model({k: keras.ops.zeros((1, *(n or 1 for n in t.shape[1:])), t.dtype) for k, t in inputs.items()})
+        model({k: keras.ops.zeros((1, *(n or 2 for n in t.shape[1:])), t.dtype) for k, t in inputs.items()})
         return model  # a symbolic call would leave layers outside of Blocks without weights
     if style == "functional":
         with opened_blocks():

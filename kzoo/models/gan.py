@@ -137,8 +137,7 @@ def build_dcgan(
         width: Maps next to the image; they double towards the noise.
     """
     config = {"image_shape": tuple(image_shape), "width": width}
-    discriminator = assemble(
-        Discriminator, config, style, name="discriminator", input_shape=config["image_shape"], input_name="image"
-    )
-    generator = assemble(Generator, config, style, name="generator", input_shape=(noise,), input_name="noise")
+    image, vector = keras.Input(image_shape, name="image"), keras.Input((noise,), name="noise")
+    discriminator = assemble(Discriminator, config, style, name="discriminator", inputs=image)
+    generator = assemble(Generator, config, style, name="generator", inputs=vector)
     return Players(discriminator, generator, name=name)

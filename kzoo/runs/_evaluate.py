@@ -11,13 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data, load_data
-from kzoo.data._pipeline import Batches
+from kzoo.data._sequences import batches_of
+from kzoo.data._sources import load_for
 from kzoo.errors import KzooError
 from kzoo.inspection import pictures
 from kzoo.models._styles import input_shape_of
-from kzoo.preprocess import PreprocessLayer
+from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder, atomic
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.text import TextLayer
 from kzoo.training.step import compiled
 
 TOP = 5
@@ -88,6 +90,7 @@ def evaluate(
     batch_size: int = 256,
     checkpoint: str = "last",
     data_dir: str | None = None,
+    languages: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """Evaluate a classifier.
@@ -98,7 +101,7 @@ def evaluate(
         split: `"train"`, `"validation"` or `"test"`. Where the data has no test split, ask for another by name.
         batch_size: Of the forward passes.
         checkpoint: Of a run: `"last"` or `"best"`.
-        data_dir: For `load_data`.
+        data_dir, languages: For `load_data`.
         output_dir: Where `evaluation-*.json` and `confusion-*.png` go; default the run folder, otherwise nowhere.
 
     Raises:
@@ -110,14 +113,14 @@ def evaluate(
     if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise KzooError(f"output_dir {str(output_dir)!r} is a file; give a folder")
     loaded = load(model, checkpoint=checkpoint)
-    data = read_data(loaded, data, data_dir)
+    data = read_data(loaded, data, data_dir, languages)
     if split == "test" and "test" not in data.splits:
         raise KzooError(
             f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}"
         )
     examples = data[split]
-    scores, y = scores_of(loaded, examples, batch_size)
-    evaluation = _figures(loaded, data, split, scores, y)
+    scores, y, notes = scores_of(loaded, examples, batch_size)
+    evaluation = _figures(loaded, data, split, scores, y, notes)
     folder = Path(output_dir) if output_dir is not None else loaded.run.path if loaded.run else None
     if folder is not None:
         try:
@@ -128,7 +131,7 @@ def evaluate(
     return evaluation
 
 
-def read_data(loaded: Loaded, data: Any, data_dir: str | None) -> Data:
+def read_data(loaded: Loaded, data: Any, data_dir: str | None, languages: str | None = None) -> Data:
     if isinstance(data, Data):
         return data
     if isinstance(data, tuple) and len(data) in (2, 3):
@@ -139,16 +142,17 @@ def read_data(loaded: Loaded, data: Any, data_dir: str | None) -> Data:
         if not loaded.data:
             raise KzooError(f"{loaded.name} does not say what it was trained on; give data=… (--data)")
         return load_data(**({**loaded.data, "data_dir": data_dir} if data_dir else loaded.data))
-    return load_data(data, data_dir=data_dir)
+    languages = languages or loaded.data.get("languages")
+    return load_for(loaded.task, data, data_dir=data_dir, languages=languages)
 
 
-def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(scores [n, classes], labels [n]); a model with one output gets two columns."""
+def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(scores [n, classes], labels [n], notes on the texts); a model with one output gets two columns."""
     if int(examples.cardinality()) == 0:
         raise KzooError("the split is empty")
-    layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
+    layer = layer_of(loaded.preprocess)
     check_input(loaded, examples.element_spec[0], layer)
-    batches = Batches(examples, batch_size, layer)
+    batches = batches_of(examples, batch_size, layer)
     forward = compiled(lambda x: loaded.model(x, training=False))
     scores, labels = [], []
     for x, y, *_ in batches.epoch(0):
@@ -160,7 +164,7 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     y = np.concatenate(labels)
     if y.ndim == 2 and y.shape[1] > 1:  # one-hot
         y = y.argmax(axis=1)
-    return loaded.probabilities(found), y.reshape(-1).astype("int64")
+    return loaded.probabilities(found), y.reshape(-1).astype("int64"), getattr(batches, "notes", [])
 
 
 def single_output(loaded: Loaded, outputs: Any) -> tf.Tensor:
@@ -172,8 +176,12 @@ def single_output(loaded: Loaded, outputs: Any) -> tf.Tensor:
     return outputs
 
 
-def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: PreprocessLayer | None) -> None:
+def check_input(loaded: Loaded, spec: tf.TensorSpec, layer: Any) -> None:
     """Images for a model that reads images; without preprocessing, exactly what the model reads."""
+    if isinstance(layer, TextLayer):
+        if spec.dtype != tf.string:
+            raise KzooError(f"{loaded.name} reads texts, but the data gives {spec.dtype.name} {tuple(spec.shape)}")
+        return
     if layer is not None and spec.shape.rank != 3:
         raise KzooError(f"{loaded.name} reads images, but the data gives {tuple(spec.shape)}")
     expected = input_shape_of(loaded.model)
@@ -193,7 +201,7 @@ def class_names(loaded: Loaded, data: Data, columns: int) -> tuple[str, ...]:
     return tuple(names) + tuple(map(str, range(len(names), columns)))
 
 
-def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.ndarray) -> Evaluation:
+def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.ndarray, notes: list[str]) -> Evaluation:
     from sklearn import metrics
 
     names = class_names(loaded, data, scores.shape[1])
@@ -221,13 +229,13 @@ def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.n
             for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
         },
         confusion=metrics.confusion_matrix(y, guess, labels=numbers),
-        notes=(*data.info.notes, *_notes(loaded, data, split)),
+        notes=(*data.info.notes, *_notes(loaded, data, split), *notes),
     )
 
 
 def _notes(loaded: Loaded, data: Data, split: str) -> list[str]:
     notes = []
-    if loaded.preprocess is not None:
+    if hasattr(loaded.preprocess, "changes"):
         notes += loaded.preprocess.changes(tuple(data[split].element_spec[0].shape))
     if loaded.labels and data.info.classes and loaded.labels != data.info.classes:
         notes.append(f"classes are named as in the data; {loaded.name} calls them {', '.join(loaded.labels[:10])}")

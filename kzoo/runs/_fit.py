@@ -23,11 +23,11 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 import kzoo
 from kzoo.data import Data
 from kzoo.data._pipeline import Batches, check_augment
+from kzoo.data._sequences import batches_of
 from kzoo.errors import KzooError
 from kzoo.models._registry import model_info
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
-    batches_of,
     check_callbacks,
     check_class_weights,
     check_classes,
@@ -41,6 +41,7 @@ from kzoo.runs._given import (
     input_of,
     model_of,
     numbered,
+    task_of,
     try_batch,
 )  # fmt: skip
 from kzoo.runs._record import NOT_METRICS, Recorder, run_card, show_batch, show_predictions
@@ -95,6 +96,7 @@ def fit(
     max_time: float | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
+    languages: str | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
     verbose: bool = True,
@@ -127,7 +129,7 @@ def fit(
         deterministic: TensorFlow's deterministic operations (slower).
         limit_train_batches, limit_validation_batches: Only so many batches an epoch: a quick try.
         max_time: Minutes after which no further epoch is begun.
-        data_dir, download: For `load_data`.
+        data_dir, download, languages: For `load_data`.
         run_dir: The run folder, exactly; default the next number in `runs/`.
         resume: A run to continue at its last whole epoch, in its own folder. Model, data and options are read from it;
             what is given here goes first.
@@ -168,7 +170,9 @@ def fit(
         check_free(Path(run_dir))
 
     data_given = data is not None
-    data, fed_as_given = data_of(data, config, data_dir, download, "limit_train_batches" in options)
+    data, fed_as_given = data_of(
+        data, config, data_dir, download, languages, task_of(model), "limit_train_batches" in options
+    )
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
         tf.config.experimental.enable_op_determinism()

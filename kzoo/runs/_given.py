@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches
-from kzoo.data._sequences import Sequences
+from kzoo.data._sources import load_for
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of
@@ -27,7 +27,7 @@ from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder
 from kzoo.runs._load import read_keras
 from kzoo.spec import STYLES, ModelInfo, PairPreprocess, Preprocess, TextPreprocess, preprocess_from_config
-from kzoo.text import PairLayer, TextLayer, learn_vocabulary
+from kzoo.text import learn_vocabulary
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import check_xla
 from kzoo.training.schedules import check_schedule
@@ -56,8 +56,12 @@ def check_number(name: str, value: Any) -> None:
         raise KzooError(f"{name} must be a number above 0; received {value!r}")
 
 
-def data_of(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: bool) -> tuple[Data, str]:
+def data_of(
+    data: Any, config: Any, data_dir: Any, download: bool, languages: str | None, task: str, endless_ok: bool
+) -> tuple[Data, str]:
     """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is)."""
+    if languages is not None and not isinstance(data, str | os.PathLike):
+        raise KzooError(f"languages={languages!r} goes with the name or path of data")
     if data is None and config is not None:
         if not config["data"]:
             raise KzooError("this run was trained on arrays or a dataset of your own; give data=… to resume it")
@@ -66,7 +70,7 @@ def data_of(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: b
     if data is None:
         data = "digits"
     if isinstance(data, str | os.PathLike):
-        return load_data(data, data_dir=data_dir, download=download), ""
+        return load_for(task, data, data_dir=data_dir, download=download, languages=languages), ""
     if isinstance(data, Data):
         return data, ""
     if isinstance(data, tf.data.Dataset):
@@ -87,6 +91,14 @@ def data_of(data: Any, config: Any, data_dir: Any, download: bool, endless_ok: b
         f"data must be a name, a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
         f" received {type(data).__name__}"
     )
+
+
+def task_of(model: Any) -> str:
+    """Of a model by name or one of kzoo's; "" where it is not known."""
+    if isinstance(model, str):
+        return model_spec(model).task
+    info = model_info(model)
+    return info.task if info else ""
 
 
 def model_of(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
@@ -211,11 +223,6 @@ def with_vocabulary(preprocess: Any, data: Data, name: str) -> Any:
 
 def _types(spec: Any) -> str:
     return ", ".join(f"{s.dtype.name} {list(s.shape)}" for s in tf.nest.flatten(spec))
-
-
-def batches_of(split: tf.data.Dataset, batch_size: int | None, layer: Any, **options: Any) -> Batches:
-    kind = Sequences if isinstance(layer, TextLayer | PairLayer) else Batches
-    return kind(split, batch_size, layer=layer, **options)
 
 
 def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, str, list[str]]:

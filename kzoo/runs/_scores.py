@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,21 +16,46 @@ from kzoo.models._styles import input_shape_of
 KINDS = ("probabilities", "logits", "value", "numbers")
 
 
-def input_spec(model: keras.Model) -> tf.TensorSpec:
-    """Shape, dtype and name of the one input, with a free batch."""
-    shape, info = input_shape_of(model), model_info(model)
+def input_spec(model: keras.Model) -> Any:
+    """Shape, dtype and name of the input, with a free batch; of several inputs {name: TensorSpec}."""
+    info = model_info(model)
+    if info is not None:
+        spec, shape = model_spec(info.model), info.arguments["input_shape"]
+        dtype = tf.as_dtype(spec.input_dtype)
+        if isinstance(shape, Mapping):
+            return {name: tf.TensorSpec([None, *s], dtype, name=name) for name, s in shape.items()}
+    shape, inputs = input_shape_of(model), getattr(model, "inputs", None)
     if shape is None:
         raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
-    if getattr(model, "inputs", None):
-        return tf.TensorSpec([None, *shape], model.inputs[0].dtype, name=model.inputs[0].name)
-    return tf.TensorSpec([None, *shape], tf.float32, name=model_spec(info.model).input_name if info else "inputs")
+    if inputs:
+        return tf.TensorSpec([None, *shape], inputs[0].dtype, name=inputs[0].name)
+    return tf.TensorSpec([None, *shape], dtype if info else tf.float32, name=spec.input_name if info else "inputs")
+
+
+def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> Any:
+    """Numbers in 0 to 2, or token ids, as the model takes them; a free side is `side`."""
+    ids = max(2, min(_token_rows(model), default=2))
+
+    def one(k: int, spec: tf.TensorSpec) -> tf.Tensor:
+        shape = [count, *(side if n is None else n for n in spec.shape[1:])]
+        limit = ids if spec.dtype.is_integer else 2
+        drawn = tf.random.stateless_uniform(shape, [seed, k], maxval=limit)
+        return tf.cast(drawn, spec.dtype)
+
+    specs = input_spec(model)
+    if isinstance(specs, dict):
+        return {name: one(k, spec) for k, (name, spec) in enumerate(specs.items())}
+    return one(0, specs)
+
+
+def _token_rows(model: keras.Model) -> list[int]:
+    """Rows of the embeddings of a network that reads token ids."""
+    return [layer.input_dim for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
 
 
 def probe(model: keras.Model) -> np.ndarray:
-    """float32 output for four random inputs in 0 to 2; a free side of an image is 16."""
-    spec = input_spec(model)
-    inputs = tf.random.stateless_uniform([4, *(16 if n is None else n for n in spec.shape[1:])], [0, 0], maxval=2)
-    outputs = model(tf.cast(inputs, spec.dtype), training=False)
+    """float32 output for four random inputs."""
+    outputs = model(random_inputs(model, 4, 0), training=False)
     if not tf.is_tensor(outputs):
         raise KzooError(f"{model.name!r} has several outputs; this takes a model with one")
     return np.asarray(outputs, "float32")

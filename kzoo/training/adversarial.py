@@ -31,15 +31,11 @@ class Adversarial(Objective):
         optimizers: By player; default their own. The same with loss scaling around them for mixed_float16.
     """
 
-    def __init__(
-        self, model: Players, optimizers: Mapping[str, keras.optimizers.Optimizer] | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, model: Players, optimizers: Mapping[str, keras.optimizers.Optimizer] | None = None) -> None:
         self.model = model
         optimizers = optimizers or {name: player.optimizer for name, player in model.players.items()}
         losses = {"discriminator": self._discriminator_loss, "generator": self._generator_loss}
-        self.phases = [
-            Phase(name, player, optimizers[name], losses[name]) for name, player in model.players.items()
-        ]  # fmt: skip
+        self.phases = [Phase(name, player, optimizers[name], losses[name]) for name, player in model.players.items()]
         names = ("generator_loss", "discriminator_loss", "real", "fake")
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.metrics = list(self.means.values())
@@ -52,6 +48,14 @@ class Adversarial(Objective):
         self._discriminator_loss(batch, share, training=False)
         self._generator_loss(batch, share, training=False)
 
+    def notes(self, replicas: int) -> list[str]:
+        added = [
+            name
+            for name, player in self.model.players.items()
+            if len(player.losses) > len(player._get_regularization_losses())
+        ]
+        return [f"losses added in layers of the {' and the '.join(added)} are left out"] * bool(added)
+
     def _discriminator_loss(self, batch: Any, share: Share, training: bool = True) -> tf.Tensor:
         """-log D(x) - log(1 - D(G(z)))"""
         images, noise = batch
@@ -59,17 +63,22 @@ class Adversarial(Objective):
         real, fake = self._logits(images, training), self._logits(made, training)  # [batch]
         losses = tf.nn.softplus(-real) + tf.nn.softplus(fake)
         self._note(discriminator_loss=losses, real=tf.sigmoid(real), fake=tf.sigmoid(fake))
-        return share.mean(losses)
+        return share.mean(losses) + self._decay(self.model.discriminator, share)
 
     def _generator_loss(self, batch: Any, share: Share, training: bool = True) -> tf.Tensor:
         """-log D(G(z)), which has a gradient where log(1 - D(G(z))) has none: when D is sure."""
         _, noise = batch
         losses = tf.nn.softplus(-self._logits(self.model.generator(noise[:, 1], training=training), training))
         self._note(generator_loss=losses)
-        return share.mean(losses)
+        return share.mean(losses) + self._decay(self.model.generator, share)
 
     def _logits(self, images: Any, training: bool) -> tf.Tensor:
         return wide(self.model.discriminator(images, training=training))[:, 0]
+
+    @staticmethod
+    def _decay(player: keras.Model, share: Share) -> tf.Tensor:
+        """Regularisers are the same on each replica, and so count once."""
+        return share.part * tf.add_n([tf.zeros([]), *map(wide, player._get_regularization_losses())])
 
     def _note(self, **values: tf.Tensor) -> None:
         """Values of this replica's examples; over replicas, totals and counts are added."""

@@ -89,6 +89,20 @@ def servers():
     return found
 
 
+def adversarial():
+    """{how: (results after each step, weights)} of two players, as every worker sees them."""
+    import kzoo
+
+    strategy = kzoo.strategy("multiworker")
+    import test_adversarial as two
+
+    return {
+        "own": two.played(strategy),
+        "own, xla": two.played(strategy, xla=True),
+        "synchronised": two.played(strategy, sync=True),
+    }
+
+
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     result = globals()[sys.argv[1]]()

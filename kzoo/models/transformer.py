@@ -1,0 +1,411 @@
+"""The Transformer.
+
+Ashish Vaswani, Noam Shazeer, Niki Parmar, Jakob Uszkoreit, Llion Jones, Aidan N. Gomez, Łukasz Kaiser, Illia Polosukhin
+(2017), "Attention Is All You Need", https://arxiv.org/abs/1706.03762
+
+    source -> embedding + positions -> N x (self-attention, feed-forward) -> memory
+    target -> embedding + positions -> N x (masked self-attention, attention to the memory, feed-forward) -> logits
+
+Each sub-layer is LayerNorm(x + Dropout(Sublayer(x))) (section 3.1: post-norm). One matrix serves both embeddings and the
+pre-softmax transformation (section 3.4); it travels from stage to stage with what it embeds, for a stage is saved alone.
+Masks are explicit: padding of the source, and in the decoder what comes after a place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kzoo.models._block import Block, register
+from kzoo.models._registry import register_model
+from kzoo.models._tokens import PaddingMask
+from kzoo.models._translator import State, Translator, masked
+from kzoo.spec import ModelSpec, PairPreprocess, Recipe, TextPreprocess
+
+PAPER = "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017, Attention Is All You Need, https://arxiv.org/abs/1706.03762"
+
+
+def sinusoids(positions: int, d_model: int) -> np.ndarray:
+    """float32 [positions, d_model]: sin(pos / 10000^(2i / d_model)) in even places, cos in odd ones (section 3.5)."""
+    angle = np.arange(positions)[:, None] / 10_000 ** (np.arange(0, d_model, 2) / d_model)
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(positions, -1)[:, :d_model].astype("float32")
+
+
+@register
+class TiedEmbedding(layers.Layer):
+    """int32 ids [batch, time] -> float32 [batch, time, d_model], times sqrt(d_model); and the matrix itself."""
+
+    def __init__(self, vocabulary: int, d_model: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary, self.d_model = vocabulary, d_model
+
+    def build(self, *_: Any) -> None:
+        scale = self.d_model**-0.5  # so that the scaled embedding, and the logits, begin near one
+        self.embeddings = self.add_weight(
+            shape=(self.vocabulary, self.d_model), initializer=keras.initializers.RandomNormal(stddev=scale),
+            name="embeddings",
+        )  # fmt: skip
+
+    def call(self, ids: Any) -> tuple[Any, Any]:
+        table = ops.cast(self.embeddings, self.compute_dtype)
+        return ops.take(table, ids, axis=0) * self.d_model**0.5, table
+
+    def compute_output_spec(self, ids: Any) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        return (
+            keras.KerasTensor((*ids.shape, self.d_model), self.compute_dtype),
+            keras.KerasTensor((self.vocabulary, self.d_model), self.compute_dtype),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "vocabulary": self.vocabulary, "d_model": self.d_model}
+
+
+@register
+class Positions(layers.Layer):
+    """[batch, time, d_model] plus the sinusoids of its places, of which there are `length` at most."""
+
+    def __init__(self, length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = length
+
+    def call(self, x: Any) -> Any:
+        table = ops.convert_to_tensor(sinusoids(self.length, x.shape[-1]), dtype=x.dtype)
+        return x + table[: ops.shape(x)[1]]
+
+    def at(self, x: Any, place: Any) -> Any:
+        """[batch, d_model] at the places int32 [batch]."""
+        table = ops.convert_to_tensor(sinusoids(self.length, x.shape[-1]), dtype=x.dtype)
+        return x + ops.take(table, place, axis=0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "length": self.length}
+
+
+@register
+class ScaledDotProductAttention(layers.Layer):
+    """softmax(Q K^T / sqrt(d_k)) V (equation 1) of h heads that lie side by side in the last axis.
+
+    `queries` [batch, q, h d_k], `keys` and `values` [batch, k, h d_k], `mask` bool [batch or 1, q or 1, k], True where a
+    key may be looked at -> [batch, q, h d_k] and the weights [batch, h, q, k].
+    """
+
+    def __init__(self, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.heads, self.rate = heads, dropout
+
+    def call(self, queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
+        d_k = queries.shape[-1] // self.heads
+        split = lambda x: ops.transpose(ops.reshape(x, (ops.shape(x)[0], ops.shape(x)[1], self.heads, d_k)), (0, 2, 1, 3))
+        q, k, v = split(queries), split(keys), split(values)                    # [batch, h, time, d_k]
+        scores = ops.matmul(q * d_k**-0.5, ops.transpose(k, (0, 1, 3, 2)))      # [batch, h, q, k]
+        weights = ops.softmax(masked(scores, ops.expand_dims(mask, 1)), axis=-1)
+        heads = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))             # [batch, q, h, d_k]
+        return ops.reshape(heads, (ops.shape(queries)[0], ops.shape(queries)[1], self.heads * d_k)), weights
+
+    def compute_output_spec(self, queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
+        batch, q, width = queries.shape
+        return (
+            keras.KerasTensor((batch, q, width), self.compute_dtype),
+            keras.KerasTensor((batch, self.heads, q, keys.shape[1]), self.compute_dtype),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads, "dropout": self.rate}
+
+
+class MultiHeadAttention:
+    """Concat(head_1, ..., head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V) (section 3.2.2): its four layers."""
+
+    def __init__(self, heads: int, d_model: int, name: str) -> None:
+        project = lambda part: layers.Dense(d_model, use_bias=False, name=f"{name}_{part}")
+        self.query, self.key, self.value = project("query"), project("key"), project("value")
+        self.attention = ScaledDotProductAttention(heads, name=name)
+        self.output = project("output")
+
+    @property
+    def layers(self) -> list[layers.Layer]:
+        return [self.query, self.key, self.value, self.attention, self.output]
+
+    def __call__(self, queries: Any, memory: Any, mask: Any) -> Any:
+        return self.attend(queries, self.key(memory), self.value(memory), mask)[0]
+
+    def attend(self, queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
+        """With keys and values that were projected already."""
+        heads, weights = self.attention(self.query(queries), keys, values, mask)
+        return self.output(heads), weights
+
+
+class Residual:
+    """LayerNorm(x + Dropout(Sublayer(x))) (sections 3.1 and 5.4)."""
+
+    def __init__(self, dropout: float, name: str) -> None:
+        self.dropout = layers.Dropout(dropout, name=f"{name}_dropout")
+        self.add = layers.Add(name=f"{name}_add")
+        self.norm = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+
+    @property
+    def layers(self) -> list[layers.Layer]:
+        return [self.dropout, self.add, self.norm]
+
+    def __call__(self, x: Any, sublayer: Any) -> Any:
+        return self.norm(self.add([x, self.dropout(sublayer)]))
+
+
+class FeedForward:
+    """max(0, x W_1 + b_1) W_2 + b_2 (equation 2)."""
+
+    def __init__(self, d_model: int, d_ff: int, name: str) -> None:
+        self.inner = layers.Dense(d_ff, activation="relu", name=f"{name}_inner")
+        self.outer = layers.Dense(d_model, name=f"{name}_outer")
+
+    @property
+    def layers(self) -> list[layers.Layer]:
+        return [self.inner, self.outer]
+
+    def __call__(self, x: Any) -> Any:
+        return self.outer(self.inner(x))
+
+
+@register
+class CausalMask(layers.Layer):
+    """[batch, time, d_model] -> bool [1, time, time]: a place may look at itself and at what came before."""
+
+    def call(self, x: Any) -> Any:
+        place = ops.arange(ops.shape(x)[1])
+        return ops.expand_dims(ops.expand_dims(place, 1) >= place, 0)
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((1, x.shape[1], x.shape[1]), dtype="bool")
+
+
+class _Layer(Block):
+    """One of the N layers of a stack: `arguments` are those of `__init__`."""
+
+    def __init__(self, heads: int, d_model: int, d_ff: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.arguments = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+
+    def _keep(self, *parts: Any) -> None:
+        """Keras finds layers that are attributes, or in a list that is one."""
+        self.parts = [layer for part in parts for layer in part.layers]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
+
+
+@register
+class EncoderLayer(_Layer):
+    """{"x": [batch, source, d_model], "mask": bool [batch, 1, source], ...} with another x."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        n, a = self.name, self.arguments
+        self.attention = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_attention")
+        self.after_attention = Residual(a["dropout"], f"{n}_attention")
+        self.feed_forward = FeedForward(a["d_model"], a["d_ff"], f"{n}_ffn")
+        self.after_feed_forward = Residual(a["dropout"], f"{n}_ffn")
+        self._keep(self.attention, self.after_attention, self.feed_forward, self.after_feed_forward)
+
+    def call(self, inputs: State) -> State:
+        x, mask = inputs["x"], inputs["mask"]
+        x = self.after_attention(x, self.attention(x, x, mask))
+        x = self.after_feed_forward(x, self.feed_forward(x))
+        return {**inputs, "x": x}
+
+
+@register
+class DecoderLayer(_Layer):
+    """{"y": [batch, target, d_model], "causal", "x": the memory, "mask", ...} with another y."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        n, a = self.name, self.arguments
+        self.attention = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_attention")
+        self.after_attention = Residual(a["dropout"], f"{n}_attention")
+        self.cross = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_cross")
+        self.after_cross = Residual(a["dropout"], f"{n}_cross")
+        self.feed_forward = FeedForward(a["d_model"], a["d_ff"], f"{n}_ffn")
+        self.after_feed_forward = Residual(a["dropout"], f"{n}_ffn")
+        self._keep(
+            self.attention, self.after_attention, self.cross, self.after_cross, self.feed_forward,
+            self.after_feed_forward,
+        )  # fmt: skip
+
+    def call(self, inputs: State) -> State:
+        y = inputs["y"]
+        y = self.after_attention(y, self.attention(y, y, inputs["causal"]))
+        y = self.after_cross(y, self.cross(y, inputs["x"], inputs["mask"]))
+        y = self.after_feed_forward(y, self.feed_forward(y))
+        return {**inputs, "y": y}
+
+    def begin(self, memory: Any, length: int) -> State:
+        """Keys and values of the memory, and room for those of `length` places of the target."""
+        room = ops.zeros((ops.shape(memory)[0], length, memory.shape[-1]), memory.dtype)
+        found = {"keys": room, "values": room, "memory_keys": self.cross.key(memory),
+                 "memory_values": self.cross.value(memory)}  # fmt: skip
+        return {f"{self.name}_{k}": v for k, v in found.items()}
+
+    def step(self, y: Any, state: State) -> tuple[Any, State, Any]:
+        """[batch, 1, d_model] at the place that `state` is at -> the same, the state, weights [batch, h, 1, source]."""
+        keys, values = f"{self.name}_keys", f"{self.name}_values"
+        place = ops.expand_dims(state["place"], 1)                                     # [batch, 1]
+        places = ops.expand_dims(ops.arange(state[keys].shape[1]), 0)                  # [1, length]
+        here = ops.expand_dims(ops.equal(places, place), -1)                           # [batch, length, 1]
+        state = {
+            **state, keys: ops.where(here, self.attention.key(y), state[keys]),
+            values: ops.where(here, self.attention.value(y), state[values]),
+        }  # fmt: skip
+        causal = ops.expand_dims(places <= place, 1)                                   # [batch, 1, length]
+        y = self.after_attention(y, self.attention.attend(y, state[keys], state[values], causal)[0])
+        memory = state[f"{self.name}_memory_keys"], state[f"{self.name}_memory_values"]
+        attended, weights = self.cross.attend(y, *memory, state["mask"])
+        y = self.after_cross(y, attended)
+        return self.after_feed_forward(y, self.feed_forward(y)), state, weights
+
+
+@register
+class EmbedBoth(Block):
+    """{"source", "target"} -> {"x", "y": embedded, "mask": bool [batch, 1, source], "causal", "table"}.
+
+    One TiedEmbedding for both languages where `target_vocabulary` is None; else one each, and the target's is the table.
+    """
+
+    def __init__(
+        self, source_vocabulary: int, target_vocabulary: int | None, d_model: int, length: int, dropout: float,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.arguments = {
+            "source_vocabulary": source_vocabulary, "target_vocabulary": target_vocabulary, "d_model": d_model,
+            "length": length, "dropout": dropout,
+        }  # fmt: skip
+        if target_vocabulary is None:
+            self.source = self.target = TiedEmbedding(source_vocabulary, d_model, name="embedding")
+        else:
+            self.source = TiedEmbedding(source_vocabulary, d_model, name="source_embedding")
+            self.target = TiedEmbedding(target_vocabulary, d_model, name="target_embedding")
+        self.positions = Positions(length, name="positions")
+        self.source_dropout = layers.Dropout(dropout, name="source_dropout")
+        self.target_dropout = layers.Dropout(dropout, name="target_dropout")
+        self.mask, self.causal = PaddingMask(name="padding_mask"), CausalMask(name="causal_mask")
+
+    def call(self, inputs: State) -> State:
+        x, mask = self.encode(inputs["source"])
+        y, table = self.target(inputs["target"])
+        y = self.target_dropout(self.positions(y))
+        return {"x": x, "mask": mask, "y": y, "causal": self.causal(y), "table": table}
+
+    def encode(self, source: Any) -> tuple[Any, Any]:
+        x, _ = self.source(source)
+        return self.source_dropout(self.positions(x)), ops.expand_dims(self.mask(source), 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
+
+
+@register
+class Logits(layers.Layer):
+    """{"y": [batch, target, d_model], "table": [vocabulary, d_model]} -> y table^T (section 3.4)."""
+
+    def call(self, inputs: State) -> Any:
+        return ops.matmul(inputs["y"], ops.transpose(inputs["table"]))
+
+    def compute_output_spec(self, inputs: State, training: bool | None = None) -> keras.KerasTensor:
+        return keras.KerasTensor((*inputs["y"].shape[:-1], inputs["table"].shape[0]), self.compute_dtype)
+
+
+@register
+class Transformer(Translator):
+    """{"source": int32 [batch, source], "target": int32 [batch, target]} -> logits [batch, target, vocabulary]."""
+
+    @staticmethod
+    def define(
+        source_vocabulary: int = 16_000,
+        target_vocabulary: int = 16_000,
+        stack: int = 6,
+        d_model: int = 512,
+        heads: int = 8,
+        d_ff: int = 2048,
+        dropout: float = 0.1,
+        joint: bool = True,
+        length: int = 256,
+    ) -> list[layers.Layer]:
+        if d_model % heads:
+            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        if joint and source_vocabulary != target_vocabulary:
+            raise ValueError(
+                f"joint=True has one vocabulary, but source_vocabulary={source_vocabulary} and"
+                f" target_vocabulary={target_vocabulary}"
+            )
+        parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+        return [
+            EmbedBoth(
+                source_vocabulary, None if joint else target_vocabulary, d_model, length, dropout, name="embed"
+            ),
+            *(EncoderLayer(**parts, name=f"encoder{i + 1}") for i in range(stack)),  # x [source, d_model]
+            *(DecoderLayer(**parts, name=f"decoder{i + 1}") for i in range(stack)),  # y [target, d_model]
+            Logits(name="output"),                                                   # [target, vocabulary]
+        ]  # fmt: skip
+
+    def begin(self, source: Any, length: int) -> State:
+        x, mask = self.stage("embed").encode(source)
+        inputs = {"x": x, "mask": mask}
+        for stage in self.stages:
+            if isinstance(stage, EncoderLayer):
+                inputs = stage(inputs)
+        caches = [stage.begin(inputs["x"], length) for stage in self.stages if isinstance(stage, DecoderLayer)]
+        state = {k: v for cache in caches for k, v in cache.items()}
+        return {**state, "mask": mask, "place": ops.zeros((ops.shape(source)[0],), "int32")}
+
+    def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
+        embed = self.stage("embed")
+        y, table = embed.target(ids)
+        y = ops.expand_dims(embed.positions.at(y, state["place"]), 1)  # [batch, 1, d_model]
+        for stage in self.stages:
+            if isinstance(stage, DecoderLayer):
+                y, state, weights = stage.step(y, state)
+        logits = self.stage("output")({"y": y, "table": table})[:, 0]
+        # Attention that is shown: of the last layer, the mean of its heads.
+        return logits, {**state, "place": state["place"] + 1}, ops.mean(weights, axis=1)[:, 0]
+
+
+# name, summary, changes of `define`'s defaults, entries of a vocabulary, tokens a side, hidden, recipe
+BASE = Recipe(
+    loss="token_crossentropy", metrics=("token_accuracy",), optimizer="adam:beta_2=0.98,epsilon=1e-9",
+    learning_rate=1.0, schedule="transformer", warmup=4000, batch_size=64, epochs=20, label_smoothing=0.1,
+)  # fmt: skip
+SMALL = {"stack": 3, "d_model": 128, "heads": 4, "d_ff": 512, "length": 80}
+VARIANTS = (
+    ("transformer_base", "The Transformer, base model of table 3", {}, 16_000, 128, False),
+    ("transformer_small", "A Transformer of 3 layers of 128, for small sets of pairs", SMALL, 12_000, 64, False),
+    (
+        "transformer_tiny", "transformer for tests",
+        {"stack": 2, "d_model": 8, "heads": 2, "d_ff": 12, "length": 30, "source_vocabulary": 40, "target_vocabulary": 40},
+        40, 20, True,
+    ),
+)  # fmt: skip
+for name, summary, config, size, length, hidden in VARIANTS:
+    side = TextPreprocess(size=size, length=length, framed=True)
+    register_model(
+        ModelSpec(
+            name=name,
+            family="transformer",
+            task="translation",
+            definition=Transformer,
+            summary=summary,
+            config={"source_vocabulary": size, "target_vocabulary": size, **config},
+            input_shape={"source": (None,), "target": (None,)},
+            input_dtype="int32",
+            classifier_activation=None,
+            preprocess=PairPreprocess(side, side, joint=True),
+            hidden=hidden,
+            recipe=BASE,
+            paper=PAPER,
+        )
+    )

@@ -1,0 +1,232 @@
+"""Two players under every strategy, against a plain loop on one device that knows nothing of kzoo's engines."""
+
+import functools
+
+import cluster
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.data._pipeline import Batches
+from kzoo.models._players import Players
+from kzoo.models.gan import build_dcgan
+from kzoo.training.adversarial import Adversarial
+from kzoo.training.engines import make_engine
+from kzoo.training.losses import Share
+from kzoo.training.optimizers import build_optimizer
+
+ROWS, BATCH, EPOCHS = 70, 23, 5  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
+SHAPE, NOISE = (16, 16, 1), 8
+OPTIMIZERS = {"sgd": lambda: keras.optimizers.SGD(0.005, momentum=0.9), "adam": lambda: keras.optimizers.Adam(1e-3, 0.5)}
+
+
+def players(optimizer="sgd", style="functional"):
+    keras.utils.set_random_seed(1)
+    gan = build_dcgan(style=style, image_shape=SHAPE, noise=NOISE, width=4)
+    for player in gan.players.values():
+        player.compile(OPTIMIZERS[optimizer]())
+        build_optimizer(player.optimizer, player.trainable_variables)
+    return gan
+
+
+def data():
+    """(images, noise): stripes of their own width and place, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    phase, pace = rng.uniform(0, 6, (ROWS, 1, 1, 1)), rng.uniform(0.3, 1, (ROWS, 1, 1, 1))
+    images = np.sin(phase + pace * np.arange(16.0).reshape(1, 16, 1, 1)) * np.ones((1, 1, 16, 1))
+    return images.astype("float32"), rng.uniform(-1, 1, (ROWS, 2, NOISE)).astype("float32")
+
+
+def played(strategy, *, xla=False, sync=False, optimizer="sgd", style="functional"):
+    """(results after each step, weights): results are means over the epoch's examples so far."""
+    gan = players(optimizer, style)
+    objective, found = Adversarial(gan), []
+    batches = Batches(tf.data.Dataset.from_tensor_slices(data()).batch(BATCH), BATCH, ready=True)
+    objective.prepare(next(iter(batches.epoch(0))))
+    engine = make_engine(objective, strategy, xla=xla, sync_batch_norm=sync)
+    for epoch in range(EPOCHS):
+        objective.reset()
+        engine.begin(batches, epoch)
+        for _ in range(batches.steps):
+            engine.train(1)
+            found.append(engine.results())
+    found.append({f"test_{name}": value for name, value in engine.evaluate(batches).items()})
+    return found, [w.tolist() for w in gan.get_weights()]
+
+
+@functools.cache
+def expected(replicas=1, optimizer="sgd"):
+    """The same by a plain loop on one device: each replica's rows have their own batch statistics.
+
+    The losses are Keras' binary cross-entropies, divided by the rows of the whole batch; gradients are added, moving
+    averages are averaged by the replicas' rows.
+    """
+    gan, (images, noise) = players(optimizer), data()
+    entropy = keras.losses.BinaryCrossentropy(from_logits=True, reduction="sum")
+    probability = lambda logits: float(tf.reduce_sum(tf.sigmoid(logits)))
+
+    def judged(player, x, z, training):
+        """(loss, sums of metrics); sums over the rows."""
+        if player is gan.generator:
+            logits = gan.discriminator(gan.generator(z[:, 1], training=training), training=training)
+            loss = entropy(tf.ones_like(logits), logits)
+            return loss, {"generator_loss": float(loss)}
+        real = gan.discriminator(x, training=training)
+        fake = gan.discriminator(gan.generator(z[:, 0], training=training), training=training)
+        loss = entropy(tf.ones_like(real), real) + entropy(tf.zeros_like(fake), fake)
+        return loss, {"discriminator_loss": float(loss), "real": probability(real), "fake": probability(fake)}
+
+    def learn(player, x, z):
+        before, after = [v.numpy() for v in gan.non_trainable_variables], 0.0
+        gradients, metrics = [0.0] * len(player.trainable_variables), {}
+        for rows in np.array_split(np.arange(len(x)), replicas):  # the first ones have the odd examples
+            if not len(rows):
+                continue
+            for variable, value in zip(gan.non_trainable_variables, before, strict=True):
+                variable.assign(value)
+            with tf.GradientTape() as tape:
+                loss, sums = judged(player, x[rows], z[rows], True)
+                loss = loss / len(x)
+            own = tape.gradient(loss, [v.value for v in player.trainable_variables])
+            gradients = [a + b for a, b in zip(gradients, own, strict=True)]
+            metrics = {name: metrics.get(name, 0.0) + value for name, value in sums.items()}
+            after += len(rows) / len(x) * np.array([v.numpy() for v in gan.non_trainable_variables], object)
+        for variable, value in zip(gan.non_trainable_variables, after, strict=True):
+            variable.assign(value)
+        player.optimizer.apply(gradients, player.trainable_variables)
+        return metrics
+
+    found = []
+    for _ in range(EPOCHS):
+        totals = {}
+        for start in range(0, ROWS, BATCH):
+            x, z = images[start : start + BATCH], noise[start : start + BATCH]
+            for player in (gan.discriminator, gan.generator):
+                for name, value in learn(player, x, z).items():
+                    totals[name] = totals.get(name, 0.0) + value
+            found.append({name: value / min(start + BATCH, ROWS) for name, value in totals.items()})
+    tested = judged(gan.discriminator, images, noise, False)[1] | judged(gan.generator, images, noise, False)[1]
+    found.append({f"test_{name}": value / ROWS for name, value in tested.items()})
+    return found, gan.get_weights()
+
+
+def assert_same(found, wanted, rel=1e-5, weights=1e-5):
+    assert len(found[0]) == 21 and len(found[0][0]) == 4
+    for mine, theirs in zip(found[0], wanted[0], strict=True):
+        assert mine == pytest.approx(theirs, rel=rel)
+    for mine, theirs in zip(found[1], wanted[1], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=weights)
+
+
+@functools.cache
+def mirrored():
+    return kzoo.strategy("mirrored", ["CPU:0", "CPU:1"])
+
+
+# --- the same numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
+)
+def test_one_device_is_the_plain_loop(optimizer, xla):
+    assert_same(played(kzoo.strategy("default"), xla=xla, optimizer=optimizer), expected(1, optimizer))
+
+
+@pytest.mark.parametrize(
+    "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
+)
+def test_two_replicas_each_normalize_their_own_rows(optimizer, xla):
+    assert_same(played(mirrored(), xla=xla, optimizer=optimizer), expected(2, optimizer))
+
+
+def test_synchronised_replicas_are_one_device():
+    assert_same(played(mirrored(), sync=True), expected(1))
+
+
+def test_two_processes(tmp_path):
+    for found in cluster.run("adversarial", {"worker": 2}, tmp_path):
+        assert_same(found["own"], expected(2))
+        assert_same(found["own, xla"], expected(2))
+        assert_same(found["synchronised"], expected(1))
+
+
+def test_one_and_two_replicas_differ_enough_to_be_told_apart():
+    """Else the tests above would hold whatever the replicas normalized."""
+    last = [expected(replicas)[0][-2]["generator_loss"] for replicas in (1, 2)]
+    assert abs(last[0] - last[1]) > 0.01 * last[0]
+
+
+@pytest.mark.parametrize("style", ["sequential", "subclass"])
+def test_every_style_learns_alike(style):
+    assert_same(played(kzoo.strategy("default"), style=style), expected(1))
+
+
+# --- the objective --------------------------------------------------------------------------------------------------
+
+
+def test_players_learn_in_turn_from_their_own_losses():
+    gan = players()
+    objective = Adversarial(gan)
+    assert [phase.name for phase in objective.phases] == ["discriminator", "generator"]
+    assert objective.networks == [gan.discriminator, gan.generator] and objective.model is gan
+    assert all(phase.optimizer is phase.model.optimizer for phase in objective.phases)
+    other = keras.optimizers.SGD()
+    replaced = Adversarial(gan, {"discriminator": other, "generator": gan.generator.optimizer})
+    assert replaced.phases[0].optimizer is other
+
+
+def test_a_test_and_a_first_look_change_nothing():
+    gan = players()
+    objective, (images, noise) = Adversarial(gan), data()
+    before = gan.get_weights()
+    objective.prepare((images, noise))
+    assert set(objective.results().values()) == {0.0}
+    objective.test((images, noise), Share.whole(images))
+    assert 0 < objective.results()["real"] < 1
+    for a, b in zip(gan.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_generators_gradient_does_not_vanish_where_the_discriminator_is_sure():
+    """Saturating log(1 - D(G(z))) has a slope of D(G(z)), -log D(G(z)) one of almost -1."""
+    gan = players()
+    objective, (images, noise) = Adversarial(gan), data()
+    bias = gan.discriminator.layers[-1].bias
+    bias.assign([-20.0])
+    batch = tf.constant(images), tf.constant(noise)
+    with tf.GradientTape() as tape:
+        loss = objective.phases[1].loss(batch, Share.whole(images))
+    assert float(loss) == pytest.approx(20, abs=0.5)
+    assert float(tape.gradient(loss, bias.value)[0]) == pytest.approx(-1, abs=1e-3)
+
+
+def weighed(layer=None):
+    """Dense players of which the discriminator has a regulariser, and `layer`."""
+    generator = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)], name="generator")
+    judge = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.5))
+    discriminator = keras.Sequential([keras.Input((4,)), *([layer] if layer else []), judge], name="discriminator")
+    for player in (generator, discriminator):
+        player.compile("sgd")
+    return Adversarial(Players(discriminator, generator)), judge
+
+
+def test_regularisers_count_once():
+    objective, judge = weighed()
+    batch = tf.ones([6, 4]), tf.ones([6, 2, 3])
+    whole = float(objective.phases[0].loss(batch, Share.whole(batch)))
+    without = objective.results()["discriminator_loss"]
+    assert whole - without == pytest.approx(0.5 * float(tf.reduce_sum(judge.kernel.value**2)), rel=1e-4)
+    parts = [tf.nest.map_structure(lambda t, s=s: t[s], batch) for s in (slice(0, 4), slice(4, 6))]
+    shares = [Share(tf.constant(n), tf.constant(6.0)) for n in (4.0, 2.0)]
+    added = sum(float(objective.phases[0].loss(p, s)) for p, s in zip(parts, shares, strict=True))
+    assert added == pytest.approx(whole, rel=1e-5)
+    assert objective.notes(1) == []
+
+
+def test_added_losses_are_said_to_be_left_out():
+    objective, _ = weighed(keras.layers.ActivityRegularization(l2=0.1))
+    objective.prepare((tf.ones([6, 4]), tf.ones([6, 2, 3])))
+    assert objective.notes(1) == ["losses added in layers of the discriminator are left out"]
