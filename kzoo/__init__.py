@@ -22,6 +22,7 @@ _PUBLIC = {
     "export": "kzoo.exporting",
     "feature_extractor": "kzoo.models._styles",
     "fit": "kzoo.runs",
+    "generate": "kzoo.runs",
     "list_models": "kzoo.models._registry",
     "load_data": "kzoo.data",
     "load_model": "kzoo.runs",

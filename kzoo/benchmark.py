@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data._pipeline import Batches
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import create_model, model_info
 from kzoo.training.engines import make_engine
 from kzoo.training.objectives import Supervised
@@ -111,8 +111,7 @@ def bench(
     if against not in (None, "keras"):
         raise unknown("opponent", against, ("keras",))
     for name, value in (("batch_size", batch_size), ("rounds", rounds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise KzooError(f"{name} must be a whole number of at least 1; received {value!r}")
+        whole_number(name, value)
     check_precision(precision)
     if strategy in CLUSTERS or (strategy == "auto" and os.environ.get("TF_CONFIG")):
         raise KzooError(
@@ -125,9 +124,7 @@ def bench(
         model = create_model(model, style=style, **arguments)
     elif arguments:
         raise KzooError(f"{', '.join(arguments)}: for a model given by name; {model.name!r} is built already")
-    _, _ = compile_for(
-        model, loss=None, optimizer=None, metrics=None, learning_rate=None, schedule="constant", steps=None
-    )
+    compile_for(model, loss=None, optimizer=None, metrics=None, learning_rate=None, schedule="constant", steps=None)
     data, unit, per_example = _random(model, batch_size)
     batches = Batches(data.repeat(), None, ready=True)
     xla_on, _ = choose_xla(model, xla, the_strategy.num_replicas_in_sync)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class KzooError(ValueError):
@@ -29,3 +30,14 @@ def unknown(what: str, received: object, allowed: Iterable[object], remedy: str 
     else:
         end = f"allowed: {', '.join(names)}"
     return KzooError(f"unknown {what} {received!r}; {end}".rstrip())
+
+
+def whole_number(name: str, value: Any) -> int:
+    """`value` as an int, where it is a whole number of at least 1; NumPy's too.
+
+    Raises:
+        KzooError: It is not.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise KzooError(f"{name} must be a whole number of at least 1; received {value!r}")
+    return int(value)

@@ -2,6 +2,8 @@
 
     serving_default   what the model takes, by its input's name -> {output layer's name: float32}
     serve_bytes       bytes [N], encoded images -> scores [N, k], labels [N, k], class_ids [N, k]
+    serve_text        text [N] -> the same of a classifier of texts; of a translator text [N], scores [N]
+    generate          noise [N, n] -> images uint8 [N, height, width, channels]
     features          what the model takes -> what its last layer reads
 
 A bare TensorFlow loads and serves it: nothing of kzoo, nor Keras, is needed. It lies in `path/<next version>`, as
@@ -14,7 +16,8 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,13 @@ import numpy as np
 import tensorflow as tf
 
 import kzoo
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, whole_number
 from kzoo.inspection.card import model_card
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor
-from kzoo.preprocess import PreprocessLayer, decode_image
+from kzoo.models._translator import translator_of
+from kzoo.preprocess import NoiseLayer, PreprocessLayer, decode_image, layer_of
+from kzoo.runs._generate import to_pixels
 from kzoo.runs._load import (
     EXPORT_INFO,
     Loaded,
@@ -35,8 +40,10 @@ from kzoo.runs._load import (
     load,
     newest_version,
 )
-from kzoo.runs._scores import input_spec, output_kind, probe, to_probabilities
-from kzoo.spec import preprocess_config
+from kzoo.runs._scores import input_spec, output_kind, probe, random_inputs, to_probabilities
+from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, translating
+from kzoo.spec import ModelInfo, PairPreprocess, TextPreprocess, preprocess_config
+from kzoo.text import PairLayer, TextLayer
 
 TOP = 5
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
@@ -63,7 +70,13 @@ class Exported:
 
 
 def export(
-    model: Any, path: str | os.PathLike[str], *, checkpoint: str = "last", labels: tuple[str, ...] | None = None
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    checkpoint: str = "last",
+    labels: tuple[str, ...] | None = None,
+    beams: int = BEAMS,
+    length_penalty: float = LENGTH_PENALTY,
 ) -> Exported:
     """Write a SavedModel to `path/<next version>` and compare it with the model.
 
@@ -72,6 +85,7 @@ def export(
         path: A folder for this model; the version is the next free number in it.
         checkpoint: Of a run: `"last"` or `"best"`.
         labels: Names of the classes, for a model that does not know them.
+        beams, length_penalty: Of the decoding loop inside a translator's `serve_text`; one beam is greedy.
 
     Raises:
         KzooError: No such model, an export given as the model, or an export that differs from its model; nothing is
@@ -93,7 +107,8 @@ def export(
         if isinstance(labels, str) or len(labels) != columns:
             raise KzooError(f"labels must name the {columns} classes of {loaded.name}; received {labels!r}")
         loaded.labels = tuple(map(str, labels))
-    module, signatures, info = _module(loaded)
+    whole_number("beams", beams)
+    module, signatures, info = _module(loaded, beams, length_penalty)
     parent = path
     parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
@@ -114,19 +129,17 @@ def export(
     return Exported(final, described, difference)
 
 
-def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
+def _module(loaded: Loaded, beams: int, length_penalty: float) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
+    info = model_info(loaded.model)
+    if loaded.task == "translation":  # once, in the style that decodes
+        loaded = replace(loaded, model=translator_of(loaded.model))
     model = loaded.model
     spec = input_spec(model)
     module = tf.Module()
     module.model_variables = [v.value for v in model.variables]
-
-    @tf.function(input_signature=[spec], autograph=False)
-    def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _named(model, model(inputs, training=False))
-
-    signatures = {"serving_default": serving_default.get_concrete_function()}
-    info = model_info(model)
-    if info is not None and info.arguments.get("include_top", True):
+    signatures = {"serving_default": _serving_default(model, spec)}
+    single = isinstance(spec, tf.TensorSpec)
+    if single and info is not None and _has_head(model, info):
         trunk = feature_extractor(model, model_spec(info.model).head)
 
         @tf.function(input_signature=[spec], autograph=False)
@@ -135,15 +148,21 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
 
         signatures["features"] = features.get_concrete_function()
     outputs, kind = list(signatures["serving_default"].structured_outputs), "numbers"
-    if len(outputs) == 1:
+    layer = layer_of(loaded.preprocess) if _ready(loaded.preprocess) else None
+    if isinstance(layer, PairLayer):
+        signatures["serve_text"] = _serve_translation(loaded, module, beams, length_penalty)
+    elif isinstance(layer, NoiseLayer):
+        signatures["generate"] = _generate(loaded, spec)
+    elif len(outputs) == 1:
         scores, kind = probe(model), output_kind(model)
-        if loaded.preprocess is not None and scores.ndim == 2 and kind != "numbers":
-            signatures["serve_bytes"] = _serve_bytes(loaded, module, scores.shape[1], kind).get_concrete_function()
+        if layer is not None and scores.ndim == 2 and kind != "numbers":
+            serve, name = (_serve_text, "serve_text") if isinstance(layer, TextLayer) else (_serve_bytes, "serve_bytes")
+            signatures[name] = serve(loaded, module, layer, scores.shape[1], kind)
     record = {
         "kzoo": kzoo.__version__,
         "model": info.to_config() if info else {"model": model.name},
         "task": loaded.task,
-        "input": {"name": spec.name, "shape": list(spec.shape[1:]), "dtype": spec.dtype.name},
+        "inputs": [{"name": s.name, "shape": list(s.shape[1:]), "dtype": s.dtype.name} for s in tf.nest.flatten(spec)],
         "outputs": outputs,
         "scores": kind,
         "preprocess": preprocess_config(loaded.preprocess),
@@ -153,23 +172,97 @@ def _module(loaded: Loaded) -> tuple[tf.Module, dict[str, Any], dict[str, Any]]:
     return module, signatures, record
 
 
-def _serve_bytes(loaded: Loaded, module: tf.Module, units: int, kind: str) -> Any:
-    """Decode and resize one by one, then the whole batch through the network."""
-    model, layer = loaded.model, PreprocessLayer(loaded.preprocess)
+def _serving_default(model: keras.Model, spec: Any) -> Any:
+    """Of several inputs each by its name."""
+    if isinstance(spec, tf.TensorSpec):
+
+        @tf.function(input_signature=[spec], autograph=False)
+        def serving_default(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return _named(model, model(inputs, training=False))
+
+        return serving_default.get_concrete_function()
+
+    @tf.function(autograph=False)
+    def serving_default_of_several(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _named(model, model(inputs, training=False))
+
+    return serving_default_of_several.get_concrete_function(**spec)
+
+
+def _ready(preprocess: Any) -> bool:
+    """Texts need a vocabulary, which an untrained model has not."""
+    side = preprocess.target if isinstance(preprocess, PairPreprocess) else preprocess
+    return bool(side.vocabulary) if isinstance(side, TextPreprocess) else preprocess is not None
+
+
+def _has_head(model: keras.Model, info: ModelInfo) -> bool:
+    head = model_spec(info.model).head
+    names = [layer.name for layer in getattr(model, "stages", model.layers)]
+    return info.arguments.get("include_top", True) and head in names
+
+
+def _classes(loaded: Loaded, module: tf.Module, units: int, kind: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """(the network's outputs) -> scores, labels and class_ids of the best."""
     names = loaded.labels or tuple(map(str, range(max(units, 2))))
     module.labels = tf.constant(names)
     top = min(TOP, len(names))
+
+    def best_of(outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        best = tf.math.top_k(to_probabilities(tf.cast(outputs, tf.float32), kind), top)
+        return {"scores": best.values, "labels": tf.gather(module.labels, best.indices), "class_ids": best.indices}
+
+    return best_of
+
+
+def _serve_text(loaded: Loaded, module: tf.Module, layer: TextLayer, units: int, kind: str) -> Any:
+    model, best_of = loaded.model, _classes(loaded, module, units, kind)
+    module.text = layer
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
+    def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return best_of(model(layer(text), training=False))
+
+    return serve_text.get_concrete_function()
+
+
+def _serve_translation(loaded: Loaded, module: tf.Module, beams: int, length_penalty: float) -> Any:
+    """The decoding loop inside; an empty text becomes an empty one."""
+    layer, translate = translating(loaded, beams, length_penalty)
+    module.text = layer
+    limit = loaded.preprocess.source.length
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
+    def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        counts = layer.source.counts(text)
+        fits = tf.debugging.Assert(tf.reduce_all(counts <= limit), [f"{TOO_LONG} ({limit} tokens)"])
+        with tf.control_dependencies([fits]):
+            found = translate(tf.identity(text))
+        return {"text": tf.where(counts > 0, found["text"], ""), "scores": found["scores"]}
+
+    return serve_text.get_concrete_function()
+
+
+def _generate(loaded: Loaded, spec: tf.TensorSpec) -> Any:
+    model = loaded.model
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def generate(noise: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"images": to_pixels(model(noise, training=False), loaded.preprocess)}
+
+    return generate.get_concrete_function()
+
+
+def _serve_bytes(loaded: Loaded, module: tf.Module, layer: PreprocessLayer, units: int, kind: str) -> Any:
+    """Decode and resize one by one, then the whole batch through the network."""
+    model, best_of = loaded.model, _classes(loaded, module, units, kind)
     pixels = tf.TensorSpec([*loaded.preprocess.size, loaded.preprocess.channels], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="bytes")], autograph=False)
     def serve_bytes(contents: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(lambda one: layer.geometry(decode_image(one)), contents, fn_output_signature=pixels)
-        scores = tf.cast(model(layer.normalise(images), training=False), tf.float32)
-        scores = to_probabilities(scores, kind)
-        best = tf.math.top_k(scores, top)
-        return {"scores": best.values, "labels": tf.gather(module.labels, best.indices), "class_ids": best.indices}
+        return best_of(model(layer.normalise(images), training=False))
 
-    return serve_bytes
+    return serve_bytes.get_concrete_function()
 
 
 def _named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
@@ -193,11 +286,11 @@ def _output_name(model: keras.Model) -> str:
 
 def _difference(model: keras.Model, path: Path, info: dict[str, Any]) -> float:
     """Between the SavedModel, loaded anew, and the model, on random inputs of three examples."""
-    shape = [3, *(16 if n is None else n for n in info["input"]["shape"])]
-    inputs = tf.cast(tf.random.stateless_uniform(shape, [1, 2]), info["input"]["dtype"])
+    inputs = random_inputs(model, 3, 1)
     expected = _named(model, model(inputs, training=False))
     loaded = tf.saved_model.load(str(path))  # kept: its variables go with it
-    found = loaded.signatures["serving_default"](**{info["input"]["name"]: inputs})
+    named = inputs if isinstance(inputs, dict) else {info["inputs"][0]["name"]: inputs}
+    found = loaded.signatures["serving_default"](**named)
     difference = max(float(np.abs(found[name].numpy() - expected[name].numpy()).max()) for name in expected)
     largest = max(float(np.abs(value.numpy()).max()) for value in expected.values())
     tolerance = max(TOLERANCE.get(layer.compute_dtype, 1e-5) for layer in model._flatten_layers())
@@ -222,7 +315,8 @@ def _next_version(parent: Path, work: Path) -> Path:
 
 def _described(function: Any) -> str:
     part = lambda spec: f"{spec.dtype.name}[{', '.join('N' if n is None else str(n) for n in spec.shape)}]"
-    inputs = ", ".join(f"{spec.name} {part(spec)}" for spec in function.structured_input_signature[0])
+    specs = tf.nest.flatten(function.structured_input_signature)
+    inputs = ", ".join(f"{spec.name} {part(spec)}" for spec in specs)
     outputs = ", ".join(f"{name} {part(spec)}" for name, spec in function.structured_outputs.items())
     return f"{inputs} -> {outputs}"
 
@@ -236,7 +330,7 @@ def _card(loaded: Loaded, signatures: dict[str, str], difference: float) -> str:
     lines = ["", "## This export", "", f"- From: {loaded.name}"]
     lines += [f"- `{name}`: {text}" for name, text in signatures.items()]
     if loaded.preprocess:
-        lines.append(f"- Preprocessing inside `serve_bytes`: {loaded.preprocess.describe()}")
+        lines.append(f"- Preprocessing inside: {loaded.preprocess.describe()}")
     if loaded.labels:
         lines.append(f"- Classes: {', '.join(loaded.labels)}")
     lines.append(f"- Largest difference from the model: {difference:.1e}")

@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
-FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq")  # files of this folder, as a course meets them
+FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq", "transformer")  # files of this folder, as a course meets them
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 
@@ -251,7 +251,7 @@ def _build(
     if classes is None:
         classes = len(published.classes) if published else spec.classes
     if spec.classes or classes:
-        classes = _whole_number("classes", classes)
+        classes = whole_number("classes", classes)
     if spec.fixed_classes and classes != spec.classes:
         raise KzooError(
             f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model"
@@ -354,17 +354,12 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
     raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None")
 
 
-def _whole_number(argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise KzooError(f"{argument} must be a whole number of at least 1; received {value!r}")
-    return int(value)
-
-
 def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:
     if shape is None:
         return spec.input_shape
     if isinstance(spec.input_shape, Mapping):
-        if shape != spec.input_shape:
+        same = isinstance(shape, Mapping) and {k: tuple(v) for k, v in shape.items()} == spec.input_shape
+        if not same:
             raise KzooError(f"{spec.name} reads {dict(spec.input_shape)} and nothing else; received {shape}")
         return spec.input_shape
     shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
@@ -374,5 +369,5 @@ def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:
         )
     for size in shape:
         if size is not None:
-            _whole_number("each number of input_shape", size)
+            whole_number("each number of input_shape", size)
     return shape

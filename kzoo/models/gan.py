@@ -22,7 +22,9 @@ from keras import layers
 from kzoo.errors import KzooError
 from kzoo.models._block import register
 from kzoo.models._players import Players
+from kzoo.models._registry import register_model
 from kzoo.models._styles import Definition, assemble
+from kzoo.spec import ModelSpec, NoisePreprocess, Preprocess, Recipe
 
 PAPER = (
     "Radford, Metz, Chintala 2016, Unsupervised representation learning with deep convolutional generative adversarial "
@@ -141,3 +143,38 @@ def build_dcgan(
     discriminator = assemble(Discriminator, config, style, name="discriminator", inputs=image)
     generator = assemble(Generator, config, style, name="generator", inputs=vector)
     return Players(discriminator, generator, name=name)
+
+
+for row, summary, image_shape, noise, width, epochs, hidden in (
+    ("dcgan", "DCGAN for digits: 28x28 grey images of noise", (28, 28, 1), 100, 32, 25, False),
+    ("dcgan_32", "DCGAN for small colour images: 32x32 of noise", (32, 32, 3), 100, 64, 50, False),
+    ("dcgan_tiny", "dcgan for tests", (16, 16, 1), 8, 4, 2, True),
+):
+    register_model(
+        ModelSpec(
+            name=row,
+            family="gan",
+            task="image-generation",
+            definition=Generator,
+            summary=summary,
+            config={"noise": noise, "width": width},
+            input_shape=image_shape,
+            classifier_activation=None,
+            head="generator_image",
+            preprocess=NoisePreprocess(
+                # Section 4: scaled to the range of tanh and nothing else.
+                image=Preprocess(size=image_shape[:2], channels=image_shape[2], scale=1 / 127.5, mean=(1.0,)),
+                noise=noise,
+            ),
+            hidden=hidden,
+            recipe=Recipe(
+                loss="binary_crossentropy_from_logits",
+                metrics=(),
+                optimizer="adam:beta_1=0.5",
+                learning_rate=2e-4,
+                batch_size=128,
+                epochs=epochs,
+            ),
+            paper=PAPER,
+        )
+    )

@@ -98,12 +98,12 @@ class Alignment(layers.Layer):
 
     def call(self, h: Any, memory: Any, mask: Any) -> tuple[Any, Any]:
         if self.score == "concat":
-            both = ops.expand_dims(ops.matmul(h, self.kernel), 2)                        # [target, 1, units]
-            both = both + ops.expand_dims(ops.matmul(memory, self.memory_kernel), 1)     # [target, source, units]
-            scores = ops.sum(self.v * ops.tanh(both), axis=-1)                           # [target, source]
+            both = ops.expand_dims(ops.matmul(h, self.kernel), 2)  # [target, 1, units]
+            both = both + ops.expand_dims(ops.matmul(memory, self.memory_kernel), 1)  # [target, source, units]
+            scores = ops.sum(self.v * ops.tanh(both), axis=-1)  # [target, source]
         else:
             query = ops.matmul(h, self.kernel) if self.score == "general" else h
-            scores = ops.matmul(query, ops.transpose(memory, (0, 2, 1)))                 # [target, source]
+            scores = ops.matmul(query, ops.transpose(memory, (0, 2, 1)))  # [target, source]
         alignment = ops.softmax(masked(scores, ops.expand_dims(mask, 1)), axis=-1)
         return ops.matmul(alignment, memory), alignment
 

@@ -3,7 +3,20 @@
 from kzoo.runs._evaluate import Evaluation, evaluate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder
+from kzoo.runs._generate import generate
 from kzoo.runs._load import Loaded, load, load_model
 from kzoo.runs._predict import Prediction, predict
 
-__all__ = ["Evaluation", "Loaded", "Prediction", "Run", "RunFolder", "evaluate", "fit", "load", "load_model", "predict"]
+__all__ = [
+    "Evaluation",
+    "Loaded",
+    "Prediction",
+    "Run",
+    "RunFolder",
+    "evaluate",
+    "fit",
+    "generate",
+    "load",
+    "load_model",
+    "predict",
+]

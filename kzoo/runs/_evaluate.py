@@ -13,16 +13,18 @@ import tensorflow as tf
 from kzoo.data import Data, load_data
 from kzoo.data._sequences import batches_of
 from kzoo.data._sources import load_for
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, whole_number
 from kzoo.inspection import pictures
 from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder, atomic
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, evaluate_translation
 from kzoo.text import TextLayer
 from kzoo.training.step import compiled
 
 TOP = 5
+OTHERS = {"translation": evaluate_translation}  # tasks that are not classification
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,11 @@ def evaluate(
     checkpoint: str = "last",
     data_dir: str | None = None,
     languages: str | None = None,
+    beams: int = BEAMS,
+    length_penalty: float = LENGTH_PENALTY,
     output_dir: str | os.PathLike[str] | None = None,
-) -> Evaluation:
-    """Evaluate a classifier.
+) -> Any:
+    """How good a model is at its task: a classifier's accuracy, a translator's BLEU, what two players think.
 
     Args:
         model: A run, an export, a `.keras` file, `"lenet5@mnist"`, a Run or a Keras model; see `load_model`.
@@ -102,14 +106,17 @@ def evaluate(
         batch_size: Of the forward passes.
         checkpoint: Of a run: `"last"` or `"best"`.
         data_dir, languages: For `load_data`.
+        beams, length_penalty: Of a translator's beam search; an export has its own inside.
         output_dir: Where `evaluation-*.json` and `confusion-*.png` go; default the run folder, otherwise nowhere.
+
+    Returns:
+        Evaluation, TranslationEvaluation or PlayersEvaluation.
 
     Raises:
         KzooError: No such model, data or split, or classes that do not fit.
     """
     check_checkpoint(checkpoint)
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise KzooError(f"batch_size must be a whole number of at least 1; received {batch_size!r}")
+    whole_number("batch_size", batch_size)
     if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise KzooError(f"output_dir {str(output_dir)!r} is a file; give a folder")
     loaded = load(model, checkpoint=checkpoint)
@@ -119,14 +126,17 @@ def evaluate(
             f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}"
         )
     examples = data[split]
+    folder = Path(output_dir) if output_dir is not None else loaded.run.path if loaded.run else None
+    if loaded.task in OTHERS:
+        evaluation = OTHERS[loaded.task](
+            loaded, data, split, batch_size=batch_size, beams=beams, length_penalty=length_penalty
+        )
+        if folder is not None:
+            _write_figures(evaluation, folder, checkpoint if loaded.run else None)
+        return evaluation
     scores, y, notes = scores_of(loaded, examples, batch_size)
     evaluation = _figures(loaded, data, split, scores, y, notes)
-    folder = Path(output_dir) if output_dir is not None else loaded.run.path if loaded.run else None
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise KzooError(f"output_dir {str(folder)!r} cannot be made: {error.strerror}") from error
         _write(evaluation, folder, checkpoint if loaded.run else None)
     return evaluation
 
@@ -243,10 +253,23 @@ def _notes(loaded: Loaded, data: Data, split: str) -> list[str]:
 
 
 def _write(evaluation: Evaluation, folder: Path, checkpoint: str | None) -> None:
-    end = f"{evaluation.data}-{evaluation.split}{'-best' if checkpoint == 'best' else ''}"
-    png, figures = folder / f"confusion-{end}.png", folder / f"evaluation-{end}.json"
-    evaluation.files.update(confusion=str(png), figures=str(figures))
+    png = folder / f"confusion-{_end(evaluation, checkpoint)}.png"
+    evaluation.files.update(confusion=str(png))
+    _write_figures(evaluation, folder, checkpoint)
     title = f"{evaluation.name} on {evaluation.data}, {evaluation.split}: accuracy {evaluation.accuracy:.4f}"
     with atomic(png) as beside:
         pictures.confusion(evaluation.confusion, evaluation.labels, beside, title)
+
+
+def _write_figures(evaluation: Any, folder: Path, checkpoint: str | None) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KzooError(f"output_dir {str(folder)!r} cannot be made: {error.strerror}") from error
+    figures = folder / f"evaluation-{_end(evaluation, checkpoint)}.json"
+    evaluation.files.update(figures=str(figures))
     RunFolder(folder).write_json(figures.name, evaluation.to_config())
+
+
+def _end(evaluation: Any, checkpoint: str | None) -> str:
+    return f"{evaluation.data}-{evaluation.split}{'-best' if checkpoint == 'best' else ''}"

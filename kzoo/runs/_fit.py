@@ -209,7 +209,7 @@ def fit(
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     with _placement(the_strategy):
-        compiled_from, options["schedule"] = compile_for(
+        compiled_from, options["schedule"], options["warmup"] = compile_for(
             model,
             loss=loss,
             optimizer=optimizer,

@@ -20,7 +20,7 @@ import tensorflow as tf
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches
 from kzoo.data._sources import load_for
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import layer_of
@@ -36,8 +36,8 @@ from kzoo.training.schedules import check_schedule
 def check_options(options: dict[str, Any], style: str | None) -> None:
     for key in ("epochs", "batch_size", "warmup", "limit_train_batches", "limit_validation_batches"):
         value = options.get(key)
-        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
-            raise KzooError(f"{key} must be a whole number of at least 1; received {value!r}")
+        if value is not None:
+            whole_number(key, value)
     for key in ("kernels", "sync_batch_norm", "deterministic"):
         if options.get(key) not in (None, True, False):
             raise KzooError(f"{key} must be True or False; received {options[key]!r}")

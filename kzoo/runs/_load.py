@@ -38,6 +38,7 @@ class Loaded:
         data: `load_data`'s arguments of the training data; empty where not known.
         run: The run folder, if it comes from one.
         kind: What its outputs are, see `output_kind`; found out when first asked for.
+        export: The SavedModel, if it comes from one.
     """
 
     model: keras.Model
@@ -48,6 +49,12 @@ class Loaded:
     data: Mapping[str, Any]
     run: RunFolder | None = None
     kind: str = ""
+    export: Any = None
+
+    @property
+    def signatures(self) -> Mapping[str, Any] | None:
+        """An export's functions by name; None of anything else."""
+        return self.export.signatures if self.export is not None else None
 
     def probabilities(self, scores: Any) -> np.ndarray:
         """float32 [n, classes] of the model's raw outputs."""
@@ -200,18 +207,35 @@ def _published(text: str) -> Loaded:
     return Loaded(model, text, row.preprocess, row.classes, info.task, {"name": row.data})
 
 
+class _Served(keras.layers.TFSMLayer):
+    """An export's function as a layer, of several inputs by their names too."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if isinstance(inputs, dict):
+            return self.call_endpoint_fn(**inputs)
+        return super().call(inputs, training=training)
+
+
 def _export(path: Path) -> Loaded:
     if not (path / EXPORT_INFO).is_file():
         raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
     info = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
-    layer = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
-    inputs = keras.Input(info["input"]["shape"], dtype=info["input"]["dtype"], name=info["input"]["name"])
+    layer = _Served(str(path), call_endpoint="serving_default")
+    made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in info["inputs"]}
+    inputs = made if len(made) > 1 else next(iter(made.values()))
     outputs = layer(inputs)
     outputs = outputs[info["outputs"][0]] if len(info["outputs"]) == 1 else outputs
     model = keras.Model(inputs, outputs, name=info["model"]["model"])
     preprocess = preprocess_from_config(info["preprocess"])
     return Loaded(
-        model, str(path), preprocess, tuple(info["labels"]), info["task"], info["data"] or {}, kind=info["scores"]
+        model,
+        str(path),
+        preprocess,
+        tuple(info["labels"]),
+        info["task"],
+        info["data"] or {},
+        kind=info["scores"],
+        export=layer._reloaded_obj,
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, whole_number
 from kzoo.models._styles import input_shape_of
-from kzoo.preprocess import IMAGE_SUFFIXES, PreprocessLayer, decode_image
-from kzoo.runs._evaluate import single_output
+from kzoo.preprocess import IMAGE_SUFFIXES, decode_image, layer_of
+from kzoo.runs._evaluate import OTHERS, single_output
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.text import TextLayer
 from kzoo.training.step import compiled
 
 
@@ -41,12 +42,12 @@ def predict(
     checkpoint: str = "last",
     batch_size: int = 64,
 ) -> list[Prediction]:
-    """Classify image files or raw examples.
+    """Classify image files, texts or raw examples.
 
     Args:
         model: As for `evaluate`.
-        inputs: Paths of image files or folders of them; or an array of raw examples [n, ...], as `load_data` gives them
-            (images in 0 to 255).
+        inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
+            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255).
         top: How many classes to give, the likeliest first.
         checkpoint: Of a run: `"last"` or `"best"`.
         batch_size: Of the forward passes.
@@ -55,16 +56,21 @@ def predict(
         One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax.
 
     Raises:
-        KzooError: A file that is no readable image; nothing is predicted then.
+        KzooError: A file that is no readable image, an empty text; nothing is predicted then.
     """
     check_checkpoint(checkpoint)
     for name, value in (("top", top), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-            raise KzooError(f"{name} must be at least 1, a whole number; received {value!r}")
-    paths = image_paths(inputs) if _are_paths(inputs) else None
+        whole_number(name, value)
     loaded = load(model, checkpoint=checkpoint)
-    layer = PreprocessLayer(loaded.preprocess) if loaded.preprocess else None
-    if paths is not None:
+    if loaded.task in OTHERS:
+        raise KzooError(f"{loaded.name} names no classes (its task is {loaded.task}); use kzoo generate")
+    layer = layer_of(loaded.preprocess)
+    reads_texts = isinstance(layer, TextLayer)
+    paths = image_paths(inputs) if not reads_texts and _are_paths(inputs) else None
+    if reads_texts:
+        names = texts_of(inputs)
+        prepared = layer(tf.constant(names)).numpy()
+    elif paths is not None:
         if layer is None:
             raise KzooError(f"{loaded.name} reads no images; give an array of examples")
         names = [str(path) for path in paths]
@@ -104,6 +110,40 @@ def _examples(loaded: Loaded, inputs: Any, images: bool) -> np.ndarray:
             f"{loaded.name} takes an array of examples [n, {shape}]; received {raw.dtype} {list(raw.shape)}"
         )
     return raw
+
+
+def texts_of(inputs: Any) -> list[str]:
+    """Texts as given, or the lines of a .txt file."""
+    if isinstance(inputs, str | os.PathLike) and str(inputs).endswith(".txt"):
+        return _lines(Path(inputs))
+    if isinstance(inputs, list | tuple) and len(inputs) == 1 and str(inputs[0]).endswith(".txt"):
+        return _lines(Path(inputs[0]))
+    texts = [inputs] if isinstance(inputs, str) else list(inputs)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise KzooError(f"texts must be strings; number {number} is {text!r}")
+        if not text.strip():
+            raise KzooError(f"text {number} is empty; give texts with words")
+    if not texts:
+        raise KzooError("no texts; give at least one")
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise KzooError(f"no file {str(path)!r}")
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    if not lines:
+        raise KzooError(f"{str(path)!r} is empty; give a text a line")
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            texts.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise KzooError(f"{path}, line {number} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+        if not texts[-1].strip():
+            raise KzooError(f"{path}, line {number} is empty; give a text a line")
+    return texts
 
 
 def _are_paths(inputs: Any) -> bool:

@@ -156,7 +156,7 @@ def compile_for(
     warmup: int | None = None,
     rate_setter: str | None = None,
     resumed: bool = False,
-) -> tuple[dict[str, str], str | None]:
+) -> tuple[dict[str, str], str | None, int | None]:
     """Compile `model` where something was given or it was not compiled.
 
     An optimizer that is made here, from a name, lets biases and norms out of its weight decay.
@@ -164,7 +164,7 @@ def compile_for(
     `rate_setter` names a callback that sets the learning rate: the recipe's schedule gives way to it, one that was
     asked for is refused.
 
-    Returns where each part came from, and the schedule's name if one was set.
+    Returns where each part came from, and the schedule's name and its warm-up if they were set.
 
     A compiled model with nothing given keeps its optimizer and its state, so that a second `fit` continues.
     """
@@ -205,10 +205,12 @@ def compile_for(
             learning_rate = recipe.learning_rate if learning_rate is None else learning_rate
             if schedule is None:
                 schedule = "constant" if rate_setter else recipe.schedule
+                if warmup is None and recipe.warmup and not rate_setter:  # of a short run, a quarter
+                    warmup = min(recipe.warmup, max(steps // 4, 1)) if steps else recipe.warmup
     the_optimizer = values["optimizer"]
     if schedule is None and learning_rate is None and isinstance(inner(the_optimizer)._learning_rate, Schedule):
         schedule = inner(the_optimizer)._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
-    if rate_setter and (schedule == "cosine" or warmup or follows_schedule(the_optimizer)):
+    if rate_setter and (schedule in ("cosine", "inverse-sqrt") or warmup or follows_schedule(the_optimizer)):
         raise KzooError(
             f"{rate_setter} sets the learning rate, and so does the optimizer's schedule; leave one of them out"
             " (optimizer='adam' makes a new optimizer without a schedule)"
@@ -225,7 +227,7 @@ def compile_for(
             model.compile(**values, **keep)
         except (ValueError, TypeError) as error:
             raise KzooError(f"cannot compile {model.name!r}: {str(error).splitlines()[0]}") from error
-    return sources, schedule
+    return sources, schedule, warmup
 
 
 def _deserialized(config: dict[str, Any]) -> keras.optimizers.Optimizer:

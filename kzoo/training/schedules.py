@@ -11,13 +11,16 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "inverse-sqrt")
 SETTERS = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 @keras.saving.register_keras_serializable("kzoo")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The rate `steps` batches long from batch `start` on: constant, or along half a cosine to zero.
+    """The rate `steps` batches long from batch `start` on: constant, half a cosine to zero, or falling as 1 / sqrt.
+
+    `inverse-sqrt` is the schedule of Vaswani et al. 2017, equation 3, whose d_model^-0.5 min(n^-0.5, n warmup^-1.5) has
+    its peak, here `rate`, (d_model warmup)^-0.5 at the end of the warm-up.
 
     Over the first `warmup` batches it rises to `rate` in equal steps, from rate / warmup (Goyal et al. 2017, section
     2.2). Unlike Keras' CosineDecay it knows where it began: a second `fit` on the same optimizer begins a new one.
@@ -32,6 +35,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.kind == "cosine":
             part = (done - self.warmup) / max(self.steps - self.warmup, 1)
             rate = rate * 0.5 * (1 + keras.ops.cos(math.pi * keras.ops.clip(part, 0, 1)))
+        if self.kind == "inverse-sqrt":
+            after = max(self.warmup, 1)
+            rate = rate * keras.ops.sqrt(after / keras.ops.maximum(done + 1, after))
         return rate * keras.ops.minimum((done + 1) / self.warmup, 1) if self.warmup else rate
 
     def get_config(self) -> dict[str, Any]:

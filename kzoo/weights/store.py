@@ -49,9 +49,14 @@ def _key(layer: str, path: str) -> str:
 
     >>> _key("encoder_gru", "seq2seq/encoder/encoder_gru/forward_gru/gru_cell/kernel")
     'encoder_gru/forward_gru/gru_cell/kernel'
+
+    A wrapper that Keras builds as it loads a file leaves its own name out of the path:
+
+    >>> _key("encoder_gru", "forward_gru/gru_cell/kernel")
+    'encoder_gru/forward_gru/gru_cell/kernel'
     """
     parts = path.split("/")
-    inside = parts[len(parts) - parts[::-1].index(layer) :] if layer in parts else parts[-1:]
+    inside = parts[len(parts) - parts[::-1].index(layer) :] if layer in parts else parts
     return "/".join([layer, *inside])
 
 

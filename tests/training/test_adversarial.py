@@ -19,7 +19,10 @@ from kzoo.training.optimizers import build_optimizer
 
 ROWS, BATCH, EPOCHS = 70, 23, 5  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
 SHAPE, NOISE = (16, 16, 1), 8
-OPTIMIZERS = {"sgd": lambda: keras.optimizers.SGD(0.005, momentum=0.9), "adam": lambda: keras.optimizers.Adam(1e-3, 0.5)}
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.005, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(1e-3, 0.5),
+}
 
 
 def players(optimizer="sgd", style="functional"):
