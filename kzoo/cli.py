@@ -29,6 +29,7 @@ HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
   kzoo fit lenet5 --data digits               train one; writes runs/0001-lenet5-digits
   kzoo evaluate last                          how good it is, class by class
   kzoo predict last image.png                 classify an image
+  kzoo generate last "a small dog"            translate, or make images
   kzoo export last saved_models/digits        a SavedModel, ready to serve
 
 `kzoo VERB -h` explains a verb."""
@@ -52,6 +53,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Checkpoint = Annotated[str, typer.Option(help="Of a run: last or best.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of prepared TensorFlow Datasets; default TFDS_DATA_DIR.")]
 Languages = Annotated[str | None, typer.Option(help="Of pairs, from-to: en-de.")]
+Beams = Annotated[int, typer.Option(help="Of a translator's beam search; 1 is greedy.", min=1)]
+LengthPenalty = Annotated[float, typer.Option(help="Of the beam search; 0 compares sums of log probabilities.")]
 Debug = typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")
 
 
@@ -86,7 +89,7 @@ def list_(
       kzoo list --task image-classification --weights
     """
     import kzoo
-    from kzoo.models._registry import index
+    from kzoo.models._registry import described_shape, index
 
     names = kzoo.list_models(pattern, task=task, weights=weights)
     if json_:
@@ -94,11 +97,12 @@ def list_(
         return
     if not names:
         raise KzooError(f"no model fits {pattern!r} with these filters; see kzoo list")
-    print(f"{'name':16}{'task':26}{'input':>10}{'classes':>9}{'parameters':>12}  weights")
+    width = max(16, *(len(name) + 2 for name in names))
+    print(f"{'name':{width}}{'task':22}{'input':>18}{'classes':>9}{'parameters':>13}  weights")
     for name in names:
         row = index()[name]
-        shape = "x".join(map(str, row["input_shape"]))
-        line = f"{name:16}{row['task']:26}{shape:>10}{row['classes']:>9}{row['parameters']:>12,}"
+        shape, classes = described_shape(row["input_shape"]), row["classes"] or ""
+        line = f"{name:{width}}{row['task']:22}{shape:>18}{classes:>9}{row['parameters']:>13,}"
         print(f"{line}  {', '.join(row['weights'])}".rstrip())
 
 
@@ -138,7 +142,8 @@ def fit(
         typer.Argument(metavar="MODEL", help="A name from kzoo list, or a .keras file. Not needed with --resume."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, a TensorFlow Datasets name, a folder of images, a .npz. Default digits.")
+        str | None,
+        typer.Option(help="digits, a TensorFlow Datasets name, a folder, a .npz, .tsv or .csv. Default digits."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default the model's recipe.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Global; default the model's recipe.")] = None,
@@ -157,7 +162,9 @@ def fit(
         str | None, typer.Option(help="Any Keras optimizer: adamw, or sgd:momentum=0.9,clipnorm=1,use_ema=true.")
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="Of the learning rate: constant or cosine.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant, cosine or inverse-sqrt.")
+    ] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
     augment: Annotated[list[str] | None, typer.Option(help="shift, flip or crop-flip; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and random layers.")] = None,
@@ -220,7 +227,7 @@ def fit(
     last = {name: values[-1] for name, values in run.history.items() if values}
     files = {
         name: str(run.path / name)
-        for name in ("curves.png", "batch.png", "predictions.png")
+        for name in ("curves.png", "batch.png", "batch.txt", "predictions.png", "predictions.txt", "samples.png")
         if (run.path / name).is_file()
     }
     if json_:
@@ -233,7 +240,7 @@ def fit(
     for name, value in last.items():
         print(f"{name:13} {value:.4f}")
     for name, path in files.items():
-        print(f"{name.removesuffix('.png'):13} {path}")
+        print(f"{Path(name).stem:13} {path}")
     print(f"next          kzoo evaluate {shlex.quote(str(run.path))}")
 
 
@@ -249,9 +256,12 @@ def evaluate(
     output_dir: Annotated[
         str | None, typer.Option(help="For the figures and the picture; default the run folder.")
     ] = None,
+    beams: Beams = 4,
+    length_penalty: LengthPenalty = 0.6,
     json_: Json = False,
 ) -> None:
-    """Accuracy beside the majority-class baseline, precision and recall of each class, confusion matrix.
+    """Accuracy beside the majority-class baseline, precision and recall of each class, confusion matrix;
+    of a translator BLEU, of two players their losses.
 
     \b
       kzoo evaluate last
@@ -262,8 +272,16 @@ def evaluate(
     import kzoo
 
     found = kzoo.evaluate(
-        model, data, split=split, batch_size=batch_size, checkpoint=checkpoint, data_dir=data_dir,
-        languages=languages, output_dir=output_dir,
+        model,
+        data,
+        split=split,
+        batch_size=batch_size,
+        checkpoint=checkpoint,
+        data_dir=data_dir,
+        languages=languages,
+        output_dir=output_dir,
+        beams=beams,
+        length_penalty=length_penalty,
     )
     if json_:
         _print_json(found.to_config())
@@ -279,16 +297,19 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Image files or folders of them; texts, or a .txt file with one a line.")
+    ],
     top: Annotated[int, typer.Option(help="How many classes to give.", min=1)] = 3,
     csv: Annotated[str | None, typer.Option(help="Write the predictions to this CSV file.")] = None,
     checkpoint: Checkpoint = "last",
     json_: Json = False,
 ) -> None:
-    """The likeliest classes of images, with probabilities.
+    """The likeliest classes of images or texts, with probabilities.
 
     \b
       kzoo predict last image.png
+      kzoo predict last "a wonderful film" "far too long"
       kzoo predict saved_models/lenet5_mnist photos/ --csv predictions.csv
     """
     if csv is not None and Path(csv).is_dir():
@@ -298,7 +319,7 @@ def predict(
     _start_tensorflow()
     import kzoo
 
-    found = kzoo.predict(model, images, top=top, checkpoint=checkpoint)
+    found = kzoo.predict(model, inputs, top=top, checkpoint=checkpoint)
     if csv is not None:
         _write_csv(Path(csv), found)
     if json_:
@@ -311,10 +332,58 @@ def predict(
 
 
 @app.command()
+def generate(
+    model: Model,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="For a translator: texts, or a .txt file with one a line.")
+    ] = None,
+    beams: Beams = 4,
+    length_penalty: LengthPenalty = 0.6,
+    count: Annotated[int, typer.Option(help="Images to make.", min=1)] = 16,
+    seed: Annotated[int, typer.Option(help="Of the noise that images are made of.")] = 0,
+    output: Annotated[str, typer.Option(help="PNG for the images.")] = "generated.png",
+    checkpoint: Checkpoint = "last",
+    json_: Json = False,
+) -> None:
+    """Translations of texts, or images out of noise.
+
+    \b
+      kzoo generate last "a man in a blue shirt"
+      kzoo generate saved_models/translator lines.txt
+      kzoo generate runs/0004-dcgan-mnist --count 64 --output digits.png
+    """
+    if not Path(output).absolute().parent.is_dir():
+        raise KzooError(f"no folder {str(Path(output).parent)!r} to write {Path(output).name} into")
+    _start_tensorflow()
+    import kzoo
+
+    found = kzoo.generate(
+        model, inputs or None, beams=beams, length_penalty=length_penalty, count=count, seed=seed, checkpoint=checkpoint
+    )
+    if isinstance(found, list):
+        if json_:
+            _print_json([{"input": t.input, "text": t.text, "score": t.score} for t in found])
+            return
+        for translation in found:
+            print(translation)
+        return
+    from kzoo.inspection import pictures
+
+    pictures.sample_grid(found, Path(output))
+    if json_:
+        _print_json({"images": len(found), "output": output})
+    else:
+        print(f"{'images':13} {len(found)}")
+        print(f"{'output':13} {output}")
+
+
+@app.command()
 def export(
     model: Model,
     path: Annotated[str, typer.Argument(help="Folder of the export; the version is the next number in it.")],
     checkpoint: Checkpoint = "last",
+    beams: Beams = 4,
+    length_penalty: LengthPenalty = 0.6,
     json_: Json = False,
 ) -> None:
     """A SavedModel with named signatures and the preprocessing inside, checked against the model.
@@ -326,12 +395,12 @@ def export(
     _start_tensorflow()
     import kzoo
 
-    found = kzoo.export(model, path, checkpoint=checkpoint)
+    found = kzoo.export(model, path, checkpoint=checkpoint, beams=beams, length_penalty=length_penalty)
     if json_:
         _print_json({"path": str(found.path), "signatures": found.signatures, "difference": found.difference})
         return
     print(f"export        {found}")
-    print(f"next          kzoo predict {shlex.quote(path)} image.png")
+    print(f"next          {_next_of(found.signatures, shlex.quote(path))}")
 
 
 @app.command()
@@ -373,6 +442,13 @@ def bench(
         _print_json(found.to_config())
     else:
         print(found)
+
+
+def _next_of(signatures: dict[str, str], path: str) -> str:
+    """What to try on an export."""
+    if "serve_text" in signatures:
+        return f"kzoo {'predict' if 'labels' in signatures['serve_text'] else 'generate'} {path} 'a text'"
+    return f"kzoo generate {path}" if "generate" in signatures else f"kzoo predict {path} image.png"
 
 
 def _devices(text: str | None) -> int | list[str] | None:

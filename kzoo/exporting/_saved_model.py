@@ -32,7 +32,6 @@ from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor
 from kzoo.models._translator import translator_of
 from kzoo.preprocess import NoiseLayer, PreprocessLayer, decode_image, layer_of
-from kzoo.runs._generate import to_pixels
 from kzoo.runs._load import (
     EXPORT_INFO,
     Loaded,
@@ -40,6 +39,7 @@ from kzoo.runs._load import (
     load,
     newest_version,
 )
+from kzoo.runs._noise import to_pixels
 from kzoo.runs._scores import input_spec, output_kind, probe, random_inputs, to_probabilities
 from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, translating
 from kzoo.spec import ModelInfo, PairPreprocess, TextPreprocess, preprocess_config

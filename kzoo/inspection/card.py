@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._registry import list_models, model_info, row_of
+from kzoo.models._registry import described_shape, list_models, model_info, row_of
 from kzoo.weights.table import PUBLISHED
 
 
@@ -24,7 +24,8 @@ def model_card(model: Any) -> str:
     row = row_of(name)
     if tag and tag not in row["weights"]:
         raise unknown(f"weights of {name}", tag, row["weights"], "" if row["weights"] else "none are published yet")
-    shape = "x".join(map(str, row["input_shape"]))
+    shape = described_shape(row["input_shape"])
+    output = f"{row['classes']} ({row['classifier_activation'] or 'logits'})" if row["classes"] else row["task"]
     lines = [
         f"# {model if isinstance(model, str) else name}",
         "",
@@ -32,7 +33,7 @@ def model_card(model: Any) -> str:
         "",
         f"- Paper: {row['paper']}",
         f"- Task: {row['task']}",
-        f"- Input: {shape}; output: {row['classes']} ({row['classifier_activation'] or 'logits'})",
+        f"- Input: {shape}; output: {output}",
         f"- Parameters: {row['parameters']:,}, {row['trainable']:,} trainable",
     ]
     for weights in PUBLISHED:

@@ -73,6 +73,21 @@ def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str
     _save(figure, title, path)
 
 
+def sample_grid(images: np.ndarray, path: Path) -> None:
+    """uint8 [n, height, width, 1 or 3] side by side, pixel for pixel, each enlarged to at least 56 pixels a side."""
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows, times = -(-count // columns), max(1, 56 // height)
+    sheet = np.full((rows * (height + 2), columns * (width + 2), channels), 128, "uint8")
+    for k, image in enumerate(images):
+        y, x = (k // columns) * (height + 2) + 1, (k % columns) * (width + 2) + 1
+        sheet[y : y + height, x : x + width] = image
+    drawn = Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
+    drawn.resize((drawn.width * times, drawn.height * times), Image.Resampling.NEAREST).save(path)
+
+
 def _save(figure: Figure, title: str, path: Path) -> None:
     figure.suptitle(title, fontsize=10, color=GREY, parse_math=False)
     with warnings.catch_warnings():

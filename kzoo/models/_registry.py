@@ -21,7 +21,8 @@ from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
-FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq", "transformer")  # files of this folder, as a course meets them
+# Files of this folder, in the order in which a course meets them.
+FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq", "transformer", "gan")
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 
@@ -87,6 +88,13 @@ def described(spec: ModelSpec) -> dict[str, Any]:
 
 def _plain(shape: Any) -> Any:
     return {name: list(s) for name, s in shape.items()} if isinstance(shape, Mapping) else list(shape)
+
+
+def described_shape(shape: Any) -> str:
+    """An input shape of the index as people write it: 28x28x1, source + target of any length."""
+    if isinstance(shape, dict):
+        return " + ".join(shape)
+    return "tokens" if shape == [None] else "x".join("?" if n is None else str(n) for n in shape)
 
 
 def list_models(
@@ -176,23 +184,23 @@ def builder(name: str) -> Callable[..., Any]:
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"""{row["summary"]}
 
-    {row["paper"]}. {row["parameters"]:,} parameters at {row["input_shape"]}, {row["classes"]} classes.
+    {row["paper"]}. {row["parameters"]:,} parameters; input {described_shape(row["input_shape"])}.
 
     Args:
         include_top: False leaves out the classifier.
         weights: None for random ones, the tag of published ones (here: {", ".join(row["weights"]) or "none yet"}), or the
             path of a .safetensors file written by `kzoo.save_weights`.
         input_tensor: A keras.Input to build on; functional style only.
-        input_shape: Without the batch; default {tuple(row["input_shape"])}.
+        input_shape: Without the batch; default {described_shape(row["input_shape"])}.
         pooling: Without the top: `"avg"` or `"max"` over the positions, or None for the feature map.
-        classes: Units of the classifier; default {row["classes"]}, or the weights' number.
+        classes: Units of the classifier; default {row["classes"] or "none"}, or the weights' number.
         classifier_activation: Of the last layer; None gives logits. Default {row["classifier_activation"]!r}.
         name: Of the Keras model.
         style: `"sequential"`, `"functional"` or `"subclass"`.
         **overrides: {", ".join(row["overrides"]) or "none"}.
 
     Returns:
-        A built Keras model; float32 [batch, *input_shape] to [batch, classes].
+        A built model of that style.
     """
     return build
 
@@ -213,7 +221,8 @@ _DEFINE_COMMON = ("include_top", "pooling", "classes", "classifier_activation")
 
 def overrides_of(spec: ModelSpec) -> list[str]:
     """The names of `define`'s arguments beyond keras.applications' own."""
-    return [n for n in inspect.signature(spec.definition.define).parameters if n not in _DEFINE_COMMON]
+    known = (*_DEFINE_COMMON, "image_shape")  # of a generator, its input_shape
+    return [n for n in inspect.signature(spec.definition.define).parameters if n not in known]
 
 
 def _build(
@@ -231,7 +240,7 @@ def _build(
     **overrides: Any,
 ) -> Any:
     """Check every argument, then build. Nothing is built, read or downloaded before the arguments hold."""
-    from kzoo.models._styles import assemble, inputs_of
+    from kzoo.models._styles import inputs_of
 
     if style not in STYLES:
         raise unknown("style", style, STYLES)
@@ -284,8 +293,7 @@ def _build(
         elif value != default:
             raise KzooError(f"{spec.name} does not take {argument}={value!r}: it is fixed to {default!r}")
     try:
-        model = assemble(
-            spec.definition,
+        model = spec.definition.assemble(
             config,
             style,
             name=name or spec.name,

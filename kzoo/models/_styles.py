@@ -40,6 +40,11 @@ class Definition(keras.Model):
             x = stage(x)
         return x
 
+    @classmethod
+    def assemble(cls, config: dict[str, Any], style: str, *, name: str, inputs: Any) -> keras.Model:
+        """Built in one style; see `assemble`."""
+        return assemble(cls, config, style, name=name, inputs=inputs)
+
     def get_config(self) -> dict[str, Any]:
         policy = keras.saving.serialize_keras_object(self.dtype_policy)
         return {"name": self.name, "trainable": self.trainable, "dtype": policy, **self.config}
@@ -86,7 +91,9 @@ def inputs_of(spec: ModelSpec, shape: Any) -> Any:
 
 
 def style_of(model: keras.Model) -> str:
-    """Which of STYLES a model is."""
+    """Which of STYLES a model is; a holder of several says so itself."""
+    if hasattr(model, "style"):
+        return model.style
     if isinstance(model, keras.Sequential):
         return "sequential"
     return "functional" if isinstance(model, keras.src.models.Functional) else "subclass"

@@ -15,6 +15,7 @@ the normalization are Torch's, in the second author's code; biases stand where n
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import layers
@@ -123,26 +124,29 @@ def doublings_of(image_shape: tuple[int, int, int]) -> int:
     return shapes[height, columns]
 
 
-def build_dcgan(
-    *,
-    style: str,
-    name: str = "dcgan",
-    image_shape: tuple[int, int, int] = (64, 64, 3),
-    noise: int = 100,
-    width: int = 128,
-) -> Players:
-    """Both networks in one style; the defaults are the paper's.
+@register
+class DCGAN(Players):
+    """Noise, float32 [batch, noise] -> images in -1 to 1; holds `generator` and `discriminator`."""
 
-    Args:
-        image_shape: Height, width and channels of the images; see `doublings_of`.
-        noise: Length of a noise vector.
-        width: Maps next to the image; they double towards the noise.
-    """
-    config = {"image_shape": tuple(image_shape), "width": width}
-    image, vector = keras.Input(image_shape, name="image"), keras.Input((noise,), name="noise")
-    discriminator = assemble(Discriminator, config, style, name="discriminator", inputs=image)
-    generator = assemble(Generator, config, style, name="generator", inputs=vector)
-    return Players(discriminator, generator, name=name)
+    @staticmethod
+    def define(image_shape: tuple[int, int, int], noise: int = 100, width: int = 128) -> dict[str, Any]:
+        """What both networks are built with.
+
+        Args:
+            image_shape: Height, width and channels of the images; see `doublings_of`.
+            noise: Length of a noise vector.
+            width: Maps next to the image; they double towards the noise.
+        """
+        return {"image_shape": tuple(image_shape), "width": width}
+
+    @classmethod
+    def assemble(cls, config: dict[str, Any], style: str, *, name: str, inputs: Any) -> Players:
+        """Both networks in one style, for images of the shape of `inputs`."""
+        arguments = cls.define(inputs.shape[1:], **config)
+        image, vector = keras.Input(inputs.shape[1:], name="image"), keras.Input((config["noise"],), name="noise")
+        discriminator = assemble(Discriminator, arguments, style, name="discriminator", inputs=image)
+        generator = assemble(Generator, arguments, style, name="generator", inputs=vector)
+        return cls(discriminator, generator, name=name)
 
 
 for row, summary, image_shape, noise, width, epochs, hidden in (
@@ -155,12 +159,13 @@ for row, summary, image_shape, noise, width, epochs, hidden in (
             name=row,
             family="gan",
             task="image-generation",
-            definition=Generator,
+            definition=DCGAN,
             summary=summary,
             config={"noise": noise, "width": width},
             input_shape=image_shape,
             classifier_activation=None,
-            head="generator_image",
+            head="images",
+            input_name="noise",
             preprocess=NoisePreprocess(
                 # Section 4: scaled to the range of tanh and nothing else.
                 image=Preprocess(size=image_shape[:2], channels=image_shape[2], scale=1 / 127.5, mean=(1.0,)),

@@ -390,7 +390,7 @@ def recipe(d_model: int, warmup: int, epochs: int) -> Recipe:
 
 SMALL = {"stack": 3, "d_model": 128, "heads": 4, "d_ff": 512, "length": 80}
 VARIANTS = (
-    ("transformer_base", "The Transformer, base model of table 3", {}, 16_000, 128, False),
+    ("transformer", "The Transformer, base model of table 3", {}, 16_000, 128, False),
     ("transformer_small", "A Transformer of 3 layers of 128, for small sets of pairs", SMALL, 12_000, 64, False),
     (
         "transformer_tiny", "transformer for tests",

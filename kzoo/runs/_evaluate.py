@@ -19,12 +19,16 @@ from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder, atomic
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.runs._play import evaluate_players
 from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, evaluate_translation
 from kzoo.text import TextLayer
 from kzoo.training.step import compiled
 
 TOP = 5
-OTHERS = {"translation": evaluate_translation}  # tasks that are not classification
+OTHERS = {
+    "translation": evaluate_translation,
+    "image-generation": evaluate_players,
+}  # tasks that are not classification
 
 
 @dataclass(frozen=True)

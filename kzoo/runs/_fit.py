@@ -25,6 +25,7 @@ from kzoo.data import Data
 from kzoo.data._pipeline import Batches, check_augment
 from kzoo.data._sequences import batches_of
 from kzoo.errors import KzooError
+from kzoo.models._players import networks_of
 from kzoo.models._registry import model_info
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
@@ -44,14 +45,14 @@ from kzoo.runs._given import (
     task_of,
     try_batch,
 )  # fmt: skip
-from kzoo.runs._record import NOT_METRICS, Recorder, run_card, show_batch, show_predictions
+from kzoo.runs._record import NOT_METRICS, Recorder, run_card, samplers, show_batch, show_predictions
 from kzoo.spec import ModelInfo, preprocess_config
-from kzoo.training.engines import make_engine
+from kzoo.training.engines import make_engine, objective_of
 from kzoo.training.loop import Trainer
-from kzoo.training.objectives import Supervised, unchanged
+from kzoo.training.objectives import unchanged
 from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
-from kzoo.training.plan import Plan, choose_xla, compile_for, described, recipe_of
-from kzoo.training.precision import check_precision, precise, scaled
+from kzoo.training.plan import Plan, choose_xla, compile_for, recipe_of
+from kzoo.training.precision import check_precision, precise
 from kzoo.training.progress import TrainingProgress
 from kzoo.training.replicas import workers_of
 from kzoo.training.schedules import current_rate, follows_schedule, inner, rate_setter
@@ -223,8 +224,8 @@ def fit(
         )
         sources |= compiled_from
         if compiled_from["optimizer"] == "the model's compile":
-            if options.get("decay_of_matrices_only"):  # which Keras' files do not tell
-                skip_biases_and_norms(model.optimizer, model)
+            for network in networks_of(model) if options.get("decay_of_matrices_only") else ():
+                skip_biases_and_norms(network.optimizer, network)  # which Keras' files do not tell
         else:
             options["decay_of_matrices_only"] = isinstance(optimizer or recipe.optimizer, str)
     sync_batch_norm = bool(options.get("sync_batch_norm"))
@@ -232,7 +233,7 @@ def fit(
         raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), replicas, sync_batch_norm)
     precision = options.get("precision")
-    objective = Supervised(model, scaled(model.optimizer, precision))
+    objective = objective_of(model, precision)
     with _placement(the_strategy):
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
@@ -282,10 +283,11 @@ def fit(
             plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
         folder.save_checkpoint("last", model, epoch=0)
     else:
-        rate = current_rate(model.optimizer)
+        rates = [current_rate(network.optimizer) for network in objective.networks]
         first_epoch = folder.load_checkpoint(folder.to_resume(), model)
-        if learning_rate is not None and not follows_schedule(model.optimizer):
-            inner(model.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
+        for network, rate in zip(objective.networks, rates, strict=True):
+            if learning_rate is not None and not follows_schedule(network.optimizer):
+                inner(network.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
         rows = folder.read_metrics()[:first_epoch]
         known = {"data": data.info.arguments, "labels": labels} if data_given else {}
         folder.write_json("config.json", {**config, **known, "options": _kept(options)})
@@ -300,7 +302,7 @@ def fit(
     show_batch(folder, first_batch, labels, layer)
     trainer = Trainer(
         engine, train, validation, epochs=options["epochs"], callbacks=callbacks,
-        actions=[recorder], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
+        actions=[recorder, *samplers(folder, model, layer)], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
     )  # fmt: skip
     trainer.history = {
         k: [row[k] for row in rows if k in row] for k in (rows[0] if rows else {}) if k not in NOT_METRICS
@@ -326,7 +328,7 @@ def fit(
         raise
     seconds = time.perf_counter() - started
     recorder.close()
-    if recorder.rows and inner(model.optimizer).use_ema:
+    if recorder.rows and any(inner(network.optimizer).use_ema for network in objective.networks):
         folder.keep_raw()
     if recorder.rows:  # a callback may have put other weights in place when training ended
         folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
@@ -351,9 +353,7 @@ def _plan(
         trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
         data=data.info.describe(),
         objective=", ".join(f"{p.name} {p.model.name}" for p in objective.phases),
-        loss=described(model.loss),
-        optimizer=described(model.optimizer),
-        metrics=described(_metric_names(model)),
+        **objective.described(),
         strategy=strategy_name(strategy),
         replicas=replicas,
         devices=tuple(device_names(strategy)),
@@ -410,9 +410,5 @@ def _kept(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(model: keras.Model, data: Data) -> tuple[str, ...]:
-    return data.info.classes if data.info.task.endswith("classification") else ()
-
-
-def _metric_names(model: keras.Model) -> list[Any]:
-    given = model._compile_config.config.get("metrics") if model._compile_config is not None else None
-    return given or []
+    tasks = [data.info.task, *([info.task] if (info := model_info(model)) else [])]
+    return data.info.classes if all(task.endswith("classification") for task in tasks) else ()

@@ -30,6 +30,7 @@ from typing import Any
 import keras
 
 from kzoo.errors import KzooError
+from kzoo.models._players import networks_of
 from kzoo.spec import to_json
 from kzoo.training.plan import Plan
 from kzoo.training.schedules import inner
@@ -167,8 +168,8 @@ class RunFolder:
         if not path.is_file():
             raise KzooError(f"{str(self.path)!r} has no {kind} checkpoint")
         values, state = read_tensors(path), _state(model, optimizer=optimizer)
-        if RATE not in values:  # a schedule gave it
-            state.pop(RATE, None)
+        for key in [k for k in state if k.endswith(RATE) and k not in values]:  # a schedule gave it
+            state.pop(key)
         wrong = [
             key for key, variable in state.items()
             if key not in values or tuple(values[key].shape) != tuple(variable.shape)
@@ -208,7 +209,17 @@ def check_free(path: Path) -> None:
 
 
 def _state(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Variable]:
-    """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, each by its position."""
+    """Of a model that trains on: weights, statistics, seed states, and the optimizer's slots, each by its position.
+
+    Of a holder of several networks, each of theirs under the network's name.
+    """
+    networks = networks_of(model)
+    if networks == [model]:
+        return _own_state(model, optimizer)
+    return {f"{n.name}/{k}": v for n in networks for k, v in _own_state(n, optimizer).items()}
+
+
+def _own_state(model: keras.Model, optimizer: bool) -> dict[str, keras.Variable]:
     state = {f"model/{i:04d}": v for i, v in enumerate(_all_variables(model))}
     if optimizer and getattr(model, "optimizer", None) is not None:
         rate = inner(model.optimizer)._learning_rate  # a variable where no schedule gives it

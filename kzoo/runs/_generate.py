@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError, whole_number
 from kzoo.runs._load import Loaded, check_checkpoint, load
+from kzoo.runs._noise import noise_of, to_pixels
 from kzoo.runs._predict import texts_of
 from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, translate
 from kzoo.spec import NoisePreprocess
@@ -66,15 +67,3 @@ def images_of(loaded: Loaded, noise: Any, count: int, seed: int, batch_size: int
     forward = compiled(lambda z: to_pixels(loaded.model(z, training=False), loaded.preprocess))
     parts = [forward(tf.constant(noise[i : i + batch_size])).numpy() for i in range(0, len(noise), batch_size)]
     return np.concatenate(parts)
-
-
-def noise_of(count: int, width: int, seed: int) -> np.ndarray:
-    """float32 [count, width], uniform in -1 to 1."""
-    return np.random.default_rng(seed).uniform(-1, 1, (count, width)).astype("float32")
-
-
-def to_pixels(images: tf.Tensor, preprocess: NoisePreprocess) -> tf.Tensor:
-    """A network's images, as `preprocess` prepares real ones, to uint8."""
-    spec = preprocess.image
-    pixels = (tf.cast(images, tf.float32) * spec.std + spec.mean) / spec.scale
-    return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,10 +13,14 @@ import tensorflow as tf
 
 from kzoo.data._pipeline import Batches
 from kzoo.inspection import pictures
+from kzoo.models._players import networks_of
+from kzoo.preprocess import NoiseLayer
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.runs._noise import noise_of, to_pixels
 from kzoo.text import PairLayer, TextLayer
 from kzoo.training.schedules import current_rate
 
+SAMPLES = 64  # images in the grid of every epoch
 NOT_METRICS = ("epoch", "seconds", "learning_rate")
 
 
@@ -31,20 +35,20 @@ class Recorder:
         }
 
     @property
-    def monitor(self) -> tuple[str, int]:
-        """(metric that says which epoch is best, its sign): accuracy on validation, else loss."""
-        for name, sign in (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1)):
-            if self.rows and name in self.rows[-1]:
-                return name, sign
-        return "loss", -1
+    def monitor(self) -> tuple[str, int] | None:
+        """(metric that says which epoch is best, its sign): accuracy on validation, else loss; None of two players."""
+        known = (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1), ("loss", -1))
+        return next(((n, sign) for n, sign in known if self.rows and n in self.rows[-1]), None)
 
-    def best(self) -> dict[str, float]:
+    def best(self) -> dict[str, float] | None:
         """The first row with the best monitored value."""
+        if self.monitor is None:
+            return None
         name, sign = self.monitor
         return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
 
     def __call__(self, epoch: int, logs: dict[str, float]) -> None:
-        rate = current_rate(self.model.optimizer)
+        rate = current_rate(networks_of(self.model)[0].optimizer)
         seconds = round(self.before + time.perf_counter() - self.started, 2)
         self.rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
         self.folder.write_metrics(self.rows)
@@ -68,6 +72,22 @@ class Recorder:
             history = {k: [row[k] for row in self.rows if k in row] for k in names}
             with atomic(self.folder / "curves.png") as beside:
                 pictures.curves(history, beside, self.folder.path.name)
+
+
+def samplers(folder: RunFolder, model: keras.Model, layer: Any) -> list[Callable[[int, Any], None]]:
+    """Actions of every epoch that show what a network makes: of a generator samples/, always of the same noise."""
+    if not isinstance(layer, NoiseLayer):
+        return []
+    noise = tf.constant(noise_of(SAMPLES, layer.spec.noise, seed=0))
+    (folder / "samples").mkdir(exist_ok=True)
+
+    def sample(epoch: int, _: Any) -> None:
+        images = to_pixels(model(noise, training=False), layer.spec).numpy()
+        for path in (folder / "samples" / f"epoch-{epoch + 1:03d}.png", folder / "samples.png"):
+            with atomic(path) as beside:
+                pictures.sample_grid(images, beside)
+
+    return [sample]
 
 
 def show_batch(folder: RunFolder, batch: Any, labels: Sequence[str], layer: Any) -> None:
@@ -133,5 +153,7 @@ def run_card(run: Run, recorder: Recorder) -> str:
         last, best = recorder.rows[-1], recorder.best()
         lines.append(f"- {last['epoch']:.0f} epochs in {last['seconds']:.0f} s on {', '.join(run.plan.devices)}")
         lines += [f"- {name}: {value:.4f}" for name, value in last.items() if name not in NOT_METRICS]
-        lines.append(f"- best epoch by {recorder.monitor[0]}: {best['epoch']:.0f} ({best[recorder.monitor[0]]:.4f})")
+        if best is not None:
+            name = recorder.monitor[0]
+            lines.append(f"- best epoch by {name}: {best['epoch']:.0f} ({best[name]:.4f})")
     return "\n".join(lines) + "\n"

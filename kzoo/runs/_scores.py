@@ -19,17 +19,18 @@ KINDS = ("probabilities", "logits", "value", "numbers")
 def input_spec(model: keras.Model) -> Any:
     """Shape, dtype and name of the input, with a free batch; of several inputs {name: TensorSpec}."""
     info = model_info(model)
-    if info is not None:
-        spec, shape = model_spec(info.model), info.arguments["input_shape"]
+    spec = model_spec(info.model) if info is not None else None
+    if spec is not None and isinstance(spec.input_shape, Mapping):
         dtype = tf.as_dtype(spec.input_dtype)
-        if isinstance(shape, Mapping):
-            return {name: tf.TensorSpec([None, *s], dtype, name=name) for name, s in shape.items()}
+        return {name: tf.TensorSpec([None, *s], dtype, name=name) for name, s in spec.input_shape.items()}
     shape, inputs = input_shape_of(model), getattr(model, "inputs", None)
     if shape is None:
         raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
     if inputs:
         return tf.TensorSpec([None, *shape], inputs[0].dtype, name=inputs[0].name)
-    return tf.TensorSpec([None, *shape], dtype if info else tf.float32, name=spec.input_name if info else "inputs")
+    if spec is None:
+        return tf.TensorSpec([None, *shape], tf.float32, name="inputs")
+    return tf.TensorSpec([None, *shape], tf.as_dtype(spec.input_dtype), name=spec.input_name)
 
 
 def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> Any:

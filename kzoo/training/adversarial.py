@@ -15,6 +15,7 @@ import tensorflow as tf
 from kzoo.models._players import Players
 from kzoo.training.losses import Share, wide
 from kzoo.training.objectives import Objective, Phase
+from kzoo.training.plan import described
 
 
 class Adversarial(Objective):
@@ -55,6 +56,15 @@ class Adversarial(Objective):
             if len(player.losses) > len(player._get_regularization_losses())
         ]
         return [f"losses added in layers of the {' and the '.join(added)} are left out"] * bool(added)
+
+    def described(self) -> dict[str, str]:
+        optimizers = {name: described(player.optimizer) for name, player in self.model.players.items()}
+        same = len(set(optimizers.values())) == 1
+        return {
+            "loss": "discriminator: -log D(x) - log(1 - D(G(z))); generator: -log D(G(z))",
+            "optimizer": f"{optimizers['generator']}, one a player" if same else described(optimizers),
+            "metrics": ", ".join(self.means),
+        }
 
     def _discriminator_loss(self, batch: Any, share: Share, training: bool = True) -> tf.Tensor:
         """-log D(x) - log(1 - D(G(z)))"""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
+from kzoo.training.adversarial import Adversarial
 from kzoo.training.kernels import Kernels
-from kzoo.training.objectives import Objective
+from kzoo.training.objectives import Objective, Supervised
 from kzoo.training.optimizers import made_in
+from kzoo.training.precision import scaled
 from kzoo.training.replicas import InSync
 from kzoo.training.servers import Servers
 from kzoo.training.step import Engine, InPlace
@@ -35,3 +38,10 @@ def make_engine(
         return InSync(objective, strategy, xla, chosen)
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)
+
+
+def objective_of(model: keras.Model, precision: str | None) -> Objective:
+    """What trains the compiled `model`; a holder of several networks names its objective."""
+    if getattr(model, "objective", None) == "adversarial":
+        return Adversarial(model, {name: scaled(p.optimizer, precision) for name, p in model.players.items()})
+    return Supervised(model, scaled(model.optimizer, precision))

@@ -158,4 +158,3 @@ def _checked(call: Callable[[], Any]) -> Any:
         if found is None:
             raise
         raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
-

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.training.losses import Share, split, undivided, wide
+from kzoo.training.plan import described
 
 
 @contextlib.contextmanager
@@ -92,6 +93,14 @@ class Objective:
         """What the plan should say about training on so many replicas."""
         return []
 
+    def label_limit(self, batch: Any) -> int | None:
+        """How many classes the labels may name; None where they name none."""
+        return None
+
+    def described(self) -> dict[str, str]:
+        """loss, optimizer and metrics in the plan's words."""
+        raise NotImplementedError
+
     def reset(self) -> None:
         for metric in self.metrics:
             metric.reset_state()
@@ -155,6 +164,14 @@ class Supervised(Objective):
         if replicas > 1 and not self.own_loss and len(self.model.losses) > len(self.model._get_regularization_losses()):
             notes.append("losses added in layers are averaged over the replicas' examples")
         return notes
+
+    def described(self) -> dict[str, str]:
+        given = self.model._compile_config.config.get("metrics") if self.model._compile_config is not None else None
+        return {
+            "loss": described(self.model.loss),
+            "optimizer": described(self.model.optimizer),
+            "metrics": described(given or []),
+        }
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)

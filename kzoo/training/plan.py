@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from kzoo.errors import KzooError
+from kzoo.models._players import networks_of
 from kzoo.models._registry import model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
 from kzoo.training.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
@@ -170,12 +171,53 @@ def compile_for(
     """
     info = model_info(model)
     recipe = recipe_of(info)
+    networks = networks_of(model)
+    if networks != [model]:  # players have losses of their objective, and optimizers of their own
+        if loss is not None or metrics is not None:
+            raise KzooError(f"the players of {model.name!r} have losses and metrics of their own; leave yours out")
+        options = {
+            "learning_rate": learning_rate, "schedule": schedule, "steps": steps, "warmup": warmup,
+            "rate_setter": rate_setter, "resumed": resumed, "recipe": recipe,
+        }  # fmt: skip
+        found = [_compile(player, info, optimizer=_another(optimizer), player=True, **options) for player in networks]
+        return found[0]
+    return _compile(
+        model, info, recipe=recipe, loss=loss, optimizer=optimizer, metrics=metrics, learning_rate=learning_rate,
+        schedule=schedule, steps=steps, warmup=warmup, rate_setter=rate_setter, resumed=resumed,
+    )  # fmt: skip
+
+
+def _another(optimizer: Any) -> Any:
+    """For each player an optimizer with the same settings."""
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return type(optimizer).from_config(optimizer.get_config())
+    return optimizer
+
+
+def _compile(
+    model: keras.Model,
+    info: ModelInfo | None,
+    *,
+    recipe: Recipe | None,
+    optimizer: Any,
+    learning_rate: float | None,
+    schedule: str | None,
+    steps: int | None,
+    warmup: int | None,
+    rate_setter: str | None,
+    resumed: bool,
+    loss: Any = None,
+    metrics: Any = None,
+    player: bool = False,
+) -> tuple[dict[str, str], str | None, int | None]:
     own = _own_compile(model)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key, given in (("loss", loss), ("optimizer", optimizer), ("metrics", metrics)):
         if given is not None:
             values[key], sources[key] = given, "given"
+        elif player and key != "optimizer":
+            values[key], sources[key] = None, "the players' own"
         elif own and own.get(key) is not None:
             values[key], sources[key] = own[key], "the model's compile"
         elif recipe is not None:
