@@ -25,7 +25,18 @@ BELOW = {
     "inspection": {"errors", "spec", "models", "weights"},
     "runs": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection"},
     "benchmark": {"errors", "data", "models", "training"},
-    "exporting": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection", "runs"},
+    "exporting": {
+        "errors",
+        "spec",
+        "preprocess",
+        "text",
+        "data",
+        "models",
+        "weights",
+        "training",
+        "inspection",
+        "runs",
+    },
 }
 ANY = {"cli", "__init__"}  # joins them all; nothing imports it
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from kzoo.models._block import Block, opened_blocks
-from kzoo.models._registry import create_model
-from kzoo.models._styles import Definition, input_shape_of, style_of
+from kzoo.models._players import networks_of
+from kzoo.models._registry import create_model, model_info, model_spec
+from kzoo.models._styles import input_shape_of, inputs_of, style_of
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,29 @@ def _layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     """{layer name: output shape}, by one symbolic pass in which every Block is open."""
-    graph = model
-    if isinstance(model, Definition):
-        inputs = keras.Input(input_shape_of(model))
+    networks = networks_of(model)
+    if networks != [model]:
+        return {name: shape for network in networks for name, shape in _shapes(network).items()}
+    graph, stages = model, getattr(model, "stages", None)
+    if isinstance(model, keras.Sequential) and not model.inputs:  # of several inputs
+        stages = model.layers
+    if stages is not None:
+        x = inputs = _inputs(model)
         with opened_blocks():
-            graph = keras.Model(inputs, model.call(inputs))
+            for stage in stages:
+                x = stage(x)
+        graph = keras.Model(inputs, x)
     shapes = {}
     for layer in graph.layers:
         if getattr(layer, "_inbound_nodes", None):
             output = layer._inbound_nodes[-1].output_tensors
             shapes[layer.name] = tuple(output[0].shape)
     return shapes
+
+
+def _inputs(model: keras.Model) -> Any:
+    info = model_info(model)
+    if info is None or not isinstance(model_spec(info.model).input_shape, Mapping):
+        dtype = model_spec(info.model).input_dtype if info else None
+        return keras.Input(input_shape_of(model), dtype=dtype)
+    return inputs_of(model_spec(info.model), info.arguments["input_shape"])

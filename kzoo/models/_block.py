@@ -48,7 +48,7 @@ class Block(keras.layers.Layer):
             return self.call(*args, **kwargs)
         if not self.built:
             # The children build themselves inside `call`. Tracing `call` in `build` as well would cost 2**depth.
-            self._input_shapes = keras.tree.map_structure(lambda t: tuple(t.shape), args[0])
+            self._inputs = keras.tree.map_structure(_shape_and_dtype, args[0])
             self.built = True
         return super().__call__(*args, **kwargs)
 
@@ -59,12 +59,37 @@ class Block(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Build every child. Reached through `build_from_config` and by callers; `__call__` does not need it."""
         spec = keras.tree.map_shape_structure(lambda s: keras.KerasTensor(s, dtype=self.compute_dtype), input_shape)
-        self.compute_output_spec(spec)
-        self._input_shapes = input_shape
+        self._build_on(spec)
+
+    def _build_on(self, inputs: Any) -> None:
+        self.compute_output_spec(inputs)
+        self._inputs = keras.tree.map_structure(_shape_and_dtype, inputs)
         self.built = True
 
     def get_build_config(self) -> dict[str, Any] | None:
-        return {"input_shape": self._input_shapes} if self.built else None
+        """Shapes and dtypes: token ids and masks are no floats."""
+        return {"inputs": self._inputs} if self.built else None
+
+    def build_from_config(self, config: dict[str, Any] | None) -> None:
+        if not config:
+            return
+        if "inputs" not in config:  # of a file written before dtypes were
+            self.build(config["input_shape"])
+            return
+        self._build_on(_tensors(config["inputs"]))
+
+
+def _shape_and_dtype(tensor: Any) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": keras.backend.standardize_dtype(tensor.dtype)}
+
+
+def _tensors(inputs: Any) -> Any:
+    """KerasTensors of what `_shape_and_dtype` noted."""
+    if isinstance(inputs, dict):
+        if inputs.keys() == {"shape", "dtype"}:
+            return keras.KerasTensor(inputs["shape"], dtype=inputs["dtype"])
+        return {name: _tensors(value) for name, value in inputs.items()}
+    return [_tensors(value) for value in inputs]
 
 
 @register

@@ -4,7 +4,10 @@ Sepp Hochreiter, Jürgen Schmidhuber (1997), "Long Short-Term Memory", Neural Co
 Gers, Schmidhuber, Cummins (2000), "Learning to Forget", and in both directions after Graves, Schmidhuber (2005),
 "Framewise Phoneme Classification with Bidirectional LSTM".
 
-    tokens -> embedding -> LSTM forwards and backwards, the last state of each -> label
+    tokens -> embedding -> LSTM forwards and backwards -> the greatest value of each unit over time -> label
+
+The summary over time is that of Conneau, Kiela, Schwenk, Barrault, Bordes (2017), "Supervised Learning of Universal
+Sentence Representations", section 3.2.2: in long texts the last state forgets.
 
 Four gates of `units` cells read the embedding, the last output and a bias: 4 (width + units + 1) units weights a
 direction.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import layers
+from keras import layers, ops
 
 from kzoo.models._block import Block, register
 from kzoo.models._registry import register_model
@@ -25,25 +28,50 @@ from kzoo.spec import ModelSpec, Recipe, TextPreprocess
 PAPER = "Hochreiter, Schmidhuber 1997, Long Short-Term Memory, https://doi.org/10.1162/neco.1997.9.8.1735"
 
 
+SUMMARIES = ("max", "last")
+
+
 @register
-class LastState(Block):
+class SentenceLSTM(Block):
     """{"x": [batch, time, width], "mask": [batch, time]} -> [batch, units], in both directions [batch, 2 units].
 
-    Padding is skipped: the last state is that after the last real token (and before the first, backwards).
+    Of the states at all real tokens `summary` takes the greatest value of each unit (`max`), or the state at the end of
+    reading (`last`), after the last real token forwards and the first backwards. Padding is skipped.
     """
 
-    def __init__(self, units: int, bidirectional: bool = True, **kwargs: Any) -> None:
+    def __init__(self, units: int, bidirectional: bool = True, summary: str = "max", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units, self.bidirectional = units, bidirectional
-        self.lstm = layers.LSTM(units, name=self.name)
+        self.units, self.bidirectional, self.summary = units, bidirectional, summary
+        self.lstm = layers.LSTM(units, return_sequences=summary == "max", name=self.name)
         if bidirectional:
             self.lstm = layers.Bidirectional(self.lstm, name=self.name)
+        self.greatest = MaxOverTime(name=f"{self.name}_max") if summary == "max" else None
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        return self.lstm(inputs["x"], mask=inputs["mask"])
+        states = self.lstm(inputs["x"], mask=inputs["mask"])
+        return states if self.greatest is None else self.greatest(states, inputs["mask"])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "bidirectional": self.bidirectional}
+        own = {"units": self.units, "bidirectional": self.bidirectional, "summary": self.summary}
+        return {**super().get_config(), **own}
+
+
+@register
+class MaxOverTime(layers.Layer):
+    """float [batch, time, units] in -1 to 1, bool [batch, time] -> [batch, units]; of no real tokens -1."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """Explicit masks only."""
+
+    def call(self, states: Any, mask: Any) -> Any:
+        return ops.max(ops.where(ops.expand_dims(mask, -1), states, -1.0), axis=1)
+
+    def compute_output_shape(self, states_shape: Any, mask_shape: Any = None) -> tuple[int | None, int]:
+        return (states_shape[0], states_shape[2])
 
 
 @register
@@ -56,14 +84,17 @@ class LSTMClassifier(Definition):
         width: int = 128,
         units: int = 64,
         bidirectional: bool = True,
+        summary: str = "max",
         dropout: float = 0.5,
         include_top: bool = True,
         classes: int = 2,
         classifier_activation: str | None = "softmax",
     ) -> list[layers.Layer]:
+        if summary not in SUMMARIES:
+            raise ValueError(f"summary {summary!r} is not one of {', '.join(SUMMARIES)}")
         stages = [
             TokenEmbedding(vocabulary, width, dropout, name="embedding"),  # {"x": [time, width], "mask": [time]}
-            LastState(units, bidirectional, name="lstm"),                  # [2 units]
+            SentenceLSTM(units, bidirectional, summary, name="lstm"),      # [2 units]
         ]  # fmt: skip
         if include_top:
             stages += [
@@ -74,9 +105,9 @@ class LSTMClassifier(Definition):
 
 
 for name, summary, config, preprocess, hidden in (
-    ("lstm_classifier", "Sentences to labels by a bidirectional LSTM", {}, TextPreprocess(), False),
+    ("lstm_classifier", "Sentences to labels by a bidirectional LSTM", {}, TextPreprocess(length=400), False),
     (
-        "lstm_classifier_tiny", "lstm_classifier for tests", {"vocabulary": 50, "width": 8, "units": 6},
+        "lstm_classifier_tiny", "lstm_classifier for tests", {"vocabulary": 50, "width": 8, "units": 6, "dropout": 0.2},
         TextPreprocess(size=50, length=20), True,
     ),
 ):  # fmt: skip
@@ -100,7 +131,7 @@ for name, summary, config, preprocess, hidden in (
                 learning_rate=2e-3,
                 schedule="cosine",
                 batch_size=64,
-                epochs=6,
+                epochs=3,
             ),
             paper=PAPER,
         )

@@ -90,7 +90,7 @@ def check_xla(wanted: Any) -> None:
 def choose_xla(
     model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False
 ) -> tuple[bool, str]:
-    """On for GPU and TPU; on CPU off for networks with convolutions or attention, and on for the others.
+    """On for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and on for the others.
 
     Why is measured in docs/speed.md. Synchronised batch normalization, asked for here or by a layer, sums over replicas
     inside the network, which XLA cannot hold.
@@ -114,11 +114,12 @@ def choose_xla(
         return True, "the model's compile(jit_compile=True)"
     if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
         return True, "auto: on for GPU and TPU"
-    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
-    for part, what in (("Conv", "convolutions are"), ("Attention", "attention is")):
-        if any(part in kind for kind in kinds):
-            return False, f"auto: {what} slower with it on CPU"
-    return True, "auto: faster on CPU for networks without convolutions and attention"
+    kinds = {type(layer) for layer in model._flatten_layers()}
+    if any("Conv" in kind.__name__ for kind in kinds):
+        return False, "auto: convolutions are slower with it on CPU"
+    if any(kind.__module__.startswith("keras.") and "Attention" in kind.__name__ for kind in kinds):
+        return False, "auto: Keras' attention is slower with it on CPU"
+    return True, "auto: faster on CPU for networks without convolutions and Keras' attention"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
