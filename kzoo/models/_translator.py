@@ -20,12 +20,15 @@ State = dict[str, Any]
 NEVER = -1e9  # log probability of what must not be said
 
 
-def masked(scores: Any, mask: Any) -> Any:
-    """`scores` where the mask holds, and otherwise a number so low that its softmax is 0; a row of nothing else is even.
+def masked_softmax(scores: Any, mask: Any) -> Any:
+    """Softmax over the last axis, 0 where the mask does not hold; a row of nothing else is even, not NaN.
 
-    Not minus infinity, whose softmax over a row of nothing else is NaN.
+    Not keras.ops.softmax, which warns of an axis of one: a sentence of one token has it.
     """
-    return ops.where(mask, scores, ops.cast(-3e4 if scores.dtype == "float16" else NEVER, scores.dtype))
+    low = ops.cast(-3e4 if scores.dtype == "float16" else NEVER, scores.dtype)
+    scores = ops.where(mask, scores, low)
+    parts = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True)))
+    return parts / ops.sum(parts, axis=-1, keepdims=True)
 
 
 class Translator(Definition):

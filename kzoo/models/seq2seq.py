@@ -20,7 +20,7 @@ from keras import layers, ops
 from kzoo.models._block import Block, register
 from kzoo.models._registry import register_model
 from kzoo.models._tokens import PaddingMask
-from kzoo.models._translator import State, Translator, masked
+from kzoo.models._translator import State, Translator, masked_softmax
 from kzoo.spec import ModelSpec, PairPreprocess, Recipe, TextPreprocess
 
 PAPER = "Luong, Pham, Manning 2015, Effective Approaches to Attention-based Neural Machine Translation, https://arxiv.org/abs/1508.04025"
@@ -104,7 +104,7 @@ class Alignment(layers.Layer):
         else:
             query = ops.matmul(h, self.kernel) if self.score == "general" else h
             scores = ops.matmul(query, ops.transpose(memory, (0, 2, 1)))  # [target, source]
-        alignment = ops.softmax(masked(scores, ops.expand_dims(mask, 1)), axis=-1)
+        alignment = masked_softmax(scores, ops.expand_dims(mask, 1))
         return ops.matmul(alignment, memory), alignment
 
     def compute_output_shape(self, h_shape: Any, memory_shape: Any, mask_shape: Any = None) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from keras import layers, ops
 from kzoo.models._block import Block, register
 from kzoo.models._registry import register_model
 from kzoo.models._tokens import PaddingMask
-from kzoo.models._translator import State, Translator, masked
+from kzoo.models._translator import State, Translator, masked_softmax
 from kzoo.spec import ModelSpec, PairPreprocess, Recipe, TextPreprocess
 
 PAPER = "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017, Attention Is All You Need, https://arxiv.org/abs/1706.03762"
@@ -106,7 +106,7 @@ class ScaledDotProductAttention(layers.Layer):
         )
         q, k, v = split(queries), split(keys), split(values)  # [batch, h, time, d_k]
         scores = ops.matmul(q * d_k**-0.5, ops.transpose(k, (0, 1, 3, 2)))  # [batch, h, q, k]
-        weights = ops.softmax(masked(scores, ops.expand_dims(mask, 1)), axis=-1)
+        weights = masked_softmax(scores, ops.expand_dims(mask, 1))
         heads = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))  # [batch, q, h, d_k]
         return ops.reshape(heads, (ops.shape(queries)[0], ops.shape(queries)[1], self.heads * d_k)), weights
 
@@ -413,7 +413,7 @@ for name, summary, config, size, length, hidden in VARIANTS:
             classifier_activation=None,
             preprocess=PairPreprocess(side, side, joint=True),
             hidden=hidden,
-            recipe=recipe(config.get("d_model", 512), 1000 if config else 4000, 20),
+            recipe=recipe(config.get("d_model", 512), 1000 if config else 4000, 12),
             paper=PAPER,
         )
     )

@@ -8,16 +8,14 @@ import tensorflow as tf
 import kzoo
 from kzoo.models._players import Players, networks_of
 from kzoo.models._styles import input_shape_of, style_of
-from kzoo.models.gan import Discriminator, Generator, build_dcgan, doublings_of
+from kzoo.models.gan import DCGAN, Discriminator, Generator, doublings_of
 from kzoo.spec import STYLES
 from kzoo.weights.store import copy_weights, load_weights, save_weights, weights_by_name
 
-TINY = {"image_shape": (16, 16, 1), "noise": 8, "width": 4}
 
-
-def tiny(style="functional", seed=0, **others):
+def tiny(style="functional", seed=0):
     keras.utils.set_random_seed(seed)
-    return build_dcgan(style=style, **{**TINY, **others})
+    return kzoo.create_model("dcgan_tiny", style)
 
 
 def noise(rows=5, length=8):
@@ -42,7 +40,7 @@ def shuffled(gan):
 
 def test_maps_are_the_papers():
     """Figure 1: 100 -> 4x4x1024 -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x3, and back."""
-    gan = build_dcgan(style="functional")
+    gan = kzoo.create_model("dcgan", input_shape=(64, 64, 3), width=128)
     shapes = {layer.name: layer.output.shape[1:] for player in networks_of(gan) for layer in player.layers}
     assert shapes["generator_reshape"] == (4, 4, 1024)
     ups = [shapes[name] for name in ("generator_up1", "generator_up2", "generator_up3", "generator_image")]
@@ -59,7 +57,7 @@ def test_maps_are_the_papers():
 
 @pytest.mark.parametrize("style", STYLES)
 def test_parameters_of_28_pixels(style):
-    gan = build_dcgan(style=style, image_shape=(28, 28, 1), width=32)
+    gan = kzoo.create_model("dcgan", style)
     project, up, image = 100 * 7 * 7 * 64 + 4 * 64, 25 * 64 * 32 + 4 * 32, 25 * 32 + 1
     assert gan.generator.count_params() == project + up + image
     assert gan.discriminator.count_params() == 25 * 32 + 32 + 25 * 32 * 64 + 4 * 64 + 7 * 7 * 64 + 1
@@ -68,7 +66,7 @@ def test_parameters_of_28_pixels(style):
 
 def test_weights_begin_as_the_papers():
     """Section 4: N(0, 0.02); here from 20,000 numbers and more a kernel."""
-    gan = build_dcgan(style="functional", image_shape=(28, 28, 1), width=32)
+    gan = kzoo.create_model("dcgan")
     large = {key: v.numpy() for key, v in weights_by_name(gan).items() if np.prod(v.shape) > 20_000}
     assert set(large) == {"generator_project/kernel", "generator_up1/kernel", "discriminator_down2/kernel"}
     for values in large.values():
@@ -109,7 +107,7 @@ def test_sizes(shape, times):
 )
 def test_impossible_sizes(shape, near):
     with pytest.raises(kzoo.KzooError, match=near) as error:
-        build_dcgan(style="subclass", image_shape=shape)
+        kzoo.create_model("dcgan", "subclass", input_shape=shape)
     assert "\n" not in str(error.value)
 
 
@@ -120,7 +118,7 @@ def test_equal_seeds_give_equal_players_in_every_style():
     first = None
     for style in STYLES:
         gan = tiny(style)
-        assert type(gan) is Players and gan.style == style
+        assert type(gan) is DCGAN and gan.style == style
         assert [style_of(player) for player in networks_of(gan)] == [style, style]
         found = outputs(gan)
         first = first or found
@@ -179,7 +177,7 @@ def test_keras_file_round_trip(style, tmp_path):
         player.optimizer.apply([v.value for v in player.trainable_variables], player.trainable_variables)
     gan.save(tmp_path / "gan.keras")
     back = keras.models.load_model(tmp_path / "gan.keras")
-    assert type(back) is Players and back.style == style and back.name == "dcgan"
+    assert type(back) is DCGAN and back.style == style and back.name == "dcgan_tiny"
     assert [type(p) for p in networks_of(back)] == [type(p) for p in networks_of(gan)]
     for a, b in zip(outputs(back), outputs(gan), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -195,7 +193,7 @@ def test_weights_move_by_name(tmp_path):
     assert keys[0] == keys[1] == keys[2] and len(keys[0]) == len(source.variables)
     save_weights(source, tmp_path / "gan.safetensors")
     for style in STYLES:
-        copied, loaded = tiny(style, seed=1), tiny(style, seed=2)
+        copied, loaded = tiny(style, 1), tiny(style, 2)
         copy_weights(source, copied)
         load_weights(loaded, tmp_path / "gan.safetensors")
         for gan in (copied, loaded):

@@ -103,6 +103,13 @@ def adversarial():
     }
 
 
+def kinds():
+    """{model and XLA: losses after every step, weights} of models of texts, as every worker sees them."""
+    import kinds
+
+    return kinds.trajectories()
+
+
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     result = globals()[sys.argv[1]]()

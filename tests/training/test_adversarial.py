@@ -11,14 +11,12 @@ import tensorflow as tf
 import kzoo
 from kzoo.data._pipeline import Batches
 from kzoo.models._players import Players
-from kzoo.models.gan import build_dcgan
 from kzoo.training.adversarial import Adversarial
 from kzoo.training.engines import make_engine
 from kzoo.training.losses import Share
 from kzoo.training.optimizers import build_optimizer
 
 ROWS, BATCH, EPOCHS = 70, 23, 5  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
-SHAPE, NOISE = (16, 16, 1), 8
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.005, momentum=0.9),
     "adam": lambda: keras.optimizers.Adam(1e-3, 0.5),
@@ -27,7 +25,7 @@ OPTIMIZERS = {
 
 def players(optimizer="sgd", style="functional"):
     keras.utils.set_random_seed(1)
-    gan = build_dcgan(style=style, image_shape=SHAPE, noise=NOISE, width=4)
+    gan = kzoo.create_model("dcgan_tiny", style)
     for player in gan.players.values():
         player.compile(OPTIMIZERS[optimizer]())
         build_optimizer(player.optimizer, player.trainable_variables)
@@ -39,7 +37,7 @@ def data():
     rng = np.random.default_rng(0)
     phase, pace = rng.uniform(0, 6, (ROWS, 1, 1, 1)), rng.uniform(0.3, 1, (ROWS, 1, 1, 1))
     images = np.sin(phase + pace * np.arange(16.0).reshape(1, 16, 1, 1)) * np.ones((1, 1, 16, 1))
-    return images.astype("float32"), rng.uniform(-1, 1, (ROWS, 2, NOISE)).astype("float32")
+    return images.astype("float32"), rng.uniform(-1, 1, (ROWS, 2, 8)).astype("float32")
 
 
 def played(strategy, *, xla=False, sync=False, optimizer="sgd", style="functional"):
