@@ -27,7 +27,7 @@ def trajectory(name, strategy, xla):
     sizes = {} if name.startswith("lstm") else {"source_vocabulary": 40, "target_vocabulary": 40}
     model = kzoo.create_model(name, dropout=0.0, **sizes)
     kzoo.fit(
-        model, data, epochs=4, batch_size=23, strategy=strategy, xla=xla, callbacks=[losses],
+        model, data, epochs=6, batch_size=23, strategy=strategy, xla=xla, callbacks=[losses],
         optimizer=keras.optimizers.SGD(0.1, momentum=0.9), verbose=False,
     )  # fmt: skip
     return losses.values, [w.tolist() for w in model.get_weights()]

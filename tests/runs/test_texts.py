@@ -1,0 +1,308 @@
+"""Texts, translations and generated images by the same verbs: fit, evaluate, predict or generate, export."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.models._translator import translator_of
+
+GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "poor", "awful", "dull")
+ENGLISH = ("one", "two", "three", "four", "five", "six")
+CHINESE = "一二三四五六"
+
+
+def write_reviews(path, rows=240, seed=0):
+    rng = np.random.default_rng(seed)
+    lines = []
+    for k in range(rows):
+        words = list(rng.choice((GOOD, BAD)[k % 2], 2)) + list(
+            rng.choice(["a", "film", "the", "it"], rng.integers(1, 9))
+        )
+        lines.append(f"{' '.join(rng.permutation(words))}\t{('pos', 'neg')[k % 2]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_pairs(path, rows=400, seed=0):
+    """English number words, and the same in Chinese, written without spaces."""
+    rng = np.random.default_rng(seed)
+    numbers = [rng.integers(0, 6, rng.integers(2, 6)) for _ in range(rows)]
+    lines = [f"{' '.join(ENGLISH[k] for k in row)}\t{''.join(CHINESE[k] for k in row)}" for row in numbers]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reviews")
+    data = write_reviews(folder / "reviews.tsv")
+    model = kzoo.fit(
+        "lstm_classifier_tiny", data, epochs=8, batch_size=16, learning_rate=0.02, xla="off", run_dir=folder / "run",
+        verbose=False,
+    )  # fmt: skip
+    return model, data
+
+
+@pytest.fixture(scope="module")
+def chinese(tmp_path_factory):
+    """A translator into Chinese: characters."""
+    folder = tmp_path_factory.mktemp("chinese")
+    data = write_pairs(folder / "numbers.tsv")
+    run = kzoo.fit(
+        "seq2seq_luong_tiny", data, epochs=20, batch_size=16, learning_rate=0.02, run_dir=folder / "run", verbose=False,
+    )  # fmt: skip
+    return run, data
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    return kzoo.fit("dcgan_tiny", "digits", epochs=2, batch_size=64, run_dir=folder / "run", verbose=False)
+
+
+SERVE = """
+import json, sys
+sys.modules["kzoo"] = None
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+job = json.load(sys.stdin)
+found = loaded.signatures[job["signature"]](**{k: tf.constant(v, **job["kind"]) for k, v in job["inputs"].items()})
+plain = lambda v: [plain(x) for x in v] if isinstance(v, list) else v.decode() if isinstance(v, bytes) else v
+print(json.dumps({k: plain(v.numpy().tolist()) for k, v in found.items()}))
+"""
+
+
+def served(export, signature, inputs, **kind):
+    """What a process without kzoo gets from an export."""
+    job = json.dumps({"signature": signature, "inputs": inputs, "kind": kind})
+    command = [sys.executable, "-c", SERVE, str(export)]
+    found = subprocess.run(command, input=job, capture_output=True, text=True, timeout=300, cwd="/")
+    assert found.returncode == 0, found.stderr[-3000:]
+    return json.loads(found.stdout)
+
+
+class TestClassifier:
+    def test_learns_and_says_so(self, reviews):
+        run, data = reviews
+        assert run.history["val_accuracy"][-1] > 0.95
+        found = kzoo.evaluate(run, data, split="validation")
+        assert found.accuracy > 0.95 and found.labels == ("neg", "pos")
+        assert kzoo.evaluate(run.path, split="validation").accuracy == found.accuracy
+        assert "neg" in (run.path / "predictions.txt").read_text()
+        assert "film" in (run.path / "batch.txt").read_text()
+        assert "words in lower case, at most 20, a vocabulary of" in run.plan.input
+
+    def test_the_vocabulary_travels(self, reviews):
+        run, _ = reviews
+        config = json.loads((run.path / "config.json").read_text())
+        assert config["preprocess"]["kind"] == "TextPreprocess" and "good" in config["preprocess"]["vocabulary"]
+        again = kzoo.predict(str(run.path), ["it a GOOD film", "awful , the"])
+        assert [p.labels[0] for p in again] == ["pos", "neg"]
+        assert [p.labels for p in kzoo.predict(run, ["it a GOOD film", "awful , the"])] == [p.labels for p in again]
+
+    def test_served_without_kzoo(self, reviews, tmp_path):
+        run, _ = reviews
+        texts = ["a good film", "AWFUL", "never seen before", ""]
+        export = kzoo.export(run, tmp_path / "export")
+        found = served(export.path, "serve_text", {"text": texts})
+        for k, prediction in enumerate(kzoo.predict(run, texts[:3])):
+            assert found["labels"][k] == list(prediction.labels)
+            np.testing.assert_allclose(found["scores"][k], prediction.scores, atol=1e-5)
+        assert np.isfinite(found["scores"]).all()
+        assert [p.labels for p in kzoo.predict(tmp_path / "export", texts[:3])] == [
+            p.labels for p in kzoo.predict(run, texts[:3])
+        ]
+        assert kzoo.evaluate(tmp_path / "export", split="validation").accuracy > 0.95
+
+    def test_resumed_is_uninterrupted(self, reviews, tmp_path):
+        _, data = reviews
+        options = {"batch_size": 16, "schedule": "constant", "xla": "off", "verbose": False}
+        whole = kzoo.fit("lstm_classifier_tiny", data, epochs=3, run_dir=tmp_path / "whole", **options)
+        kzoo.fit("lstm_classifier_tiny", data, epochs=2, run_dir=tmp_path / "part", **options)
+        resumed = kzoo.fit(resume=tmp_path / "part", epochs=3, verbose=False)
+        np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-5)
+
+    def test_other_data_goes_by_the_models_vocabulary(self, reviews, tmp_path):
+        run, _ = reviews
+        other = tmp_path / "other.tsv"
+        other.write_text("quite unheard of\tpos\nnothing known here\tneg\n" * 20, encoding="utf-8")
+        found = kzoo.evaluate(run, other, split="train")
+        assert any("unknown to the vocabulary" in note for note in found.notes)
+        vocabulary = run.model._kzoo_info.preprocess.vocabulary
+        again = kzoo.fit(run.model, other, epochs=1, batch_size=8, verbose=False)
+        assert again.model._kzoo_info.preprocess.vocabulary == vocabulary
+
+    def test_a_model_of_your_own_size(self, reviews):
+        _, data = reviews
+        model = kzoo.lstm_classifier_tiny(vocabulary=12)
+        run = kzoo.fit(model, data, epochs=1, batch_size=16, verbose=False)
+        assert len(run.model._kzoo_info.preprocess.vocabulary) == 12
+
+    @pytest.mark.parametrize(
+        "inputs, message",
+        [
+            ([""], "text 1 is empty"),
+            (["good", "  "], "text 2 is empty"),
+            ([3], "texts must be strings"),
+            ("nowhere.txt", "no file 'nowhere.txt'"),
+        ],
+    )
+    def test_mistakes(self, reviews, inputs, message):
+        with pytest.raises(kzoo.KzooError, match=message):
+            kzoo.predict(reviews[0], inputs)
+
+    def test_lines_of_a_file(self, reviews, tmp_path):
+        lines = tmp_path / "lines.txt"
+        lines.write_bytes(b"a good film\r\nawful\n")
+        assert [p.labels[0] for p in kzoo.predict(reviews[0], str(lines))] == ["pos", "neg"]
+        lines.write_bytes(b"good\n\nbad\n")
+        with pytest.raises(kzoo.KzooError, match="line 2 is empty"):
+            kzoo.predict(reviews[0], str(lines))
+        lines.write_bytes(b"good\nb\xffd\n")
+        with pytest.raises(kzoo.KzooError, match="line 2 is not UTF-8"):
+            kzoo.predict(reviews[0], str(lines))
+
+    def test_wrong_data(self, reviews):
+        with pytest.raises(kzoo.KzooError, match="reads texts, but digits gives"):
+            kzoo.fit("lstm_classifier_tiny", "digits", epochs=1, verbose=False)
+        with pytest.raises(kzoo.KzooError, match="reads texts, but the data gives"):
+            kzoo.evaluate(reviews[0], "digits")
+        with pytest.raises(kzoo.KzooError, match="does not generate"):
+            kzoo.generate(reviews[0], ["good"])
+
+
+class TestTranslator:
+    def test_learns_characters(self, chinese):
+        run, data = chinese
+        assert run.history["val_accuracy"][-1] > 0.9
+        assert "target: characters" in run.plan.input and "source: words" in run.plan.input
+        found = kzoo.evaluate(run, data, split="validation")
+        assert found.bleu > 70 > found.copy_bleu and "tok:char" in found.signature
+        assert json.loads((run.path / "evaluation-numbers-validation.json").read_text())["bleu"] == found.bleu
+
+    def test_generate_and_the_exported_loop_say_the_same(self, chinese, tmp_path):
+        run, _ = chinese
+        texts = ["one two three", "SIX six", "two five four one one", "never seen"]
+        for beams, penalty in ((1, 0.6), (4, 0.0), (4, 1.0)):
+            export = kzoo.export(run, tmp_path / f"{beams}{penalty}", beams=beams, length_penalty=penalty)
+            expected = kzoo.generate(run, texts, beams=beams, length_penalty=penalty)
+            found = served(export.path, "serve_text", {"text": texts})
+            assert found["text"] == [t.text for t in expected]
+            np.testing.assert_allclose(found["scores"], [t.score for t in expected], atol=1e-4)
+            assert [t.text for t in kzoo.generate(tmp_path / f"{beams}{penalty}", texts)] == found["text"]
+        assert expected[0].text == "一二三"
+
+    def test_an_empty_text_and_batch_are_served(self, chinese, tmp_path):
+        export = kzoo.export(chinese[0], tmp_path / "export", beams=2)
+        assert served(export.path, "serve_text", {"text": ["one", ""]})["text"][1] == ""
+
+    def test_attention_is_where_it_looked(self, chinese):
+        (found,) = kzoo.generate(chinese[0], ["one two three four"])
+        assert found.attention.shape == (len(found.tokens), len(found.source_tokens))
+        assert found.source_tokens[0] == "[start]" and found.source_tokens[-1] == "[end]"
+        np.testing.assert_allclose(found.attention.sum(axis=1), 1, atol=1e-4)
+
+    @pytest.mark.parametrize("style", ["sequential", "subclass"])
+    def test_other_styles_decode_alike(self, chinese, style):
+        run, _ = chinese
+        info = run.model._kzoo_info
+        twin = kzoo.create_model(info.model, style, **info.arguments)
+        kzoo.copy_weights(run.model, twin)
+        source = tf.constant([[2, 5, 6, 3], [2, 4, 3, 0]])
+        from kzoo.models._translator import decode
+
+        mine, theirs = (decode(translator_of(m), source, length=6, beams=3)["ids"] for m in (run.model, twin))
+        np.testing.assert_array_equal(mine, theirs)
+
+    def test_a_transformer_takes_the_same_road(self, chinese, tmp_path):
+        _, data = chinese
+        run = kzoo.fit(
+            "transformer_tiny", data, epochs=2, batch_size=16, optimizer="adam", learning_rate=0.01, verbose=False,
+        )  # fmt: skip
+        export = kzoo.export(run, tmp_path / "export", beams=3)
+        texts = ["one two", "six"]
+        expected = [t.text for t in kzoo.generate(run, texts, beams=3)]
+        assert served(export.path, "serve_text", {"text": texts})["text"] == expected
+
+    def test_mistakes(self, chinese, tmp_path):
+        run, data = chinese
+        long = " ".join(["one"] * 21)
+        with pytest.raises(kzoo.KzooError, match="text 2 has 21 words; run reads at most 20"):
+            kzoo.generate(run, ["one", long])
+        kzoo.export(run, tmp_path / "export", beams=1)
+        with pytest.raises(kzoo.KzooError, match="longer than the model reads"):
+            kzoo.generate(tmp_path / "export", [long])
+        for arguments, message in (
+            ({"inputs": None}, "give it texts"),
+            ({"inputs": [""]}, "text 1 is empty"),
+            ({"inputs": ["one"], "beams": 0}, "beams must be a whole number"),
+            ({"inputs": ["one"], "batch_size": 0}, "batch_size must be"),
+        ):
+            with pytest.raises(kzoo.KzooError, match=message):
+                kzoo.generate(run, **arguments)
+        with pytest.raises(kzoo.KzooError, match="use kzoo generate"):
+            kzoo.predict(run, ["one"])
+        with pytest.raises(kzoo.KzooError, match="reads pairs of texts"):
+            kzoo.fit("seq2seq_luong_tiny", "digits", epochs=1, verbose=False)
+
+    def test_weights_of_another_vocabulary(self, chinese, tmp_path):
+        run, data = chinese
+        path = kzoo.save_weights(run.model, tmp_path / "weights.safetensors")
+        with pytest.raises(kzoo.KzooError, match="does not fit"):
+            kzoo.load_weights(kzoo.seq2seq_luong_tiny(), path)
+        other = write_pairs(tmp_path / "fewer.tsv", rows=30, seed=1)
+        text = other.read_text(encoding="utf-8").replace("one", "uno")
+        other.write_text(text, encoding="utf-8")
+        trained = kzoo.fit("seq2seq_luong_tiny", other, epochs=1, batch_size=8, verbose=False).model
+        if [v.shape for v in trained.weights] == [v.shape for v in run.model.weights]:
+            with pytest.raises(kzoo.KzooError, match="another vocabulary"):
+                kzoo.load_weights(trained, path)
+
+
+class TestGenerator:
+    def test_samples_and_losses_of_every_epoch(self, digits):
+        assert {"generator_loss", "discriminator_loss", "val_generator_loss"} <= digits.history.keys()
+        names = sorted(p.name for p in (digits.path / "samples").iterdir())
+        assert names == ["epoch-001.png", "epoch-002.png"]
+        assert (digits.path / "samples.png").read_bytes() == (digits.path / "samples" / names[-1]).read_bytes()
+        assert not (digits.path / "checkpoints" / "best.safetensors").exists()
+        assert (digits.path / "curves.png").is_file() and (digits.path / "card.md").is_file()
+
+    def test_the_same_noise_gives_the_same_images(self, digits, tmp_path):
+        found = kzoo.generate(digits, count=5, seed=3)
+        assert found.shape == (5, 16, 16, 1) and found.dtype == np.uint8
+        np.testing.assert_array_equal(found, kzoo.generate(digits.path, count=5, seed=3, batch_size=2))
+        assert (found != kzoo.generate(digits, count=5, seed=4)).any()
+        noise = np.random.default_rng(3).uniform(-1, 1, (5, 8)).astype("float32")
+        export = kzoo.export(digits, tmp_path / "export")
+        out = served(export.path, "generate", {"noise": noise.tolist()}, dtype="float32")
+        assert np.abs(np.array(out["images"]) - found.astype(int)).max() <= 1
+        np.testing.assert_array_equal(kzoo.generate(tmp_path / "export", count=5, seed=3), out["images"])
+
+    def test_evaluation(self, digits):
+        found = kzoo.evaluate(digits)
+        assert found.examples == 359 and 0 < found.fake < 1 and 0 < found.real < 1
+        assert "discriminator" in str(found)
+
+    def test_resumed_is_uninterrupted(self, tmp_path):
+        options = {"batch_size": 64, "limit_train_batches": 4, "verbose": False}
+        whole = kzoo.fit("dcgan_tiny", "digits", epochs=3, run_dir=tmp_path / "whole", **options)
+        kzoo.fit("dcgan_tiny", "digits", epochs=2, run_dir=tmp_path / "part", **options)
+        resumed = kzoo.fit(resume=tmp_path / "part", epochs=3, verbose=False)
+        for name in ("generator_loss", "discriminator_loss"):
+            np.testing.assert_allclose(resumed.history[name], whole.history[name], rtol=1e-4)
+
+    def test_mistakes(self, digits):
+        with pytest.raises(kzoo.KzooError, match="does not give 30x30"):
+            kzoo.dcgan(input_shape=(30, 30, 1))
+        with pytest.raises(kzoo.KzooError, match=r"takes noise \[n, 8\]"):
+            kzoo.generate(digits, np.zeros((2, 9)))
+        with pytest.raises(kzoo.KzooError, match="losses and metrics of their own"):
+            kzoo.fit("dcgan_tiny", "digits", loss="mse", epochs=1, verbose=False)
+        with pytest.raises(kzoo.KzooError, match="has no best checkpoint"):
+            kzoo.generate(digits.path, checkpoint="best")
