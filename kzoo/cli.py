@@ -162,9 +162,7 @@ def fit(
         str | None, typer.Option(help="Any Keras optimizer: adamw, or sgd:momentum=0.9,clipnorm=1,use_ema=true.")
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="constant, cosine or inverse-sqrt.")
-    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, cosine or inverse-sqrt.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
     augment: Annotated[list[str] | None, typer.Option(help="shift, flip or crop-flip; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and random layers.")] = None,

@@ -47,7 +47,17 @@ PARAMETERS = {
     "transformer_tiny": 40 * 8 + 2 * transformer_layers(8, 12),
     # project, normalization, strided convolutions, image; convolutions, normalization, logit
     "dcgan": 100 * 49 * 64 + 256 + 25 * 64 * 32 + 128 + 801 + 832 + 25 * 32 * 64 + 256 + 3137,
-    "dcgan_32": 409_600 + 1024 + 819_200 + 512 + 204_800 + 256 + 4803 + 4864 + 204_800 + 512 + 819_200 + 1024 + 4097,
+    "dcgan_32": 100 * 2048
+    + 512
+    + 25 * (128 * 64 + 64 * 32 + 32 * 3)
+    + 256
+    + 128
+    + 3
+    + 25 * (3 * 32 + 32 * 64 + 64 * 128)
+    + 32
+    + 256
+    + 512
+    + 2049,
     "dcgan_tiny": 1024 + 32 + 800 + 16 + 101 + 104 + 800 + 32 + 129,
 }
 

@@ -127,7 +127,7 @@ def _is_path(name: str, data_dir: Any) -> bool:
 
 def load_for(task: str, name: str | os.PathLike[str], languages: str | None = None, **arguments: Any) -> Data:
     """`load_data` for a model of that task: files of two columns are read as it needs them."""
-    texts = {"task": task} if task in ("text-classification", "translation") else {}
+    texts = {"task": task} if task in ("text-classification", "translation") and Path(name).exists() else {}
     return load_data(name, languages=languages, **texts, **arguments)
 
 

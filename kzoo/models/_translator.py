@@ -138,4 +138,3 @@ def decode(
         "scores": total[:, 0] / penalty(ops.maximum(lengths[:, 0], 1), length_penalty),
         "attention": attention,
     }
-

@@ -300,9 +300,10 @@ def fit(
 
     recorder = Recorder(folder, model, rows, started=time.perf_counter())
     show_batch(folder, first_batch, labels, layer)
+    seconds = max_time * 60 if max_time is not None else None
     trainer = Trainer(
         engine, train, validation, epochs=options["epochs"], callbacks=callbacks,
-        actions=[recorder, *samplers(folder, model, layer)], progress=progress, max_seconds=max_time * 60 if max_time is not None else None,
+        actions=[recorder, *samplers(folder, model, layer)], progress=progress, max_seconds=seconds,
     )  # fmt: skip
     trainer.history = {
         k: [row[k] for row in rows if k in row] for k in (rows[0] if rows else {}) if k not in NOT_METRICS

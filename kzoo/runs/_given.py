@@ -26,7 +26,15 @@ from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder
 from kzoo.runs._load import read_keras
-from kzoo.spec import STYLES, ModelInfo, PairPreprocess, Preprocess, TextPreprocess, preprocess_from_config
+from kzoo.spec import (
+    STYLES,
+    ModelInfo,
+    NoisePreprocess,
+    PairPreprocess,
+    Preprocess,
+    TextPreprocess,
+    preprocess_from_config,
+)
 from kzoo.text import learn_vocabulary
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import check_xla
@@ -229,6 +237,11 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
     """What turns raw examples into inputs (see `layer_of`), the plan's line about it, and notes on what it changes."""
     spec = data.train.element_spec[0]
     if fed_as_given:
+        if isinstance(getattr(model_info(model), "preprocess", None), NoisePreprocess) and fed_as_given == "arrays":
+            raise KzooError(
+                f"{model.name} learns from images and noise that kzoo draws; give kzoo.Data((images, labels)), a name"
+                " or a folder, not bare arrays"
+            )
         return None, "as given, neither resized nor scaled", []
     info = model_info(model)
     preprocess = info.preprocess if info else None

@@ -86,10 +86,12 @@ class Trainer:
                 logs = {name: values[-1] for name, values in self._noted.history.items() if len(values) == count}
                 for name, value in logs.items():
                     self.history.setdefault(name, []).append(float(value))
-                if not math.isfinite(logs.get("loss", 0.0)) and not self._diverged:
+                losses = [v for name, v in logs.items() if name == "loss" or name.endswith("_loss")]
+                wrong = [value for value in losses if not math.isfinite(value)]
+                if wrong and not self._diverged:
                     self._diverged = True
                     self.progress.say(
-                        f"the loss is {logs['loss']}: lower the learning rate, or look for such values in the data"
+                        f"the loss is {wrong[0]}: lower the learning rate, or look for such values in the data"
                     )
                 self.progress.epoch_end(logs)
                 for action in self.actions:

@@ -176,6 +176,11 @@ def compile_for(
     if networks != [model]:  # players have losses of their objective, and optimizers of their own
         if loss is not None or metrics is not None:
             raise KzooError(f"the players of {model.name!r} have losses and metrics of their own; leave yours out")
+        if rate_setter:
+            raise KzooError(
+                f"{rate_setter} sets the rate of one optimizer, but each player of {model.name!r} has its own;"
+                " use schedule=…"
+            )
         options = {
             "learning_rate": learning_rate, "schedule": schedule, "steps": steps, "warmup": warmup,
             "rate_setter": rate_setter, "resumed": resumed, "recipe": recipe,

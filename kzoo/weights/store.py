@@ -8,6 +8,8 @@ and mis-shaped names are an error that lists them. Seed states of random layers 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ import safetensors.numpy
 
 from kzoo.errors import KzooError
 from kzoo.models._block import Block
+from kzoo.models._registry import model_info
 
 
 def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
@@ -81,9 +84,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
     if not path.parent.is_dir():
         raise KzooError(f"no folder {str(path.parent)!r} to write {path.name} into; make it first")
-    write_tensors(
-        path, {k: _numpy(v) for k, v in weights_by_name(model).items()}, {"format": "kzoo", "model": model.name}
-    )
+    metadata = {"format": "kzoo", "model": model.name, **_vocabulary(model)}
+    write_tensors(path, {k: _numpy(v) for k, v in weights_by_name(model).items()}, metadata)
     return path
 
 
@@ -91,9 +93,27 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Read a file of `save_weights` into a model of any style.
 
     Raises:
-        KzooError: No such file, not a whole safetensors file, or names or shapes that differ; the model is unchanged.
+        KzooError: No such file, not a whole safetensors file, names or shapes that differ, or weights that were learned
+            on another vocabulary than the model's; the model is unchanged.
     """
-    assign(model, read_tensors(Path(path)), f"the file {str(path)!r}")
+    values = read_tensors(Path(path))
+    theirs, mine = read_metadata(Path(path)).get("vocabulary"), _vocabulary(model).get("vocabulary")
+    if theirs and mine and theirs != mine:
+        raise KzooError(
+            f"the file {str(path)!r} has weights for another vocabulary: its token ids mean other words than those of"
+            f" {model.name!r}; load it into a model of the run it came from"
+        )
+    assign(model, values, f"the file {str(path)!r}")
+
+
+def _vocabulary(model: keras.Model) -> dict[str, str]:
+    """{"vocabulary": sha256 of the tokens in the order of their ids}; empty where the model has none."""
+    preprocess = getattr(model_info(model), "preprocess", None)
+    sides = [getattr(preprocess, name, None) for name in ("source", "target")]
+    tokens = [side.vocabulary for side in (sides if any(sides) else [preprocess]) if hasattr(side, "vocabulary")]
+    if not any(tokens):
+        return {}
+    return {"vocabulary": hashlib.sha256(json.dumps(tokens, ensure_ascii=False).encode()).hexdigest()}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
