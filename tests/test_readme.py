@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kzoo.models._registry import index
+from kzoo.models._registry import described_shape, index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,7 +14,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def table():
     rows = ["| model | task | input | parameters | weights | what it is |", "|---|---|---|---:|---|---|"]
     for name, row in index().items():
-        shape = "×".join(map(str, row["input_shape"]))
+        if row["hidden"]:
+            continue
+        shape = described_shape(row["input_shape"]).replace("x", "×")
         weights = ", ".join(f"`{tag}`" for tag in row["weights"])
         rows.append(f"| `{name}` | {row['task']} | {shape} | {row['parameters']:,} | {weights} | {row['summary']} |")
     return "\n".join(rows)

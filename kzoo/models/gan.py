@@ -150,8 +150,8 @@ class DCGAN(Players):
 
 
 for row, summary, image_shape, noise, width, epochs, hidden in (
-    ("dcgan", "DCGAN for digits: 28x28 grey images of noise", (28, 28, 1), 100, 32, 25, False),
-    ("dcgan_32", "DCGAN for small colour images: 32x32 of noise", (32, 32, 3), 100, 32, 50, False),
+    ("dcgan", "DCGAN for digits: 28x28 grey images out of noise", (28, 28, 1), 100, 32, 25, False),
+    ("dcgan_32", "DCGAN for colour images of 32x32 out of noise", (32, 32, 3), 100, 32, 50, False),
     ("dcgan_tiny", "dcgan for tests", (16, 16, 1), 8, 4, 2, True),
 ):
     register_model(
