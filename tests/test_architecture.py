@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import kzoo
+from kzoo.models._registry import index
 
 ROOT = Path(kzoo.__file__).parent
 # Part of the package -> parts of kzoo it may import. Arrows never go back.
@@ -72,6 +73,18 @@ def test_models_never_import_tensorflow():
         for line, name in imports(path)
         if name.split(".")[0] in ("tensorflow", "torch", "jax")
     ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_model_is_named_where_all_are_trained():
+    """Kinds differ by objective, data and task: no branch on a model in the engine, the run folder or the verbs."""
+    names = set(kzoo.list_models(hidden=True)) | {index()[name]["family"] for name in index()}
+    wrong = []
+    for path in [*(ROOT / "training").glob("*.py"), *(ROOT / "runs").glob("*.py"), ROOT / "cli.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare | ast.Match | ast.Dict):
+                parts = [n for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value in names]
+                wrong += [f"{path}:{part.lineno} {part.value!r}" for part in parts]
     assert not wrong, "\n".join(wrong)
 
 
