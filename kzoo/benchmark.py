@@ -7,7 +7,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from kzoo.data._pipeline import Batches
 from kzoo.errors import KzooError, unknown, whole_number
-from kzoo.models._registry import create_model, model_info
+from kzoo.models._players import networks_of
+from kzoo.models._registry import create_model, model_info, model_spec
 from kzoo.training.engines import make_engine
 from kzoo.training.objectives import Supervised
 from kzoo.training.optimizers import build_optimizer
@@ -124,8 +125,8 @@ def bench(
         model = create_model(model, style=style, **arguments)
     elif arguments:
         raise KzooError(f"{', '.join(arguments)}: for a model given by name; {model.name!r} is built already")
-    compile_for(model, loss=None, optimizer=None, metrics=None, learning_rate=None, schedule="constant", steps=None)
     data, unit, per_example = _random(model, batch_size)
+    compile_for(model, loss=None, optimizer=None, metrics=None, learning_rate=None, schedule="constant", steps=None)
     batches = Batches(data.repeat(), None, ready=True)
     xla_on, _ = choose_xla(model, xla, the_strategy.num_replicas_in_sync)
     before, executions = model.get_weights(), model.steps_per_execution
@@ -176,10 +177,13 @@ def bench(
 def _random(model: keras.Model, batch_size: int) -> tuple[tf.data.Dataset, str, int]:
     """(batches of random inputs and labels, what is counted, how many of it are in an example)."""
     info = model_info(model)
+    spec = model_spec(info.model) if info else None
+    if spec is not None and (isinstance(spec.input_shape, Mapping) or networks_of(model) != [model]):
+        raise KzooError(f"bench makes random data for models with one input; {spec.name} is none: time kzoo fit")
     if info is None and len(getattr(model, "inputs", None) or []) != 1:
         raise KzooError(f"bench makes random data for models with one input; {model.name!r} is none")
     shape = tuple(info.arguments["input_shape"]) if info else model.inputs[0].shape[1:]
-    dtype = tf.float32 if info else tf.as_dtype(model.inputs[0].dtype)
+    dtype = tf.as_dtype(spec.input_dtype if spec else model.inputs[0].dtype)
     if None in shape:
         raise KzooError(f"{model.name!r} takes inputs of any size, {shape}; give it an input_shape")
     rng = np.random.default_rng(0)

@@ -214,8 +214,11 @@ def fit(
 
     only = arguments.pop("only")
     if only:
-        arguments["data"] = kzoo.load_data(data or "digits", data_dir=data_dir, download=download, only=only)
-        arguments["languages"] = None
+        from kzoo.data._sources import load_for
+        from kzoo.runs._given import task_of
+
+        task = "" if model is None or model.endswith(".keras") else task_of(model)
+        arguments["data"] = load_for(task, data or "digits", data_dir=data_dir, download=download, only=only)
     if model is not None and model.endswith(".keras"):
         arguments["model"] = read_keras(Path(model))
     run = kzoo.fit(**arguments)
@@ -352,6 +355,8 @@ def generate(
     """
     if not Path(output).absolute().parent.is_dir():
         raise KzooError(f"no folder {str(Path(output).parent)!r} to write {Path(output).name} into")
+    if Path(output).suffix != ".png" or Path(output).is_dir():
+        raise KzooError(f"output is a .png file; received {output!r}")
     _start_tensorflow()
     import kzoo
 
@@ -373,6 +378,7 @@ def generate(
     else:
         print(f"{'images':13} {len(found)}")
         print(f"{'output':13} {output}")
+        print(f"next          kzoo export {shlex.quote(model)} saved_models/{Path(output).stem}")
 
 
 @app.command()

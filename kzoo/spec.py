@@ -139,18 +139,20 @@ class PairPreprocess:
     joint: bool = False
 
     @property
-    def arguments(self) -> dict[str, int]:
+    def arguments(self) -> dict[str, Any]:
         return {
             "source_vocabulary": len(self.source.vocabulary),
             "target_vocabulary": len(self.target.vocabulary),
+            "joint": self.joint,
         }
 
     def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> PairPreprocess:
+        longest = arguments.get("length", math.inf) - 2  # of a table of positions; the marks take two
         sides = (
-            replace(side, size=arguments.get(f"{name}_vocabulary", side.size))
+            replace(side, size=arguments.get(f"{name}_vocabulary", side.size), length=int(min(side.length, longest)))
             for name, side in (("source", self.source), ("target", self.target))
         )
-        return PairPreprocess(*sides, joint=self.joint)
+        return PairPreprocess(*sides, joint=arguments.get("joint", self.joint))
 
     def describe(self) -> str:
         if self.joint:

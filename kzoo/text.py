@@ -16,6 +16,14 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 from kzoo.spec import END, START, PairPreprocess, TextPreprocess
 
+# How people write what was taken apart; hyphens are commoner than dashes.
+SPACING = (
+    (r" ([/-]) ", r"\1"),
+    (r"\b(\pL{1,2}) (['’]) (\pL)", r"\1\2\3"),  # l'homme
+    (r"(\pL) (['’]) (\pL{1,2})( |$)", r"\1\2\3\4"),  # it's, we'll
+    (r" ([.,;:!?%)\]}»…])", r"\1"),
+    (r"([(\[{«]) ", r"\1"),
+)
 BATCH = 1024  # strings tokenised at once
 
 
@@ -102,9 +110,9 @@ def joined(tokens: tf.RaggedTensor, unit: str) -> tf.Tensor:
     if unit == "characters":
         return tf.strings.reduce_join(tokens, axis=1)
     text = tf.strings.reduce_join(tokens, axis=1, separator=" ")
-    text = tf.strings.regex_replace(text, r" ([.,;:!?%)\]}»…])", r"\1")
-    text = tf.strings.regex_replace(text, r"([(\[{«]) ", r"\1")
-    return tf.strings.regex_replace(text, r" ?(['’/-]) ?", r"\1")
+    for pattern, written in SPACING:
+        text = tf.strings.regex_replace(text, pattern, written)
+    return text
 
 
 def learn_vocabulary(spec: Any, strings: tf.data.Dataset | Iterable[tf.data.Dataset]) -> Any:
@@ -119,6 +127,7 @@ def learn_vocabulary(spec: Any, strings: tf.data.Dataset | Iterable[tf.data.Data
             sides = (replace(side, vocabulary=vocabulary) for side in (spec.source, spec.target))
         else:
             sides = (learn_vocabulary(spec.source, source), learn_vocabulary(spec.target, target))
+            spec = replace(spec, joint=False)  # words on one side, characters on the other
         return PairPreprocess(*sides, joint=spec.joint)
     room = spec.size - len(spec.reserved)
     if room < 1:

@@ -77,11 +77,15 @@ class Data:
         }  # fmt: skip
         counts = {name: int(split.cardinality()) for name, split in self.splits.items()}
         if info is None:
-            shape = tf.nest.flatten(self.splits["train"].element_spec[0])[0].shape
-            images = shape.rank == 3
+            specs = self.splits["train"].element_spec
+            texts = [getattr(spec, "dtype", None) == tf.string for spec in specs[:2]]
+            shape = tf.nest.flatten(specs[0])[0].shape
+            task = "image-classification" if shape.rank == 3 else "tabular-classification"
+            if texts[0]:
+                task = "translation" if texts[1] else "text-classification"
             info = DataInfo(
                 name="your data",
-                task="image-classification" if images else "tabular-classification",
+                task=task,
                 shape=tuple(shape) if shape.rank is not None else None,
             )
         self.info = replace(info, counts=counts)
@@ -118,7 +122,10 @@ def _part(part: Any, split: str) -> Any:
         part = tuple(part)
     part = np.asarray(part) if isinstance(part, list) else part
     for array in tf.nest.flatten(part):
-        if not tf.is_tensor(array) and (np.ndim(array) == 0 or np.asarray(array).dtype.kind not in "buifSU"):
+        kind = "" if tf.is_tensor(array) else np.asarray(array).dtype.kind
+        if kind == "O" and all(isinstance(text, str | bytes) for text in np.ravel(array)):
+            continue
+        if kind and (np.ndim(array) == 0 or kind not in "buifSU"):
             raise KzooError(f"the {split} split must hold arrays of numbers or text; it holds {str(array)[:40]!r}")
     return part
 

@@ -38,9 +38,9 @@ class Sequences(Batches):
     def __post_init__(self) -> None:
         self.notes: list[str] = []
         self._read()
-        self.examples = self.rows = len(self._bucket)
-        order = self._batches(0)
-        self.steps = len(order) if self.limit is None else min(self.limit, len(order))
+        self.rows = len(self._bucket)
+        order = self._batches(0)[: self.limit]
+        self.steps, self.examples = len(order), sum(len(batch) for batch in order)
         self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
 
     def counted(self, done: int) -> int:
@@ -70,10 +70,14 @@ class Sequences(Batches):
         pair = isinstance(self.layer, PairLayer)
         sides = [self.layer.source, self.layer.target] if pair else [self.layer]
         specs = [side.spec for side in sides]
-        tokenised = tf.function(
-            lambda texts: [(side.ids(t).flat_values, side.ids(t).row_lengths(), side.counts(t))
-                           for side, t in zip(sides, texts, strict=True)], autograph=False,
-        )  # fmt: skip
+
+        def ids_of(texts: list[tf.Tensor]) -> list[Any]:
+            ids = [side.ids(t) for side, t in zip(sides, texts, strict=True)]
+            counts = [side.counts(t) for side, t in zip(sides, texts, strict=True)]
+            return [(i.flat_values, i.row_lengths(), n) for i, n in zip(ids, counts, strict=True)]
+
+        tokenised = tf.function(ids_of, autograph=False, reduce_retracing=True)
+        tokenised._omit_frequent_tracing_warning = True  # a split has its own
         found, rest = [], []
         for row in self.split.batch(BATCH):
             texts, others = (row[:2], row[2:]) if pair else (row[:1], row[1:])
@@ -85,16 +89,21 @@ class Sequences(Batches):
         self._rest = [np.concatenate([batch[k] for batch in rest]) for k in range(len(rest[0]))]
         self._ids = [tf.RaggedTensor.from_row_lengths(ids, lengths) for ids, lengths, _ in columns]
         lengths = np.stack([lengths for _, lengths, _ in columns])  # [sides, rows]
-        kept = np.ones(lengths.shape[1], bool)
+        kept, empty = np.ones(lengths.shape[1], bool), np.zeros(lengths.shape[1], bool)
         for spec, (_, _, counts) in zip(specs, columns, strict=True):
             long = counts > spec.length
             if pair:
-                kept &= ~long & (counts > 0)
+                kept &= ~long
+                empty |= counts == 0
             elif long.any():
-                self.notes.append(f"{long.mean():.0%} of the texts are longer than {spec.length} {spec.unit}: cut")
+                share = f"{long.sum():,} of {len(long):,} texts ({long.mean():.1%})"
+                self.notes.append(f"{share} are longer than {spec.length} {spec.unit}: cut")
         if not kept.all():
             what = f"longer than {max(s.length for s in specs)} tokens"
             self.notes.append(f"{(~kept).sum():,} of {len(kept):,} pairs are {what}: left out")
+        if empty.any():
+            self.notes.append(f"{empty.sum():,} of {len(kept):,} pairs have a side without a word: left out")
+            kept &= ~empty
         if not kept.any():
             raise KzooError(f"no pair has at most {specs[0].length} tokens a side; give the model a greater length")
         for name, spec, (ids, _, _) in zip(("source", "target"), specs, columns, strict=False):
@@ -123,7 +132,7 @@ class Sequences(Batches):
         for bucket in range(len(self._bounds[0])):
             rows = self._kept[order[self._bucket[order] == bucket]]
             batches += [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        if self.shuffle:
+        if self.shuffle or self.limit is not None:  # a few batches must not be the shortest
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
 

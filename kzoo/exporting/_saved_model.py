@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 import kzoo
-from kzoo.errors import KzooError, whole_number
+from kzoo.errors import KzooError
 from kzoo.inspection.card import model_card
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor
@@ -41,7 +41,7 @@ from kzoo.runs._load import (
 )
 from kzoo.runs._noise import to_pixels
 from kzoo.runs._scores import input_spec, output_kind, probe, random_inputs, to_probabilities
-from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, translating
+from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, check_beams, translating
 from kzoo.spec import ModelInfo, PairPreprocess, TextPreprocess, preprocess_config
 from kzoo.text import PairLayer, TextLayer
 
@@ -107,11 +107,10 @@ def export(
         if isinstance(labels, str) or len(labels) != columns:
             raise KzooError(f"labels must name the {columns} classes of {loaded.name}; received {labels!r}")
         loaded.labels = tuple(map(str, labels))
-    whole_number("beams", beams)
+    check_beams(beams, length_penalty)
     module, signatures, info = _module(loaded, beams, length_penalty)
-    parent = path
-    parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
+    path.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".export-", dir=path))
     try:
         tf.saved_model.save(module, str(work), signatures=signatures)
         (work / EXPORT_INFO).parent.mkdir(exist_ok=True)
@@ -120,11 +119,11 @@ def export(
         described = {name: _described(function) for name, function in signatures.items()}
         (work / "card.md").write_text(_card(loaded, described, difference), encoding="utf-8")
         os.chmod(work, 0o755)
-        final = _next_version(parent, work)
+        final = _next_version(path, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
-        if not any(parent.iterdir()):
-            parent.rmdir()
+        if not any(path.iterdir()):
+            path.rmdir()
         raise
     return Exported(final, described, difference)
 

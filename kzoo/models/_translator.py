@@ -58,7 +58,12 @@ def translator_of(model: keras.Model) -> Translator:
         raise KzooError(f"{model.name!r} is no translator of kzoo; generate takes one")
     from kzoo.weights.store import copy_weights
 
-    twin = create_model(info.model, style="subclass", **info.arguments)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(model.dtype_policy)
+    try:
+        twin = create_model(info.model, style="subclass", **info.arguments)
+    finally:
+        keras.config.set_dtype_policy(before)
     copy_weights(model, twin)
     return twin
 
@@ -69,7 +74,13 @@ def penalty(length: Any, alpha: float) -> Any:
 
 
 def decode(
-    translator: Translator, source: Any, *, length: int, beams: int = 1, length_penalty: float = 0.6
+    translator: Translator,
+    source: Any,
+    *,
+    length: int,
+    beams: int = 1,
+    length_penalty: float = 0.6,
+    known: int | None = None,
 ) -> dict[str, Any]:
     """The best translation that beam search finds; with one beam, greedy.
 
@@ -80,6 +91,7 @@ def decode(
         source: int32 [batch, time], 0 is padding.
         beams: Hypotheses that are kept for each sentence.
         length_penalty: The exponent in `penalty`; 0 compares sums of log probabilities.
+        known: Tokens in the vocabulary, where the network has room for more: these alone are said.
 
     Returns:
         ids: int32 [batch, length], without marks, padded with 0.
@@ -95,6 +107,8 @@ def decode(
         logits, state, weights = translator.step(ops.reshape(said, (-1,)), state)
         vocabulary = ops.shape(logits)[-1]
         forbidden = ops.arange(vocabulary) < END  # padding, unknown, start
+        if known is not None:
+            forbidden = ops.logical_or(forbidden, ops.arange(vocabulary) >= known)
         logits = ops.where(forbidden, NEVER, ops.cast(logits, "float32"))
         log_p = ops.reshape(ops.log_softmax(logits), (batch, beams, vocabulary))
         # A finished hypothesis goes on as itself: with padding, at no cost.

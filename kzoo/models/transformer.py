@@ -42,6 +42,11 @@ class TiedEmbedding(layers.Layer):
         super().__init__(**kwargs)
         self.vocabulary, self.d_model = vocabulary, d_model
 
+    @property
+    def input_dim(self) -> int:
+        """As keras.layers.Embedding calls it."""
+        return self.vocabulary
+
     def build(self, *_: Any) -> None:
         scale = self.d_model**-0.5  # so that the scaled embedding, and the logits, begin near one
         self.embeddings = self.add_weight(
@@ -95,9 +100,9 @@ class ScaledDotProductAttention(layers.Layer):
     key may be looked at -> [batch, q, h d_k] and the weights [batch, h, q, k].
     """
 
-    def __init__(self, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.heads, self.rate = heads, dropout
+        self.heads = heads
 
     def call(self, queries: Any, keys: Any, values: Any, mask: Any) -> tuple[Any, Any]:
         d_k = queries.shape[-1] // self.heads
@@ -118,7 +123,7 @@ class ScaledDotProductAttention(layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "heads": self.heads, "dropout": self.rate}
+        return {**super().get_config(), "heads": self.heads}
 
 
 class MultiHeadAttention:

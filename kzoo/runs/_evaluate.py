@@ -156,7 +156,8 @@ def read_data(loaded: Loaded, data: Any, data_dir: str | None, languages: str | 
         if not loaded.data:
             raise KzooError(f"{loaded.name} does not say what it was trained on; give data=… (--data)")
         return load_data(**({**loaded.data, "data_dir": data_dir} if data_dir else loaded.data))
-    languages = languages or loaded.data.get("languages")
+    if languages is None and Path(data).is_dir():  # of parallel files, as in training
+        languages = loaded.data.get("languages")
     return load_for(loaded.task, data, data_dir=data_dir, languages=languages)
 
 

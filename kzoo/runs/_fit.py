@@ -27,6 +27,7 @@ from kzoo.data._sequences import batches_of
 from kzoo.errors import KzooError
 from kzoo.models._players import networks_of
 from kzoo.models._registry import model_info
+from kzoo.preprocess import NoiseLayer, PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
     check_callbacks,
@@ -121,7 +122,8 @@ def fit(
             recipe. `learning_rate` is set on the optimizer. A name may carry settings,
             `"adamw:weight_decay=0.05,clipnorm=1,gradient_accumulation_steps=4,use_ema=true"`; such an optimizer's
             weight decay leaves biases and norms alone.
-        schedule: Of the learning rate: `"constant"` or `"cosine"` (half a cosine to zero over the run).
+        schedule: Of the learning rate: `"constant"`, `"cosine"` (half a cosine to zero over the run) or
+            `"inverse-sqrt"` (after the warm-up, as in the Transformer's paper).
         warmup: Steps over which the learning rate first rises to its value.
         class_weight: {class number: weight of its examples in the loss}, in training, as `keras.Model.fit` takes it.
         callbacks: Keras callbacks.
@@ -172,13 +174,19 @@ def fit(
 
     data_given = data is not None
     data, fed_as_given = data_of(
-        data, config, data_dir, download, languages, task_of(model), "limit_train_batches" in options
+        data,
+        config,
+        data_dir,
+        download,
+        languages,
+        task_of(model) if config is None else config["task"],
+        "limit_train_batches" in options,
     )
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
         tf.config.experimental.enable_op_determinism()
     with _placement(the_strategy):
-        model = model_of(model, style, data, folder, config)
+        model = model_of(model, style, data, folder, config, fed_as_given)
         check_train_step(model)
         check_classes(model, data)
     info = model_info(model)
@@ -193,11 +201,12 @@ def fit(
             f"batch_size={options['batch_size']} is less than the {replicas} replicas; give each one example"
         )
     layer, input_line, notes = input_of(model, data, fed_as_given)
-    if augment and layer is None:
-        raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; this data is fed as given")
+    if augment and not isinstance(layer, PreprocessLayer | NoiseLayer):
+        why = "this data is fed as given" if layer is None else f"{data.info.name} holds texts"
+        raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; {why}")
     common = {"layer": layer, "seed": seed, "ready": fed_as_given == "batches"}
     size = None if fed_as_given == "batches" else options["batch_size"]
-    weights = class_weights_of(options.get("class_weight"), data)
+    weights = class_weights_of(options.get("class_weight"), data, layer)
     train = batches_of(
         data.train, size, shuffle=True, augment=augment, limit=options.get("limit_train_batches"),
         class_weights=weights, **common,

@@ -166,7 +166,8 @@ class RunFolder:
         """Put a checkpoint into `model` (and its optimizer); returns the number of whole epochs it has seen."""
         path = self / "checkpoints" / f"{kind}.safetensors"
         if not path.is_file():
-            raise KzooError(f"{str(self.path)!r} has no {kind} checkpoint")
+            have = sorted(p.stem for p in (self / "checkpoints").glob("*.safetensors"))
+            raise KzooError(f"{str(self.path)!r} has no {kind} checkpoint; it has {', '.join(have) or 'none'}")
         values, state = read_tensors(path), _state(model, optimizer=optimizer)
         for key in [k for k in state if k.endswith(RATE) and k not in values]:  # a schedule gave it
             state.pop(key)

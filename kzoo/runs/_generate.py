@@ -60,10 +60,16 @@ def generate(
 def images_of(loaded: Loaded, noise: Any, count: int, seed: int, batch_size: int) -> np.ndarray:
     width = loaded.preprocess.noise
     if noise is None:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
+            raise KzooError(f"seed must be a whole number of at least 0; received {seed!r}")
         noise = noise_of(count, width, seed)
-    noise = np.asarray(noise, "float32")
-    if noise.ndim != 2 or noise.shape[1] != width:
-        raise KzooError(f"{loaded.name} takes noise [n, {width}]; received {list(noise.shape)}")
+    noise = np.asarray(noise)
+    if noise.dtype.kind not in "uif" or noise.ndim != 2 or noise.shape[1] != width or not len(noise):
+        raise KzooError(
+            f"{loaded.name} makes images out of noise [n, {width}], or of count and seed; received {noise.dtype}"
+            f" {list(noise.shape)}"
+        )
+    noise = noise.astype("float32")
     forward = compiled(lambda z: to_pixels(loaded.model(z, training=False), loaded.preprocess))
     parts = [forward(tf.constant(noise[i : i + batch_size])).numpy() for i in range(0, len(noise), batch_size)]
     return np.concatenate(parts)

@@ -5,6 +5,7 @@ Nothing here writes anything: a mistake is a KzooError before there is a run fol
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import os
@@ -20,10 +21,11 @@ import tensorflow as tf
 from kzoo.data import Data, DataInfo, load_data
 from kzoo.data._pipeline import Batches
 from kzoo.data._sources import load_for
+from kzoo.data._texts import units_of
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of
-from kzoo.preprocess import layer_of
+from kzoo.preprocess import NoiseLayer, layer_of
 from kzoo.runs._folder import RunFolder
 from kzoo.runs._load import read_keras
 from kzoo.spec import (
@@ -35,7 +37,7 @@ from kzoo.spec import (
     TextPreprocess,
     preprocess_from_config,
 )
-from kzoo.text import learn_vocabulary
+from kzoo.text import PairLayer, learn_vocabulary
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import check_xla
 from kzoo.training.schedules import check_schedule
@@ -109,7 +111,9 @@ def task_of(model: Any) -> str:
     return info.task if info else ""
 
 
-def model_of(model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any) -> keras.Model:
+def model_of(
+    model: Any, style: str | None, data: Data, folder: RunFolder | None, config: Any, fed_as_given: str
+) -> keras.Model:
     if model is None:
         if style is not None and style != (config["model"] or {}).get("style"):
             raise KzooError(f"style={style!r} cannot be changed when a run is resumed; start a new one")
@@ -125,9 +129,10 @@ def model_of(model: Any, style: str | None, data: Data, folder: RunFolder | None
         if data.info.classes and not spec.fixed_classes and spec.classes > 1:
             arguments["classes"] = len(data.info.classes)
         preprocess = spec.preprocess
-        if isinstance(preprocess, TextPreprocess | PairPreprocess):
+        if isinstance(preprocess, TextPreprocess | PairPreprocess) and not fed_as_given:
             preprocess = with_vocabulary(preprocess, data, model)
-            arguments |= preprocess.arguments
+            known = inspect.signature(spec.definition.define).parameters
+            arguments |= {k: v for k, v in preprocess.arguments.items() if k in known}
         built = create_model(model, style=style or "functional", **arguments)
         if preprocess is not spec.preprocess:
             attach_info(built, replace(model_info(built), preprocess=preprocess))
@@ -166,10 +171,12 @@ def check_classes(model: keras.Model, data: Data) -> None:
         raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
 
 
-def class_weights_of(weights: Mapping[int, float] | None, data: Data) -> tuple[float, ...] | None:
+def class_weights_of(weights: Mapping[int, float] | None, data: Data, layer: Any) -> tuple[float, ...] | None:
     """The weight of each class, in the order of their numbers."""
     if weights is None:
         return None
+    if isinstance(layer, PairLayer | NoiseLayer):
+        raise KzooError("class_weight goes with classifiers; this model learns no classes")
     spec = data.train.element_spec
     if len(spec) == 3:
         raise KzooError("class_weight and weights in the data exclude each other; multiply them into the data's")
@@ -223,10 +230,17 @@ def with_vocabulary(preprocess: Any, data: Data, name: str) -> Any:
     if sides[0].vocabulary:
         return preprocess
     columns = [data.train.map(lambda *row, k=k: row[k]) for k in range(len(sides))]
-    sides = [replace(s, unit=u) for s, u in zip(sides, data.info.units or ["words"] * len(sides), strict=True)]
+    units = data.info.units or [
+        units_of([t.decode() for t in column.take(1000).as_numpy_iterator()]) for column in columns
+    ]
+    sides = [replace(s, unit=u) for s, u in zip(sides, units, strict=True)]
     if pair:
         return learn_vocabulary(PairPreprocess(*sides, joint=preprocess.joint), columns)
     return learn_vocabulary(sides[0], columns[0])
+
+
+def _dtypes(data: Data) -> Any:
+    return tf.nest.map_structure(lambda spec: spec.dtype, data.train.element_spec)
 
 
 def _types(spec: Any) -> str:
@@ -242,15 +256,30 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
                 f"{model.name} learns from images and noise that kzoo draws; give kzoo.Data((images, labels)), a name"
                 " or a folder, not bare arrays"
             )
+        kind = getattr(model_info(model), "preprocess", None)
+        if isinstance(kind, TextPreprocess | PairPreprocess) and tf.string in tf.nest.flatten(_dtypes(data)):
+            raise KzooError(
+                f"{model.name} reads token ids, and what you give is fed as it is; give kzoo.Data((texts, …)), whose"
+                " texts kzoo tokenises"
+            )
         return None, "as given, neither resized nor scaled", []
     info = model_info(model)
     preprocess = info.preprocess if info else None
     if isinstance(preprocess, TextPreprocess | PairPreprocess):
         preprocess = with_vocabulary(preprocess, data, model.name)
-        room = {k: info.arguments.get(k) for k in preprocess.arguments}
+        rows = [layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")]
+        largest = max(v for name, v in preprocess.arguments.items() if name != "joint")
+        if rows and largest > max(rows):
+            raise KzooError(f"{model.name} has room for {max(rows):,} tokens, but the vocabulary has {largest:,}")
+        built = {**model_spec(info.model).config, **info.arguments}
         for name, size in preprocess.arguments.items():
-            if room[name] is not None and size > room[name]:
-                raise KzooError(f"{model.name} was built with {name}={room[name]:,}, but the vocabulary has {size:,}")
+            if name != "joint" and name in built and size > built[name]:
+                raise KzooError(f"{model.name} was built with {name}={built[name]:,}, but the vocabulary has {size:,}")
+        if info.preprocess.joint != preprocess.joint if isinstance(preprocess, PairPreprocess) else False:
+            raise KzooError(
+                f"{model.name} has one vocabulary for both languages, but {data.info.name} needs two"
+                f" ({' and '.join(data.info.units)}); build it with joint=False"
+            )
         return layer_of(preprocess), preprocess.describe(), []
     expected = input_shape_of(model)
     if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):

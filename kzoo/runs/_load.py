@@ -14,11 +14,12 @@ import numpy as np
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
+from kzoo.models._players import Players
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec
 from kzoo.models._styles import input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._scores import output_kind, to_probabilities
-from kzoo.spec import AnyPreprocess, ModelInfo, preprocess_from_config
+from kzoo.spec import AnyPreprocess, ModelInfo, PairPreprocess, TextPreprocess, preprocess_from_config
 from kzoo.weights.store import weights_by_name
 from kzoo.weights.table import PUBLISHED
 
@@ -155,11 +156,18 @@ def read_keras(path: Path) -> keras.Model:
 def _recognised(model: keras.Model) -> keras.Model:
     """Files of Keras do not carry preprocessing: a model with the name and the weights of a registered one has its."""
     shape = input_shape_of(model)
-    if model.name not in _registry.list_models(hidden=True) or shape is None:
+    if model.name not in _registry.list_models(hidden=True):
+        return model
+    if shape is None and not isinstance(model_spec(model.name).input_shape, Mapping):
         return model
     spec, weights = model_spec(model.name), weights_by_name(model)
+    if isinstance(spec.preprocess, TextPreprocess | PairPreprocess):  # without its vocabulary, which the file lacks
+        arguments = {"input_shape": spec.input_shape, "include_top": True, "classes": spec.classes}
+        return attach_info(model, ModelInfo(spec.name, style_of(model), arguments, spec.task, spec.preprocess))
     head = weights.get(f"{spec.head}/kernel")
     arguments: dict[str, Any] = {"input_shape": shape}
+    if isinstance(model, Players):
+        arguments = {"input_shape": input_shape_of(model.discriminator), "noise": shape[0]}
     if not spec.fixed_classes and head is not None:
         arguments["classes"] = head.shape[-1]
     try:

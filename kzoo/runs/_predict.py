@@ -69,6 +69,10 @@ def predict(
     paths = image_paths(inputs) if not reads_texts and _are_paths(inputs) else None
     if reads_texts:
         names = texts_of(inputs)
+        counts = layer.counts(tf.constant(names)).numpy()
+        for k in np.flatnonzero(counts > layer.spec.length)[:5]:
+            cut = f"only its first {layer.spec.length} are read"
+            print(f"text {k + 1} has {counts[k]} {layer.spec.unit}: {cut}", file=sys.stderr)
         prepared = layer(tf.constant(names)).numpy()
     elif paths is not None:
         if layer is None:
@@ -118,10 +122,18 @@ def texts_of(inputs: Any) -> list[str]:
         return _lines(Path(inputs))
     if isinstance(inputs, list | tuple) and len(inputs) == 1 and str(inputs[0]).endswith(".txt"):
         return _lines(Path(inputs[0]))
+    if not isinstance(inputs, str) and not hasattr(inputs, "__iter__"):
+        raise KzooError(f"texts must be strings, or the path of a .txt file; received {inputs!r}")
     texts = [inputs] if isinstance(inputs, str) else list(inputs)
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise KzooError(f"texts must be strings; number {number} is {text!r}")
+        if text.endswith(".txt") and Path(text).is_file():
+            raise KzooError(f"text {number} is the file {text!r}; give one .txt file alone, or texts")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise KzooError(f"text {number} is not UTF-8 ({error.reason})") from error
         if not text.strip():
             raise KzooError(f"text {number} is empty; give texts with words")
     if not texts:

@@ -16,7 +16,9 @@ from kzoo.inspection import pictures
 from kzoo.models._players import networks_of
 from kzoo.preprocess import NoiseLayer
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.runs._load import Loaded
 from kzoo.runs._noise import noise_of, to_pixels
+from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, translate
 from kzoo.text import PairLayer, TextLayer
 from kzoo.training.schedules import current_rate
 
@@ -121,8 +123,29 @@ def _write_tokens(folder: RunFolder, x: Any, y: Any, labels: Sequence[str], laye
         beside.write_text("one training batch as the network sees it\n\n" + "\n".join(lines), encoding="utf-8")
 
 
+def _write_translations(folder: RunFolder, model: keras.Model, validation: Batches) -> None:
+    """predictions.txt: what the translator says of the first validation pairs that it can read."""
+    limit, pairs = validation.layer.source.spec.length, []
+    for source, target, *_ in validation.split.take(16).as_numpy_iterator():
+        if 0 < int(validation.layer.source.counts(tf.constant([source]))[0]) <= limit:
+            pairs.append((source.decode(), target.decode()))
+    if not pairs:
+        return
+    loaded = Loaded(model, model.name, validation.layer.spec, (), "translation", {})
+    options = {"beams": BEAMS, "length_penalty": LENGTH_PENALTY, "batch_size": len(pairs)}
+    found = translate(loaded, [source for source, _ in pairs], **options)
+    lines = [
+        f"source:    {source}\nsaid:      {one.text}\nreference: {target}\n"
+        for (source, target), one in zip(pairs, found, strict=True)
+    ]
+    with atomic(folder / "predictions.txt") as beside:
+        beside.write_text("\n".join(lines), encoding="utf-8")
+
+
 def show_predictions(folder: RunFolder, model: keras.Model, validation: Batches | None, labels: Sequence[str]) -> None:
     """What the network says of some of the validation examples, the wrong ones marked."""
+    if validation is not None and isinstance(validation.layer, PairLayer):
+        _write_translations(folder, model, validation)
     if validation is None or validation.layer is None or not labels:
         return
     x, y, *_ = next(iter(validation.epoch(0)))

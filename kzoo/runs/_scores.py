@@ -51,7 +51,7 @@ def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> 
 
 def _token_rows(model: keras.Model) -> list[int]:
     """Rows of the embeddings of a network that reads token ids."""
-    return [layer.input_dim for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
+    return [layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")]
 
 
 def probe(model: keras.Model) -> np.ndarray:

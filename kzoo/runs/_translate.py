@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, whole_number
 from kzoo.models._translator import decode, translator_of
 from kzoo.runs._load import Loaded
-from kzoo.text import PairLayer
+from kzoo.text import PairLayer, TextLayer
 from kzoo.training.step import compiled
 
 BEAMS, LENGTH_PENALTY = 4, 0.6  # Vaswani et al. 2017, section 6.1
@@ -25,7 +27,8 @@ class Translation:
 
     Attributes:
         score: The sum of log probabilities, divided by the length penalty.
-        source_tokens, tokens: As the network reads and says them, marks included; empty from an export.
+        source_tokens: As the network reads them, marks included; empty from an export.
+        tokens: As it says them, without the end mark; empty from an export.
         attention: float32 [tokens, source_tokens]: where the network looked as it said each token; None from an export.
     """
 
@@ -44,20 +47,30 @@ def translating(loaded: Loaded, beams: int, length_penalty: float) -> tuple[Pair
     """(the tokeniser, strings [n] -> {"text", "scores", "ids", "source", "attention"})."""
     translator, layer = translator_of(loaded.model), PairLayer(loaded.preprocess)
     length = loaded.preprocess.target.length + 1  # and the end mark
+    known = len(loaded.preprocess.target.vocabulary)
 
     def translate(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         source = layer.source(texts)
-        found = decode(translator, source, length=length, beams=beams, length_penalty=length_penalty)
+        found = decode(
+            translator, source, length=length, beams=beams, length_penalty=length_penalty, known=known
+        )  # fmt: skip
         return {**found, "text": layer.target.text(found["ids"]), "source": source}
 
     return layer, translate
+
+
+def check_beams(beams: Any, length_penalty: Any) -> None:
+    whole_number("beams", beams)
+    number = isinstance(length_penalty, numbers.Real) and not isinstance(length_penalty, bool)
+    if not number or not math.isfinite(length_penalty) or length_penalty < 0:
+        raise KzooError(f"length_penalty must be a number of at least 0; received {length_penalty!r}")
 
 
 def translate(
     loaded: Loaded, texts: Sequence[str], *, beams: int, length_penalty: float, batch_size: int
 ) -> list[Translation]:
     """One Translation a text, in order. Texts of like length are translated together."""
-    whole_number("beams", beams)
+    check_beams(beams, length_penalty)
     if loaded.signatures is not None:
         return _by_export(loaded, texts, batch_size)
     layer, graph = translating(loaded, beams, length_penalty)
@@ -146,15 +159,25 @@ def evaluate_translation(
         from sacrebleu.metrics import BLEU
     except ImportError as error:
         raise KzooError('BLEU is counted by sacrebleu; install it: pip install "kzoo[text]"') from error
+    specs = data[split].element_spec
+    if not all(getattr(spec, "dtype", None) == tf.string for spec in specs[:2]):
+        raise KzooError(f"{loaded.name} translates, but {data.info.name} holds no pairs of texts")
     pairs = [(a.decode(), b.decode()) for a, b, *_ in data[split].as_numpy_iterator()]
+    counts = TextLayer(loaded.preprocess.source).counts(tf.constant([a for a, _ in pairs])).numpy()
+    limit, notes = loaded.preprocess.source.length, list(data.info.notes)
+    fits = (counts <= limit) & (counts > 0)
+    if not fits.all():
+        notes.append(f"{(~fits).sum():,} of {len(pairs):,} sources are empty or longer than {limit} tokens: left out")
+        pairs = [pair for pair, fit in zip(pairs, fits, strict=True) if fit]
     if not pairs:
-        raise KzooError("the split is empty")
+        raise KzooError("the split has no pair that the model can translate")
     sources, references = [a for a, _ in pairs], [b for _, b in pairs]
     found = [
         t.text for t in translate(loaded, sources, beams=beams, length_penalty=length_penalty, batch_size=batch_size)
     ]
     characters = loaded.preprocess.target.unit == "characters"
     metric = BLEU(tokenize="char" if characters else "13a", lowercase=True)
+    copied = metric.corpus_score(sources, [references]).score
     score = metric.corpus_score(found, [references])
     return TranslationEvaluation(
         name=loaded.name,
@@ -162,10 +185,8 @@ def evaluate_translation(
         split=split,
         examples=len(pairs),
         bleu=score.score,
-        copy_bleu=BLEU(tokenize="char" if characters else "13a", lowercase=True)
-        .corpus_score(sources, [references])
-        .score,
+        copy_bleu=copied,
         signature=str(metric.get_signature()),
         samples=tuple(zip(sources[:5], found[:5], references[:5], strict=True)),
-        notes=tuple(data.info.notes),
+        notes=tuple(notes),
     )

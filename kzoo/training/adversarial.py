@@ -34,7 +34,8 @@ class Adversarial(Objective):
 
     def __init__(self, model: Players, optimizers: Mapping[str, keras.optimizers.Optimizer] | None = None) -> None:
         self.model = model
-        optimizers = optimizers or {name: player.optimizer for name, player in model.players.items()}
+        own = {name: getattr(player, "optimizer", None) for name, player in model.players.items()}
+        optimizers = own if optimizers is None else optimizers  # none is needed to evaluate
         losses = {"discriminator": self._discriminator_loss, "generator": self._generator_loss}
         self.phases = [Phase(name, player, optimizers[name], losses[name]) for name, player in model.players.items()]
         names = ("generator_loss", "discriminator_loss", "real", "fake")

@@ -257,7 +257,13 @@ def _compile(
                     warmup = min(recipe.warmup, max(steps // 4, 1)) if steps else recipe.warmup
     the_optimizer = values["optimizer"]
     if schedule is None and learning_rate is None and isinstance(inner(the_optimizer)._learning_rate, Schedule):
-        schedule = inner(the_optimizer)._learning_rate.kind  # kzoo's own, from an earlier fit: it begins anew
+        before = inner(the_optimizer)._learning_rate  # kzoo's own, from an earlier fit: it begins anew
+        schedule, warmup = before.kind, before.warmup if warmup is None else warmup
+        warmup = min(warmup, max(steps // 4, 1)) if warmup and steps else warmup
+    if schedule == "inverse-sqrt" and not warmup:
+        raise KzooError(
+            "schedule='inverse-sqrt' falls from the end of a warm-up; give its steps with warmup (--warmup)"
+        )
     if rate_setter and (schedule in ("cosine", "inverse-sqrt") or warmup or follows_schedule(the_optimizer)):
         raise KzooError(
             f"{rate_setter} sets the learning rate, and so does the optimizer's schedule; leave one of them out"

@@ -302,7 +302,7 @@ class TestGenerator:
     def test_mistakes(self, digits):
         with pytest.raises(kzoo.KzooError, match="does not give 30x30"):
             kzoo.dcgan(input_shape=(30, 30, 1))
-        with pytest.raises(kzoo.KzooError, match=r"takes noise \[n, 8\]"):
+        with pytest.raises(kzoo.KzooError, match=r"out of noise \[n, 8\]"):
             kzoo.generate(digits, np.zeros((2, 9)))
         with pytest.raises(kzoo.KzooError, match="losses and metrics of their own"):
             kzoo.fit("dcgan_tiny", "digits", loss="mse", epochs=1, verbose=False)
