@@ -210,7 +210,6 @@ def fit(
 
     _start_tensorflow(make_strategy)
     import kzoo
-    from kzoo.runs._load import read_keras
 
     only = arguments.pop("only")
     if only:
@@ -219,8 +218,6 @@ def fit(
 
         task = "" if model is None or model.endswith(".keras") else task_of(model)
         arguments["data"] = load_for(task, data or "digits", data_dir=data_dir, download=download, only=only)
-    if model is not None and model.endswith(".keras"):
-        arguments["model"] = read_keras(Path(model))
     run = kzoo.fit(**arguments)
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
@@ -242,7 +239,8 @@ def fit(
         print(f"{name:13} {value:.4f}")
     for name, path in files.items():
         print(f"{Path(name).stem:13} {path}")
-    print(f"next          kzoo evaluate {shlex.quote(str(run.path))}")
+    split = "" if " test" in run.plan.data else " --split validation"  # a single file has no test split
+    print(f"next          kzoo evaluate {shlex.quote(str(run.path))}{split}")
 
 
 @app.command()

@@ -107,6 +107,11 @@ class TextPreprocess:
             raise ValueError(f"unit {self.unit!r} is not one of {', '.join(UNITS)}")
 
     @property
+    def known(self) -> bool:
+        """Whether it has its vocabulary."""
+        return bool(self.vocabulary)
+
+    @property
     def reserved(self) -> tuple[str, ...]:
         return FRAMED if self.framed else RESERVED
 
@@ -137,6 +142,10 @@ class PairPreprocess:
     source: TextPreprocess
     target: TextPreprocess
     joint: bool = False
+
+    @property
+    def known(self) -> bool:
+        return self.source.known and self.target.known
 
     @property
     def arguments(self) -> dict[str, Any]:

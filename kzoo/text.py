@@ -59,7 +59,10 @@ class TextLayer(tf.Module):
     def __init__(self, spec: TextPreprocess) -> None:
         super().__init__()
         if not spec.vocabulary:
-            raise KzooError("the model has no vocabulary yet; train it with kzoo fit, or give its run")
+            raise KzooError(
+                "the model has no vocabulary: it is not trained, or comes from a .keras file, which carries none;"
+                " train it with kzoo fit, or give its run"
+            )
         self.spec = spec
         known = list(spec.vocabulary[2:])
         self.lookup = _vectorization(spec, known or ["[none]"])

@@ -70,7 +70,7 @@ def test_configuration_comes_back():
 
 
 def test_mistakes_are_one_line():
-    with pytest.raises(kzoo.KzooError, match="no vocabulary yet"):
+    with pytest.raises(kzoo.KzooError, match="has no vocabulary"):
         TextLayer(TextPreprocess())
     with pytest.raises(kzoo.KzooError, match="no tokens"):
         learn_vocabulary(TextPreprocess(), tf.data.Dataset.from_tensor_slices([" ", ""]))

@@ -42,7 +42,7 @@ from kzoo.runs._load import (
 from kzoo.runs._noise import to_pixels
 from kzoo.runs._scores import input_spec, output_kind, probe, random_inputs, to_probabilities
 from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, check_beams, translating
-from kzoo.spec import ModelInfo, PairPreprocess, TextPreprocess, preprocess_config
+from kzoo.spec import ModelInfo, preprocess_config
 from kzoo.text import PairLayer, TextLayer
 
 TOP = 5
@@ -190,8 +190,7 @@ def _serving_default(model: keras.Model, spec: Any) -> Any:
 
 def _ready(preprocess: Any) -> bool:
     """Texts need a vocabulary, which an untrained model has not."""
-    side = preprocess.target if isinstance(preprocess, PairPreprocess) else preprocess
-    return bool(side.vocabulary) if isinstance(side, TextPreprocess) else preprocess is not None
+    return preprocess is not None and getattr(preprocess, "known", True)
 
 
 def _has_head(model: keras.Model, info: ModelInfo) -> bool:

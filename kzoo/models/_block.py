@@ -48,7 +48,7 @@ class Block(keras.layers.Layer):
             return self.call(*args, **kwargs)
         if not self.built:
             # The children build themselves inside `call`. Tracing `call` in `build` as well would cost 2**depth.
-            self._inputs = keras.tree.map_structure(_shape_and_dtype, args[0])
+            self._inputs = keras.tree.map_structure(shape_and_dtype, args[0])
             self.built = True
         return super().__call__(*args, **kwargs)
 
@@ -63,7 +63,7 @@ class Block(keras.layers.Layer):
 
     def _build_on(self, inputs: Any) -> None:
         self.compute_output_spec(inputs)
-        self._inputs = keras.tree.map_structure(_shape_and_dtype, inputs)
+        self._inputs = keras.tree.map_structure(shape_and_dtype, inputs)
         self.built = True
 
     def get_build_config(self) -> dict[str, Any] | None:
@@ -76,20 +76,21 @@ class Block(keras.layers.Layer):
         if "inputs" not in config:  # of a file written before dtypes were
             self.build(config["input_shape"])
             return
-        self._build_on(_tensors(config["inputs"]))
+        self._build_on(tensors(config["inputs"]))
 
 
-def _shape_and_dtype(tensor: Any) -> dict[str, Any]:
+def shape_and_dtype(tensor: Any) -> dict[str, Any]:
+    """What a build config keeps of an input."""
     return {"shape": list(tensor.shape), "dtype": keras.backend.standardize_dtype(tensor.dtype)}
 
 
-def _tensors(inputs: Any) -> Any:
-    """KerasTensors of what `_shape_and_dtype` noted."""
+def tensors(inputs: Any) -> Any:
+    """KerasTensors of what `shape_and_dtype` noted, one or a structure of them."""
     if isinstance(inputs, dict):
         if inputs.keys() == {"shape", "dtype"}:
             return keras.KerasTensor(inputs["shape"], dtype=inputs["dtype"])
-        return {name: _tensors(value) for name, value in inputs.items()}
-    return [_tensors(value) for value in inputs]
+        return {name: tensors(value) for name, value in inputs.items()}
+    return [tensors(value) for value in inputs]
 
 
 @register

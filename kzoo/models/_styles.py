@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from kzoo.errors import unknown
-from kzoo.models._block import flat, opened_blocks
+from kzoo.errors import KzooError, unknown
+from kzoo.models._block import flat, opened_blocks, shape_and_dtype, tensors
 from kzoo.spec import STYLES, ModelSpec
 
 
@@ -32,6 +32,21 @@ class Definition(keras.Model):
     @staticmethod
     def define(**config: Any) -> list[keras.layers.Layer]:
         raise TypeError("a Definition needs its own `define`")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.built:
+            self._first_inputs = keras.tree.map_structure(shape_and_dtype, args[0])
+        return super().__call__(*args, **kwargs)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Shapes and dtypes of the first inputs: Keras' own has shapes, and would build on floats."""
+        return {"inputs": self._first_inputs} if hasattr(self, "_first_inputs") else super().get_build_config()
+
+    def build_from_config(self, config: dict[str, Any] | None) -> None:
+        if config and "inputs" in config:
+            self(tensors(config["inputs"]))
+        else:
+            super().build_from_config(config)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         # Keras hands `training` on to the stages through its call context, and only if `call` names it here: without
@@ -114,6 +129,8 @@ def feature_extractor(model: keras.Model, layer: str) -> keras.Model:
 
     In the functional style any layer will do; in the sequential and subclass styles the boundaries of stages.
     """
+    if input_shape_of(model) is None or hasattr(model, "players"):
+        raise KzooError(f"{model.name!r} has several networks or inputs; give one of its networks, with one input")
     if isinstance(model, Definition | keras.Sequential):
         stages = list(flat(model.stages)) if isinstance(model, Definition) else model.layers
         names = [stage.name for stage in stages]

@@ -58,7 +58,7 @@ class SentenceLSTM(Block):
 
 @register
 class MaxOverTime(layers.Layer):
-    """float [batch, time, units] in -1 to 1, bool [batch, time] -> [batch, units]; of no real tokens -1."""
+    """float [batch, time, units] in -1 to 1, bool [batch, time] -> [batch, units]; of no real tokens 0."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -68,7 +68,8 @@ class MaxOverTime(layers.Layer):
         """Explicit masks only."""
 
     def call(self, states: Any, mask: Any) -> Any:
-        return ops.max(ops.where(ops.expand_dims(mask, -1), states, -1.0), axis=1)
+        greatest = ops.max(ops.where(ops.expand_dims(mask, -1), states, -1.0), axis=1)
+        return ops.where(ops.any(mask, axis=1, keepdims=True), greatest, 0.0)
 
     def compute_output_shape(self, states_shape: Any, mask_shape: Any = None) -> tuple[int | None, int]:
         return (states_shape[0], states_shape[2])

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -106,7 +107,7 @@ def data_of(
 def task_of(model: Any) -> str:
     """Of a model by name or one of kzoo's; "" where it is not known."""
     if isinstance(model, str):
-        return model_spec(model).task
+        return "" if model.endswith(".keras") else model_spec(model).task
     info = model_info(model)
     return info.task if info else ""
 
@@ -123,6 +124,8 @@ def model_of(
         if config["model"]:
             loaded._kzoo_info = ModelInfo.from_config(config["model"], preprocess_from_config(config["preprocess"]))
         return loaded
+    if isinstance(model, str) and model.endswith(".keras"):
+        model = read_keras(Path(model))
     if isinstance(model, str):
         spec = model_spec(model)
         arguments = {}
@@ -266,6 +269,10 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
     info = model_info(model)
     preprocess = info.preprocess if info else None
     if isinstance(preprocess, TextPreprocess | PairPreprocess):
+        if not preprocess.known and getattr(model, "optimizer", None) is not None and int(model.optimizer.iterations):
+            raise KzooError(
+                f"{model.name} was trained on a vocabulary that its file does not carry; give its run (kzoo.load_model)"
+            )
         preprocess = with_vocabulary(preprocess, data, model.name)
         rows = [layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")]
         largest = max(v for name, v in preprocess.arguments.items() if name != "joint")
@@ -296,6 +303,15 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
             )
         preprocess = Preprocess(size=size, channels=expected[2])
         source = "kzoo's default for images"
+    if spec.dtype == tf.string if isinstance(spec, tf.TensorSpec) else False:
+        reads = getattr(model, "inputs", None)
+        if preprocess is not None or (reads and len(reads) == 1 and reads[0].dtype != "string"):
+            what = "images" if preprocess is not None else f"{reads[0].dtype} {list(expected or ())}"
+            raise KzooError(
+                f"{model.name} reads {what}, but {data.info.name} gives texts; a model of your own takes them with"
+                " keras.layers.TextVectorization as its first layer"
+            )
+        return None, "texts, as the data gives them", []
     if preprocess is None:
         if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):
             raise KzooError(f"{model.name} reads {expected}, but {data.info.name} gives {tuple(spec.shape)}")

@@ -145,7 +145,13 @@ def read_keras(path: Path) -> keras.Model:
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
     try:
-        return _recognised(keras.models.load_model(path))
+        model = _recognised(keras.models.load_model(path))
+        beside = path.parent / "config.json"  # of a run, which knows more than Keras' file
+        if path.name == "model.keras" and beside.is_file():
+            config = RunFolder(path.parent).read_json("config.json")
+            if config["model"]:
+                attach_info(model, ModelInfo.from_config(config["model"], preprocess_from_config(config["preprocess"])))
+        return model
     except (TypeError, ValueError, OSError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise KzooError(
@@ -196,7 +202,7 @@ def _of_model(model: keras.Model, name: str) -> Loaded:
 
 def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) -> Loaded:
     preprocess = preprocess_from_config(config["preprocess"])
-    if config["model"] and model_info(model) is None:
+    if config["model"]:
         attach_info(model, ModelInfo.from_config(config["model"], preprocess))
     return Loaded(
         model, folder.path.name, preprocess, tuple(config["labels"]), config["task"], config["data"] or {}, folder

@@ -65,9 +65,13 @@ def predict(
     if loaded.task in OTHERS:
         raise KzooError(f"{loaded.name} names no classes (its task is {loaded.task}); use kzoo generate")
     layer = layer_of(loaded.preprocess)
-    reads_texts = isinstance(layer, TextLayer)
+    own_texts = layer is None and _takes_strings(loaded.model)
+    reads_texts = isinstance(layer, TextLayer) or own_texts
     paths = image_paths(inputs) if not reads_texts and _are_paths(inputs) else None
-    if reads_texts:
+    if own_texts:
+        names = texts_of(inputs)
+        prepared = np.array(names, object).reshape(-1, *[1] * len(input_shape_of(loaded.model)))
+    elif reads_texts:
         names = texts_of(inputs)
         counts = layer.counts(tf.constant(names)).numpy()
         for k in np.flatnonzero(counts > layer.spec.length)[:5]:
@@ -84,7 +88,7 @@ def predict(
         names = [str(i) for i in range(len(raw))]
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
     forward = compiled(lambda x: loaded.model(x, training=False))
-    parts = [prepared[i : i + batch_size] for i in range(0, len(prepared), batch_size)]
+    parts = [tf.constant(prepared[i : i + batch_size]) for i in range(0, len(prepared), batch_size)]
     scores = loaded.probabilities(np.concatenate([single_output(loaded, forward(part)).numpy() for part in parts]))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -116,6 +120,12 @@ def _examples(loaded: Loaded, inputs: Any, images: bool) -> np.ndarray:
     return raw
 
 
+def _takes_strings(model: Any) -> bool:
+    """A model of the user's with its tokenising inside."""
+    inputs = getattr(model, "inputs", None)
+    return bool(inputs) and len(inputs) == 1 and inputs[0].dtype == "string"
+
+
 def texts_of(inputs: Any) -> list[str]:
     """Texts as given, or the lines of a .txt file."""
     if isinstance(inputs, str | os.PathLike) and str(inputs).endswith(".txt"):
@@ -123,12 +133,12 @@ def texts_of(inputs: Any) -> list[str]:
     if isinstance(inputs, list | tuple) and len(inputs) == 1 and str(inputs[0]).endswith(".txt"):
         return _lines(Path(inputs[0]))
     if not isinstance(inputs, str) and not hasattr(inputs, "__iter__"):
-        raise KzooError(f"texts must be strings, or the path of a .txt file; received {inputs!r}")
+        raise KzooError(f"texts must be strings, or the path of a .txt file; received {str(inputs)[:60]!r}")
     texts = [inputs] if isinstance(inputs, str) else list(inputs)
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
-            raise KzooError(f"texts must be strings; number {number} is {text!r}")
-        if text.endswith(".txt") and Path(text).is_file():
+            raise KzooError(f"texts must be strings; number {number} is {str(text)[:60]!r}")
+        if len(text) < 256 and "\n" not in text and Path(text).suffix and Path(text).is_file():
             raise KzooError(f"text {number} is the file {text!r}; give one .txt file alone, or texts")
         try:
             text.encode()

@@ -39,6 +39,8 @@ def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> 
 
     def one(k: int, spec: tf.TensorSpec) -> tf.Tensor:
         shape = [count, *(side if n is None else n for n in spec.shape[1:])]
+        if spec.dtype == tf.string:
+            return tf.fill(shape, "some words")
         limit = ids if spec.dtype.is_integer else 2
         drawn = tf.random.stateless_uniform(shape, [seed, k], maxval=limit)
         return tf.cast(drawn, spec.dtype)

@@ -308,3 +308,128 @@ class TestGenerator:
             kzoo.fit("dcgan_tiny", "digits", loss="mse", epochs=1, verbose=False)
         with pytest.raises(kzoo.KzooError, match="has no best checkpoint"):
             kzoo.generate(digits.path, checkpoint="best")
+
+
+class TestAsAReaderFound:
+    """Each of these was wrong once."""
+
+    def test_two_scripts_have_two_vocabularies(self, chinese):
+        _, data = chinese
+        run = kzoo.fit("transformer_tiny", data, epochs=1, batch_size=32, limit_train_batches=2, verbose=False)
+        preprocess = run.model._kzoo_info.preprocess
+        assert not preprocess.joint and preprocess.target.unit == "characters"
+        assert {"source_embedding/embeddings", "target_embedding/embeddings"} <= set(kzoo.weights_by_name(run.model))
+        with pytest.raises(kzoo.KzooError, match="one vocabulary for both languages"):
+            kzoo.fit(kzoo.transformer_tiny(), data, epochs=1, verbose=False)
+
+    def test_a_second_fit_warms_up_again(self, chinese):
+        _, data = chinese
+        model = kzoo.transformer_tiny(joint=False)
+        starts = []
+        for _ in range(2):
+            run = kzoo.fit(model, data, epochs=1, batch_size=32, limit_train_batches=8, verbose=False)
+            schedule = run.model.optimizer._learning_rate
+            starts.append((schedule.warmup, float(schedule(schedule.start)) / schedule.rate))
+        assert starts[0] == starts[1] == (2, pytest.approx(0.5))
+        with pytest.raises(kzoo.KzooError, match="give its steps with warmup"):
+            kzoo.fit("lenet5", "digits", schedule="inverse-sqrt", epochs=1, verbose=False)
+
+    def test_positions_bound_the_length(self):
+        assert kzoo.transformer_tiny(length=7)._kzoo_info.preprocess.source.length == 5
+
+    def test_what_texts_cannot_take_is_refused(self, reviews, chinese):
+        for model, data, options, message in (
+            ("lstm_classifier_tiny", reviews[1], {"augment": "flip"}, "needs raw images"),
+            ("seq2seq_luong_tiny", chinese[1], {"class_weight": {0: 1, 1: 2}}, "learns no classes"),
+            ("lstm_classifier_tiny", (np.array(["a b", "c"]), np.array([0, 1])), {}, "give kzoo.Data"),
+        ):
+            with pytest.raises(kzoo.KzooError, match=message):
+                kzoo.fit(model, data, epochs=1, verbose=False, **options)
+        for length_penalty in (float("nan"), -1, "x"):
+            with pytest.raises(kzoo.KzooError, match="length_penalty must be"):
+                kzoo.generate(chinese[0], ["one"], length_penalty=length_penalty)
+        with pytest.raises(kzoo.KzooError, match="holds no pairs of texts"):
+            kzoo.evaluate(chinese[0], "digits")
+        with pytest.raises(kzoo.KzooError, match="bench makes random data"):
+            kzoo.bench("transformer_tiny")
+
+    def test_a_long_sentence_is_left_out_of_evaluation(self, chinese, tmp_path):
+        lines = ["one two\t一二"] * 5 + [" ".join(["one"] * 30) + "\t一"]
+        (tmp_path / "long.tsv").write_text("\n".join(lines), encoding="utf-8")
+        found = kzoo.evaluate(chinese[0], tmp_path / "long.tsv", split="train")
+        assert any("1 of" in note and "left out" in note for note in found.notes) or found.examples == 5
+
+    def test_strings_of_your_own_are_looked_at(self):
+        texts = np.array(["一只狗", "两只猫", "一只猫", "两只狗"] * 5, dtype=object)
+        data = kzoo.Data((texts, np.arange(20) % 2))
+        assert data.info.task == "text-classification"
+        run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, batch_size=5, verbose=False)
+        assert "狗" in run.model._kzoo_info.preprocess.vocabulary
+
+    def test_more_room_than_words(self, chinese):
+        """A network with rows beyond the vocabulary never says one of them."""
+        _, data = chinese
+        model = kzoo.seq2seq_luong_tiny(target_vocabulary=200)
+        run = kzoo.fit(model, data, epochs=1, batch_size=32, limit_train_batches=1, verbose=False)
+        assert kzoo.generate(run, ["one two", "six"], beams=3)
+
+    def test_keras_files_say_what_they_lack(self, reviews, digits, tmp_path):
+        reviews[0].model.save(tmp_path / "lstm_classifier_tiny.keras")
+        with pytest.raises(kzoo.KzooError, match="has no vocabulary"):
+            kzoo.predict(tmp_path / "lstm_classifier_tiny.keras", ["good"])
+        digits.model.save(tmp_path / "gan.keras")
+        np.testing.assert_array_equal(kzoo.generate(tmp_path / "gan.keras", count=2), kzoo.generate(digits, count=2))
+
+
+class TestAsANewcomerFound:
+    @pytest.mark.parametrize("style", ["functional", "sequential", "subclass"])
+    @pytest.mark.parametrize("name", ["seq2seq_luong_tiny", "transformer_tiny"])
+    def test_a_run_read_again_says_the_same(self, chinese, name, style, tmp_path):
+        """Vocabularies smaller than the default, and of two scripts."""
+        run = kzoo.fit(
+            name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style, run_dir=tmp_path / "run",
+            verbose=False,
+        )  # fmt: skip
+        texts = ["one two", "six five four"]
+        expected = [t.text for t in kzoo.generate(run, texts, beams=2)]
+        assert [t.text for t in kzoo.generate(str(tmp_path / "run"), texts, beams=2)] == expected
+        assert "source:" in (run.path / "predictions.txt").read_text()
+
+    def test_a_trained_file_without_its_run_is_not_given_new_words(self, reviews, tmp_path):
+        run, data = reviews
+        assert kzoo.load_model(run.path / "model.keras")._kzoo_info.preprocess == run.model._kzoo_info.preprocess
+        (tmp_path / "lstm_classifier_tiny.keras").write_bytes((run.path / "model.keras").read_bytes())
+        with pytest.raises(kzoo.KzooError, match="a vocabulary that its file does not carry"):
+            kzoo.fit(str(tmp_path / "lstm_classifier_tiny.keras"), data, epochs=1, verbose=False)
+
+    def test_nothing_is_not_judged(self, reviews, tmp_path):
+        """Of an empty text the features are zero, and the scores those of the biases alone."""
+        features = kzoo.feature_extractor(reviews[0].model, "dropout")
+        assert not np.asarray(features(np.zeros((1, 4), "int32"))).any()
+
+    def test_a_text_model_of_your_own(self, reviews, tmp_path):
+        import keras
+
+        _, data = reviews
+        words = keras.layers.TextVectorization(max_tokens=40)
+        words.adapt(kzoo.load_data(data).train.map(lambda x, y: x).batch(32))
+        inputs = keras.Input((), dtype="string")
+        x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(40, 4)(words(inputs)))
+        model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
+        model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        run = kzoo.fit(model, data, epochs=5, batch_size=16, verbose=False, xla="off")
+        assert kzoo.evaluate(run, split="validation").accuracy > 0.8
+        assert kzoo.predict(run, ["a good film"])[0].labels[0] == "pos"
+        export = kzoo.export(run, tmp_path / "export")
+        assert "serving_default" in export.signatures
+        own = keras.Sequential([keras.Input((None,), dtype="int32"), keras.layers.Embedding(9, 2)])
+        own.compile("sgd", "mse")
+        with pytest.raises(kzoo.KzooError, match="TextVectorization as its first layer"):
+            kzoo.fit(own, data, epochs=1, verbose=False)
+        with pytest.raises(kzoo.KzooError, match="reads images, but reviews gives texts"):
+            kzoo.fit("dcgan_tiny", data, epochs=1, verbose=False)
+
+    def test_paths_are_not_texts(self, reviews, tmp_path):
+        (tmp_path / "image.png").write_bytes(b"")
+        with pytest.raises(kzoo.KzooError, match="is the file"):
+            kzoo.predict(reviews[0], [str(tmp_path / "image.png")])
