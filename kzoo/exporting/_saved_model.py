@@ -46,6 +46,7 @@ from kzoo.spec import ModelInfo, preprocess_config
 from kzoo.text import PairLayer, TextLayer
 
 TOP = 5
+LOOKUPS = (keras.layers.TextVectorization, keras.layers.StringLookup, keras.layers.IntegerLookup)
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2**-6, "float16": 2**-9}
 
@@ -136,6 +137,7 @@ def _module(loaded: Loaded, beams: int, length_penalty: float) -> tuple[tf.Modul
     spec = input_spec(model)
     module = tf.Module()
     module.model_variables = [v.value for v in model.variables]
+    module.lookups = [y for y in model._flatten_layers() if isinstance(y, LOOKUPS)]  # tables of a model of the user's
     signatures = {"serving_default": _serving_default(model, spec)}
     single = isinstance(spec, tf.TensorSpec)
     if single and info is not None and _has_head(model, info):
