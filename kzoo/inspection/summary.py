@@ -35,10 +35,12 @@ class Summary:
     trainable: int
 
     def __str__(self) -> str:
-        lines = [f"{'layer':24}{'type':20}{'output':>18}{'parameters':>14}"]
+        wide = max(24, *(len(row.name) + 2 for row in self.rows))
+        kinds = max(20, *(len(row.kind) + 2 for row in self.rows))
+        lines = [f"{'layer':{wide}}{'type':{kinds}}{'output':>18}{'parameters':>14}"]
         for row in self.rows:
             shape = "x".join("?" if n is None else str(n) for n in row.output_shape[1:]) if row.output_shape else ""
-            lines.append(f"{row.name:24}{row.kind:20}{shape:>18}{row.parameters:>14,}")
+            lines.append(f"{row.name:{wide}}{row.kind:{kinds}}{shape:>18}{row.parameters:>14,}")
         lines.append(f"{self.name}, {self.style}: {self.parameters:,} parameters, {self.trainable:,} trainable")
         return "\n".join(lines)
 

@@ -362,7 +362,9 @@ def _plan(
         parameters=model.count_params(),
         trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
         data=data.info.describe(),
-        objective=", ".join(f"{p.name} {p.model.name}" for p in objective.phases),
+        objective=", then ".join(
+            p.name if p.name == p.model.name else f"{p.name} {p.model.name}" for p in objective.phases
+        ),
         **objective.described(),
         strategy=strategy_name(strategy),
         replicas=replicas,
