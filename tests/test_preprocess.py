@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kzoo.preprocess import PreprocessLayer, decode_image, to_channels
-from kzoo.spec import Preprocess
+from kzoo.spec import Preprocess, preprocess_from_config
 
 SPECS = {
     "plain": Preprocess(size=(28, 28), channels=1),
@@ -86,4 +86,4 @@ def test_it_is_a_keras_layer_that_saves(tmp_path, rng):
 def test_for_another_input_size_the_padding_stays():
     assert SPECS["padded"].for_model((40, 40, 3), {}).size == (36, 36)
     assert SPECS["padded"].for_model((32, 32, 1), {}) == SPECS["padded"]
-    assert Preprocess.from_config({"size": [28, 28], "channels": 1}) == Preprocess(size=(28, 28), channels=1)
+    assert preprocess_from_config({"size": [28, 28], "channels": 1}) == Preprocess(size=(28, 28), channels=1)

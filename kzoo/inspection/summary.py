@@ -58,10 +58,12 @@ def summary(model: keras.Model | str, **arguments: Any) -> Summary:
     if isinstance(model, str):
         model = create_model(model, **arguments)
     shapes = _shapes(model)
+    order = {name: k for k, name in enumerate(shapes)}  # of the graph: the same in every style
+    layers = sorted(_layers(model), key=lambda layer: order.get(layer.name, len(order)))
     rows = tuple(
         Row(layer.name, type(layer).__name__, shapes.get(layer.name), layer.count_params() if layer.built else 0,
             sum(math.prod(v.shape) for v in layer.trainable_variables))
-        for layer in _layers(model)
+        for layer in layers
     )  # fmt: skip
     trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
     return Summary(model.name, style_of(model), rows, model.count_params(), trainable)
@@ -82,7 +84,7 @@ def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     if networks != [model]:
         return {name: shape for network in networks for name, shape in _shapes(network).items()}
     graph, stages = model, getattr(model, "stages", None)
-    if isinstance(model, keras.Sequential) and not model.inputs:  # of several inputs
+    if isinstance(model, keras.Sequential):
         stages = model.layers
     if stages is not None:
         x = inputs = _inputs(model)

@@ -36,13 +36,6 @@ class Block(keras.layers.Layer):
     model. A subclass' `__init__` ends with `**kwargs` passed on: a `.keras` file carries `dtype` and `trainable`.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True  # no warning: see `compute_mask`
-
-    def compute_mask(self, *_: Any) -> None:
-        """Keras' implicit masks end here: padding is masked explicitly, alike in all three styles."""
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _open.get():
             return self.call(*args, **kwargs)

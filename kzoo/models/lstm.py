@@ -42,9 +42,8 @@ class SentenceLSTM(Block):
     def __init__(self, units: int, bidirectional: bool = True, summary: str = "max", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.bidirectional, self.summary = units, bidirectional, summary
-        self.lstm = layers.LSTM(units, return_sequences=summary == "max", name=self.name)
-        if bidirectional:
-            self.lstm = layers.Bidirectional(self.lstm, name=self.name)
+        lstm = layers.LSTM(units, return_sequences=summary == "max", name=self.name)
+        self.lstm = layers.Bidirectional(lstm, name=self.name) if bidirectional else lstm
         self.greatest = MaxOverTime(name=f"{self.name}_max") if summary == "max" else None
 
     def call(self, inputs: dict[str, Any]) -> Any:

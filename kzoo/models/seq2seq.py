@@ -50,9 +50,8 @@ class Encoder(Block):
         self.embedding = layers.Embedding(vocabulary, width, name=f"{self.name}_embedding")
         self.dropout = layers.Dropout(dropout, name=f"{self.name}_dropout")
         self.mask = PaddingMask(name=f"{self.name}_mask")
-        self.rnn = rnn(cell, units // 2 if bidirectional else units, f"{self.name}_{cell}")
-        if bidirectional:
-            self.rnn = layers.Bidirectional(self.rnn, name=f"{self.name}_{cell}")
+        layer = rnn(cell, units // 2 if bidirectional else units, f"{self.name}_{cell}")
+        self.rnn = layers.Bidirectional(layer, name=layer.name) if bidirectional else layer
         self.bidirectional = bidirectional
 
     def call(self, inputs: State) -> State:
@@ -126,11 +125,15 @@ class Decoder(Block):
         self.arguments = {
             "vocabulary": vocabulary, "width": width, "units": units, "cell": cell, "score": score, "dropout": dropout,
         }  # fmt: skip
+        self.supports_masking = True
         self.embedding = layers.Embedding(vocabulary, width, name=f"{self.name}_embedding")
         self.dropout = layers.Dropout(dropout, name=f"{self.name}_dropout")
         self.rnn = rnn(cell, units, f"{self.name}_{cell}")
         self.attention = Alignment(score, name=f"{self.name}_attention")
         self.combine = layers.Dense(units, activation="tanh", use_bias=False, name=f"{self.name}_attentional")  # W_c
+
+    def compute_mask(self, *_: Any) -> None:
+        """The mask that Keras leaves on the memory ends here, without a warning: explicit masks only."""
 
     def call(self, inputs: State) -> Any:
         states = [inputs[k] for k in "hc" if k in inputs]

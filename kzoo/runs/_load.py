@@ -235,7 +235,8 @@ def _export(path: Path) -> Loaded:
         raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
     info = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
     layer = _Served(str(path), call_endpoint="serving_default")
-    made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in info["inputs"]}
+    specs = info["inputs"] if "inputs" in info else [info["input"]]  # one, before there were models of several
+    made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in specs}
     inputs = made if len(made) > 1 else next(iter(made.values()))
     outputs = layer(inputs)
     outputs = outputs[info["outputs"][0]] if len(info["outputs"]) == 1 else outputs

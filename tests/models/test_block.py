@@ -56,7 +56,7 @@ class Tiny(Definition):
 
 def tiny(style, seed=0, **config):
     keras.utils.set_random_seed(seed)
-    return assemble(Tiny, config, style, name="tiny", input_shape=(8, 8, 2), input_name="image")
+    return assemble(Tiny, config, style, name="tiny", inputs=keras.Input((8, 8, 2), name="image"))
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_block_built_by_shape_has_its_weights():
     block = Residual(4, name="block")
     block.build((None, 8, 8, 2))
     assert len(block.weights) == 12
-    assert block.get_build_config() == {"input_shape": (None, 8, 8, 2)}
+    assert block.get_build_config() == {"inputs": {"shape": [None, 8, 8, 2], "dtype": "float32"}}
 
 
 def test_building_does_not_trace_twice_a_level():

@@ -254,7 +254,7 @@ class TestPredict:
             kzoo.predict(trained, [inputs])
 
     def test_top_and_tables(self, trained, image):
-        with pytest.raises(kzoo.KzooError, match="top must be at least 1"):
+        with pytest.raises(kzoo.KzooError, match="top must be a whole number of at least 1"):
             kzoo.predict(trained, image, top=0)
         with pytest.raises(kzoo.KzooError, match="perceptron reads no images"):
             kzoo.predict(kzoo.perceptron(), image)
@@ -292,7 +292,7 @@ class TestWhatIsTaken:
 
     @pytest.mark.parametrize("arguments", [{"top": 0}, {"top": 1.5}, {"batch_size": 0}])
     def test_numbers(self, trained, arguments):
-        with pytest.raises(kzoo.KzooError, match="must be at least 1, a whole number"):
+        with pytest.raises(kzoo.KzooError, match="must be a whole number of at least 1"):
             kzoo.predict(trained, np.zeros((1, 8, 8)), **arguments)
 
     def test_evaluate_on_arrays_and_one_hot(self, trained):
