@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from kzoo.errors import KzooError, unknown
+from kzoo.spec import BEAMS, LENGTH_PENALTY
 
 HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
 
@@ -255,8 +256,8 @@ def evaluate(
     output_dir: Annotated[
         str | None, typer.Option(help="For the figures and the picture; default the run folder.")
     ] = None,
-    beams: Beams = 4,
-    length_penalty: LengthPenalty = 0.6,
+    beams: Beams = BEAMS,
+    length_penalty: LengthPenalty = LENGTH_PENALTY,
     json_: Json = False,
 ) -> None:
     """Accuracy beside the majority-class baseline, precision and recall of each class, confusion matrix;
@@ -336,8 +337,8 @@ def generate(
     inputs: Annotated[
         list[str] | None, typer.Argument(help="For a translator: texts, or a .txt file with one a line.")
     ] = None,
-    beams: Beams = 4,
-    length_penalty: LengthPenalty = 0.6,
+    beams: Beams = BEAMS,
+    length_penalty: LengthPenalty = LENGTH_PENALTY,
     count: Annotated[int, typer.Option(help="Images to make.", min=1)] = 16,
     seed: Annotated[int, typer.Option(help="Of the noise that images are made of.")] = 0,
     output: Annotated[str, typer.Option(help="PNG for the images.")] = "generated.png",
@@ -384,8 +385,8 @@ def export(
     model: Model,
     path: Annotated[str, typer.Argument(help="Folder of the export; the version is the next number in it.")],
     checkpoint: Checkpoint = "last",
-    beams: Beams = 4,
-    length_penalty: LengthPenalty = 0.6,
+    beams: Beams = BEAMS,
+    length_penalty: LengthPenalty = LENGTH_PENALTY,
     json_: Json = False,
 ) -> None:
     """A SavedModel with named signatures and the preprocessing inside, checked against the model.

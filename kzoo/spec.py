@@ -81,6 +81,7 @@ class Preprocess:
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 RESERVED, FRAMED = ("", "[UNK]"), ("", "[UNK]", "[start]", "[end]")
 UNITS = ("words", "characters")
+BEAMS, LENGTH_PENALTY = 4, 0.6  # of beam search: Vaswani et al. 2017, section 6.1
 
 
 @dataclass(frozen=True)

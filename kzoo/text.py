@@ -74,11 +74,12 @@ class TextLayer(tf.Module):
 
     def ids(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Strings [n] to int32 [n, at most length, and two marks where they are framed]."""
-        ids = self._all(strings)[:, : self.spec.length]
-        if not self.spec.framed:
-            return ids
-        ones = tf.ones([tf.shape(strings)[0], 1], tf.int32)
-        return tf.concat([START * ones, ids, END * ones], axis=1)
+        return self._framed(self._all(strings))
+
+    def ids_and_counts(self, strings: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """`ids` and `counts`, tokenised once."""
+        ids = self._all(strings)
+        return self._framed(ids), ids.row_lengths()
 
     def __call__(self, strings: tf.Tensor) -> tf.Tensor:
         """Strings [n] to int32 [n, longest], padded with zeros; an empty batch and empty strings have one column."""
@@ -93,8 +94,14 @@ class TextLayer(tf.Module):
         return joined(words, self.spec.unit)
 
     def _all(self, strings: tf.Tensor) -> tf.RaggedTensor:
-        ids = self.lookup(strings)
-        return tf.cast(ids, tf.int32)
+        return tf.cast(self.lookup(strings), tf.int32)
+
+    def _framed(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        ids = ids[:, : self.spec.length]
+        if not self.spec.framed:
+            return ids
+        ones = tf.ones([ids.nrows(), 1], tf.int32)
+        return tf.concat([START * ones, ids, END * ones], axis=1)
 
 
 class PairLayer(tf.Module):

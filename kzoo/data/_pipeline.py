@@ -112,13 +112,12 @@ class Batches:
         Whatever the split was made of travels as a graph. Epochs have no borders there, and no two streams are alike.
         """
         source = self.split if self.ready else self._single
-        graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=source._variant_tensor), source.element_spec
-        graph = tf.constant(graph.numpy())
+        opened = ported(source)
 
         def stream() -> tf.data.Dataset:
             moment = tf.cast(tf.timestamp() * 1e6, tf.int64)  # of the process that runs this, when it does
             many = (self.steps if self.ready else self.rows) or SHUFFLE
-            data = Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % many)
+            data = opened().repeat().skip(moment % many)
             if self.ready:
                 return self._checked(data)
             data = data.shuffle(min(many, SHUFFLE), seed=self.seed).batch(self.batch_size)
@@ -185,7 +184,14 @@ class Batches:
         return self._prepare
 
 
-class Ported(tf.data.Dataset):
+def ported(source: tf.data.Dataset) -> Callable[[], tf.data.Dataset]:
+    """What makes the same data set in another process: whatever it was made of travels as a graph."""
+    graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=source._variant_tensor), source.element_spec
+    graph = tf.constant(graph.numpy())
+    return lambda: _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
+
+
+class _Ported(tf.data.Dataset):
     """A data set that another process wrote as a graph."""
 
     def __init__(self, variant: tf.Tensor, spec: Any) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data._pipeline import Batches, Part, Ported, cut, mix
+from kzoo.data._pipeline import Batches, Part, cut, mix, ported
 from kzoo.errors import KzooError
+from kzoo.spec import UNKNOWN
 from kzoo.text import BATCH, PairLayer, TextLayer
 
 BOUNDS = (0.4, 0.75, 0.95)  # quantiles of the lengths at which a bucket ends; the last ends at the longest
@@ -50,18 +51,16 @@ class Sequences(Batches):
     def epoch(self, number: int, part: Part | None = None) -> tf.data.Dataset:
         order = self._batches(number)[: self.limit]
         self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
-        return self._finished_of(self._dataset(order, part), part)
+        return self._dataset(order, part).prefetch(tf.data.AUTOTUNE)
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
         order = self._batches(0)[: self.limit]
-        source = self._dataset(order, None)
-        graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=source._variant_tensor), source.element_spec
-        graph, steps = tf.constant(graph.numpy()), len(order)
+        opened, steps = ported(self._dataset(order, None)), len(order)
 
         def stream() -> tf.data.Dataset:
             moment = tf.cast(tf.timestamp() * 1e6, tf.int64)
-            data = Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec).repeat().skip(moment % steps)
-            return self._finished_of(data.shuffle(min(steps, 64), seed=self.seed), None)
+            data = opened().repeat().skip(moment % steps)
+            return data.shuffle(min(steps, 64), seed=self.seed).prefetch(tf.data.AUTOTUNE)
 
         return stream
 
@@ -72,9 +71,8 @@ class Sequences(Batches):
         specs = [side.spec for side in sides]
 
         def ids_of(texts: list[tf.Tensor]) -> list[Any]:
-            ids = [side.ids(t) for side, t in zip(sides, texts, strict=True)]
-            counts = [side.counts(t) for side, t in zip(sides, texts, strict=True)]
-            return [(i.flat_values, i.row_lengths(), n) for i, n in zip(ids, counts, strict=True)]
+            found = [side.ids_and_counts(t) for side, t in zip(sides, texts, strict=True)]
+            return [(ids.flat_values, ids.row_lengths(), counts) for ids, counts in found]
 
         tokenised = tf.function(ids_of, autograph=False, reduce_retracing=True)
         tokenised._omit_frequent_tracing_warning = True  # a split has its own
@@ -108,7 +106,7 @@ class Sequences(Batches):
             raise KzooError(f"no pair has at most {specs[0].length} tokens a side; give the model a greater length")
         for name, spec, (ids, _, _) in zip(("source", "target"), specs, columns, strict=False):
             words = np.isin(ids, np.arange(len(spec.reserved)), invert=True).sum()
-            unknown = (ids == 1).sum() / max(words + (ids == 1).sum(), 1)
+            unknown = (ids == UNKNOWN).sum() / max(words + (ids == UNKNOWN).sum(), 1)
             if unknown > 0.005:
                 where = f"of the {name}'s" if pair else "of the texts'"
                 self.notes.append(f"{unknown:.1%} {where} {spec.unit} are unknown to the vocabulary")
@@ -154,17 +152,10 @@ class Sequences(Batches):
                 batch = ({"source": source, "target": target[:, :-1]}, target[:, 1:], *others)
             else:
                 batch = (ids[0], *others)
+            batch = self._checked_batch(*batch)
             return batch if part is None else (total, batch)
 
-        data = tf.data.Dataset.from_tensor_slices(ragged).map(lambda rows: tf.identity(rows))
-        return data.map(fill, num_parallel_calls=tf.data.AUTOTUNE)
-
-    def _finished_of(self, data: tf.data.Dataset, part: Part | None) -> tf.data.Dataset:
-        if part is None:
-            data = self._checked(data)
-        elif self.label_limit is not None or self.class_weights is not None:
-            data = data.map(lambda total, batch: (total, self._checked_batch(*batch)))
-        return data.prefetch(tf.data.AUTOTUNE)
+        return tf.data.Dataset.from_tensor_slices(ragged).map(fill, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def batches_of(split: tf.data.Dataset, batch_size: int | None, layer: Any, **options: Any) -> Batches:

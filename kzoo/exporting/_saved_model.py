@@ -41,8 +41,8 @@ from kzoo.runs._load import (
 )
 from kzoo.runs._noise import to_pixels
 from kzoo.runs._scores import input_spec, output_kind, probe, random_inputs, to_probabilities
-from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, TOO_LONG, check_beams, translating
-from kzoo.spec import ModelInfo, preprocess_config
+from kzoo.runs._translate import TOO_LONG, check_beams, translating
+from kzoo.spec import BEAMS, LENGTH_PENALTY, ModelInfo, preprocess_config
 from kzoo.text import PairLayer, TextLayer
 
 TOP = 5

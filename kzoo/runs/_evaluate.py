@@ -20,7 +20,8 @@ from kzoo.preprocess import layer_of
 from kzoo.runs._folder import RunFolder, atomic
 from kzoo.runs._load import Loaded, check_checkpoint, load
 from kzoo.runs._play import evaluate_players
-from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, evaluate_translation
+from kzoo.runs._translate import evaluate_translation
+from kzoo.spec import BEAMS, LENGTH_PENALTY
 from kzoo.text import TextLayer
 from kzoo.training.step import compiled
 

@@ -11,8 +11,8 @@ from kzoo.errors import KzooError, whole_number
 from kzoo.runs._load import Loaded, check_checkpoint, load
 from kzoo.runs._noise import noise_of, to_pixels
 from kzoo.runs._predict import texts_of
-from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, translate
-from kzoo.spec import NoisePreprocess
+from kzoo.runs._translate import translate
+from kzoo.spec import BEAMS, LENGTH_PENALTY, NoisePreprocess
 from kzoo.training.step import compiled
 
 

@@ -29,14 +29,13 @@ from kzoo.models._styles import input_shape_of
 from kzoo.preprocess import NoiseLayer, layer_of
 from kzoo.runs._folder import RunFolder
 from kzoo.runs._load import read_keras
+from kzoo.runs._scores import token_rows
 from kzoo.spec import (
     STYLES,
-    ModelInfo,
     NoisePreprocess,
     PairPreprocess,
     Preprocess,
     TextPreprocess,
-    preprocess_from_config,
 )
 from kzoo.text import PairLayer, learn_vocabulary
 from kzoo.training.objectives import Supervised
@@ -120,10 +119,7 @@ def model_of(
             raise KzooError(f"style={style!r} cannot be changed when a run is resumed; start a new one")
         if not (folder / "model.keras").is_file():
             raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
-        loaded = read_keras(folder / "model.keras")
-        if config["model"]:
-            loaded._kzoo_info = ModelInfo.from_config(config["model"], preprocess_from_config(config["preprocess"]))
-        return loaded
+        return read_keras(folder / "model.keras")
     if isinstance(model, str) and model.endswith(".keras"):
         model = read_keras(Path(model))
     if isinstance(model, str):
@@ -274,7 +270,7 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
                 f"{model.name} was trained on a vocabulary that its file does not carry; give its run (kzoo.load_model)"
             )
         preprocess = with_vocabulary(preprocess, data, model.name)
-        rows = [layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")]
+        rows = token_rows(model)
         largest = max(v for name, v in preprocess.arguments.items() if name != "joint")
         if rows and largest > max(rows):
             raise KzooError(f"{model.name} has room for {max(rows):,} tokens, but the vocabulary has {largest:,}")
@@ -282,7 +278,7 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
         for name, size in preprocess.arguments.items():
             if name != "joint" and name in built and size > built[name]:
                 raise KzooError(f"{model.name} was built with {name}={built[name]:,}, but the vocabulary has {size:,}")
-        if info.preprocess.joint != preprocess.joint if isinstance(preprocess, PairPreprocess) else False:
+        if isinstance(preprocess, PairPreprocess) and info.preprocess.joint != preprocess.joint:
             raise KzooError(
                 f"{model.name} has one vocabulary for both languages, but {data.info.name} needs two"
                 f" ({' and '.join(data.info.units)}); build it with joint=False"
@@ -303,7 +299,7 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
             )
         preprocess = Preprocess(size=size, channels=expected[2])
         source = "kzoo's default for images"
-    if spec.dtype == tf.string if isinstance(spec, tf.TensorSpec) else False:
+    if isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string:
         reads = getattr(model, "inputs", None)
         if preprocess is not None or (reads and len(reads) == 1 and reads[0].dtype != "string"):
             what = "images" if preprocess is not None else f"{reads[0].dtype} {list(expected or ())}"

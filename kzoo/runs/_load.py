@@ -202,8 +202,6 @@ def _of_model(model: keras.Model, name: str) -> Loaded:
 
 def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) -> Loaded:
     preprocess = preprocess_from_config(config["preprocess"])
-    if config["model"]:
-        attach_info(model, ModelInfo.from_config(config["model"], preprocess))
     return Loaded(
         model, folder.path.name, preprocess, tuple(config["labels"]), config["task"], config["data"] or {}, folder
     )

@@ -18,7 +18,8 @@ from kzoo.preprocess import NoiseLayer
 from kzoo.runs._folder import Run, RunFolder, atomic
 from kzoo.runs._load import Loaded
 from kzoo.runs._noise import noise_of, to_pixels
-from kzoo.runs._translate import BEAMS, LENGTH_PENALTY, translate
+from kzoo.runs._translate import translate
+from kzoo.spec import BEAMS, LENGTH_PENALTY
 from kzoo.text import PairLayer, TextLayer
 from kzoo.training.schedules import current_rate
 

@@ -35,7 +35,7 @@ def input_spec(model: keras.Model) -> Any:
 
 def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> Any:
     """Numbers in 0 to 2, or token ids, as the model takes them; a free side is `side`."""
-    ids = max(2, min(_token_rows(model), default=2))
+    ids = max(2, min(token_rows(model), default=2))
 
     def one(k: int, spec: tf.TensorSpec) -> tf.Tensor:
         shape = [count, *(side if n is None else n for n in spec.shape[1:])]
@@ -51,7 +51,7 @@ def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> 
     return one(0, specs)
 
 
-def _token_rows(model: keras.Model) -> list[int]:
+def token_rows(model: keras.Model) -> list[int]:
     """Rows of the embeddings of a network that reads token ids."""
     return [layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")]
 

@@ -17,7 +17,6 @@ from kzoo.runs._load import Loaded
 from kzoo.text import PairLayer, TextLayer
 from kzoo.training.step import compiled
 
-BEAMS, LENGTH_PENALTY = 4, 0.6  # Vaswani et al. 2017, section 6.1
 TOO_LONG = "a text is longer than the model reads"
 
 
