@@ -50,6 +50,8 @@ class PreprocessLayer(keras.layers.Layer):
         if self.spec.pad:
             sides = [[self.spec.pad] * 2] * 2
             images = tf.pad(images, [*([[0, 0]] * (images.shape.rank - 3)), *sides, [0, 0]])
+        if self.spec.order == "BGR":
+            images = images[..., ::-1]
         return (images * self.spec.scale - self.spec.mean) / self.spec.std
 
     def call(self, images: Any) -> tf.Tensor:

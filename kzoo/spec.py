@@ -31,6 +31,7 @@ class Preprocess:
         channels: 1 (grey) or 3 (RGB); converted where the image has another number.
         pad: Pixels of zeros added on each side after resizing (LeNet-5 sees 28x28 digits in a 32x32 field).
         scale: Factor on the pixel values.
+        order: "RGB", or "BGR" as OpenCV and Caffe read images; `mean` and `std` are in this order.
         mean, std: Taken from and divided into the scaled values; one number, or one a channel.
     """
 
@@ -40,6 +41,7 @@ class Preprocess:
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    order: str = "RGB"
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -47,11 +49,18 @@ class Preprocess:
         return (height + 2 * self.pad, width + 2 * self.pad, self.channels)
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> Preprocess:
-        """The same scaling and padding for a network built with another `input_shape` (height, width, channels)."""
+        """The same for a network built with another `input_shape` (height, width, channels).
+
+        Of other channels than the means are for, each takes the average of the means.
+        """
         height, width, channels = input_shape
-        if (height, width, channels) == self.output_shape or height is None or width is None:
-            return replace(self, channels=channels)
-        return replace(self, size=(height - 2 * self.pad, width - 2 * self.pad), channels=channels)
+        same = self
+        if channels != self.channels:
+            average = lambda values: (sum(values) / len(values),)
+            same = replace(self, channels=channels, order="RGB", mean=average(self.mean), std=average(self.std))
+        if (height, width) == self.output_shape[:2] or height is None or width is None:
+            return same
+        return replace(same, size=(height - 2 * self.pad, width - 2 * self.pad))
 
     def changes(self, shape: tuple[int | None, ...]) -> list[str]:
         """What must be said of raw images of that shape (height, width, channels) becoming inputs."""
@@ -62,7 +71,8 @@ class Preprocess:
             said.append(f"images are resized from {before} to {self.size[0]}x{self.size[1]}")
         if channels != self.channels:
             names = {1: "grey", 3: "RGB", 4: "RGBA"}
-            said.append(f"images are converted from {names.get(channels, channels)} to {names[self.channels]}")
+            to = names.get(self.channels, f"{self.channels} channels")
+            said.append(f"images are converted from {names.get(channels, f'{channels} channels')} to {to}")
         return said
 
     def describe(self) -> str:
@@ -72,6 +82,8 @@ class Preprocess:
         if self.pad:
             parts.append(f"{self.pad} pixels of padding a side")
         parts.append("/ 255" if self.scale == 1 / 255 else f"* {self.scale:g}")
+        if self.order != "RGB":
+            parts.insert(1, self.order)
         if self.mean != (0.0,) or self.std != (1.0,):
             parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
         return ", ".join(parts)
@@ -269,6 +281,7 @@ class ModelSpec:
         head: Name of the last layer; what it reads are the model's features.
         paper: Authors, year, title and link.
         preprocess: From raw example to input; None where the input is neither image nor text.
+        minimum: Smallest height and width of an image that the network can read.
         hidden: Left out of `list_models` unless asked for.
     """
 
@@ -289,6 +302,7 @@ class ModelSpec:
     input_dtype: str = "float32"
     head: str = "output"
     preprocess: AnyPreprocess | None = None
+    minimum: int = 1
     hidden: bool = False
 
     def __post_init__(self) -> None:

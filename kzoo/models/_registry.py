@@ -22,7 +22,7 @@ from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
 # Files of this folder, in the order in which a course meets them.
-FAMILIES = ("perceptron", "mlp", "lenet", "lstm", "seq2seq", "transformer", "gan")
+FAMILIES = ("perceptron", "mlp", "lenet", "resnet", "lstm", "seq2seq", "transformer", "gan")
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 

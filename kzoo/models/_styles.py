@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -69,6 +71,18 @@ class Definition(keras.Model):
         return cls(**keras.saving.deserialize_keras_object(config, custom_objects=custom_objects))
 
 
+@contextlib.contextmanager
+def deep_graphs() -> Iterator[None]:
+    """Keras walks a graph from its end by recursion, a few frames a layer: a thousand layers pass Python's limit."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 100_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@deep_graphs()
 def assemble(
     definition: type[Definition],
     config: dict[str, Any],

@@ -1,0 +1,49 @@
+"""What the convolutional families share: the top, and the Preprocess rows of the lineages their weights come from."""
+
+from __future__ import annotations
+
+from keras import layers
+
+from kzoo.spec import Preprocess
+
+
+def top(
+    include_top: bool,
+    pooling: str | None,
+    classes: int,
+    classifier_activation: str | None,
+    dropout_rate: float = 0.0,
+) -> list[layers.Layer]:
+    """The end of a network without fully connected layers: global average pooling, dropout, one dense layer.
+
+    Without it the feature map, or its average or maximum over the positions.
+    """
+    if not include_top:
+        return pooled(pooling)
+    stages = [layers.GlobalAveragePooling2D(name="avg_pool")]
+    if dropout_rate:
+        stages.append(layers.Dropout(dropout_rate, name="dropout"))
+    return [*stages, layers.Dense(classes, activation=classifier_activation, name="predictions")]
+
+
+def pooled(pooling: str | None) -> list[layers.Layer]:
+    """The end of a network without its top."""
+    kinds = {None: [], "avg": [layers.GlobalAveragePooling2D], "max": [layers.GlobalMaxPooling2D]}
+    return [kind(name=f"{pooling}_pool") for kind in kinds[pooling]]
+
+
+def images(mode: str, size: int) -> Preprocess:
+    """The preprocessing of keras.applications' modes: "caffe", "torch" and "tf"."""
+    if mode == "caffe":  # BGR, without the mean of ImageNet, in 0 to 255
+        mean = (103.939, 116.779, 123.68)
+        return Preprocess(size=(size, size), channels=3, scale=1.0, mean=mean, order="BGR")
+    if mode == "torch":
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return Preprocess(size=(size, size), channels=3, mean=mean, std=std)
+    return Preprocess(size=(size, size), channels=3, mean=(0.5,), std=(0.5,))  # -1 to 1
+
+
+# Channel means and standard deviations of CIFAR-10's 50,000 training images, in 0 to 1.
+CIFAR10 = Preprocess(
+    size=(32, 32), channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
+)  # fmt: skip
