@@ -177,6 +177,9 @@ def fit(
     only: Annotated[
         list[str] | None, typer.Option(help="Only this class of the data, by name; may be repeated.")
     ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of train held back where the data has no validation split.")
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
     languages: Languages = None,
     run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
@@ -212,13 +215,15 @@ def fit(
     _start_tensorflow(make_strategy)
     import kzoo
 
-    only = arguments.pop("only")
-    if only:
+    only, validation = arguments.pop("only"), arguments.pop("validation")
+    if only or validation is not None:
         from kzoo.data._sources import load_for
         from kzoo.runs._given import task_of
 
         task = "" if model is None or model.endswith(".keras") else task_of(model)
-        arguments["data"] = load_for(task, data or "digits", data_dir=data_dir, download=download, only=only)
+        arguments["data"] = load_for(
+            task, data or "digits", data_dir=data_dir, download=download, only=only, validation=validation
+        )
     run = kzoo.fit(**arguments)
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")

@@ -7,6 +7,7 @@ keeps only some classes if asked, and says both in the notes.
 from __future__ import annotations
 
 import gzip
+import numbers
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ def load_data(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     only: Sequence[str | int] | None = None,
+    validation: float | None = None,
     task: str | None = None,
     languages: str | None = None,
 ) -> Data:
@@ -47,13 +49,15 @@ def load_data(
         data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
         download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
         only: Keep only these classes, by name or number; they are numbered anew in the order given.
+        validation: Share of train that is taken for validation where the source has none; default 0.1, and 0 leaves
+            all of it for training.
         task: How a table of two columns without a header is read: `"text-classification"` or `"translation"`; guessed
             otherwise, and `info.notes` says so. Any other task than the data's is refused.
         languages: Direction of translations, `"en-de"` from English to German.
 
     Returns:
-        Data with train, validation and, where the source has one, test. Without a validation split, 10 % of train are
-        taken, stratified, by seed 0; `info.notes` says so.
+        Data with train, validation and, where the source has one, test. What is taken from train for validation is
+        stratified, by seed 0; `info.notes` says so.
 
     Raises:
         KzooError: An unknown name, no such path, nothing readable in it, a class left without images, a line of text
@@ -67,6 +71,9 @@ def load_data(
         raise unknown("task", task, TASKS)
     if languages is not None and not isinstance(languages, str):
         raise KzooError(f"languages must be text like 'en-de' (source-target); received {languages!r}")
+    number = isinstance(validation, numbers.Real) and not isinstance(validation, bool)
+    if validation is not None and (not number or not 0 <= validation < 1):
+        raise KzooError(f"validation must be a share of train from 0 to below 1; received {validation!r}")
     is_path = False
     if name in EMBEDDED:
         splits, info = EMBEDDED[name]()
@@ -77,7 +84,7 @@ def load_data(
         splits, info = _tfds(name, data_dir, download, task, languages)
     check_task(name, info.task, task, None if info.languages else languages)
     arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
-    given = {"only": list(only) if only else None, "task": task, "languages": languages}
+    given = {"only": list(only) if only else None, "validation": validation, "task": task, "languages": languages}
     arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
     arguments |= {key: value for key, value in given.items() if value is not None}
 
@@ -96,11 +103,14 @@ def load_data(
         notes.append(f"only the classes {', '.join(classes)}")
     if info.task in ("image-classification", "text-classification") and len(classes) < 2:
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
-    if "validation" not in splits and info.task != "tabular-classification":
-        rest, held = stratified(splits["train"].labels[indices["train"]], VALIDATION, seed=0)
+    if validation is not None and "validation" in splits:
+        raise KzooError(f"validation={validation:g}, but {name!r} has a validation split of its own; leave it out")
+    share = VALIDATION if validation is None else validation
+    if "validation" not in splits and share and info.task != "tabular-classification":
+        rest, held = stratified(splits["train"].labels[indices["train"]], share, seed=0)
         indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
         splits["validation"] = splits["train"]
-        notes.append(f"validation: {VALIDATION:.0%} of train, {'stratified, ' if classes else ''}seed 0")
+        notes.append(f"validation: {100 * share:g}% of train, {'stratified, ' if classes else ''}seed 0")
     data = {}
     for split in SPLITS:
         if split in splits:

@@ -115,3 +115,28 @@ def flat(stages: Sequence[keras.layers.Layer]) -> Iterator[keras.layers.Layer]:
             yield from flat(stage.stages)
         else:
             yield stage
+
+
+@register
+class Parallel(Block):
+    """Branches that read the same input; their outputs are concatenated along the channels."""
+
+    def __init__(self, branches: Iterable[Iterable[keras.layers.Layer]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.branches = [
+            Chain(stages, name=f"{self.name}_branch{i}") if not isinstance(stages, Chain) else stages
+            for i, stages in enumerate(branches, start=1)
+        ]
+        self.concatenate = keras.layers.Concatenate(name=f"{self.name}_output")
+
+    def call(self, x: Any) -> Any:
+        return self.concatenate([branch(x) for branch in self.branches])
+
+    def get_config(self) -> dict[str, Any]:
+        branches = [keras.saving.serialize_keras_object(branch) for branch in self.branches]
+        return {**super().get_config(), "branches": branches}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Parallel:
+        branches = [keras.saving.deserialize_keras_object(branch) for branch in config.pop("branches")]
+        return cls(branches=branches, **config)

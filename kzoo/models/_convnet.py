@@ -1,9 +1,12 @@
-"""What the convolutional families share: the top, and the Preprocess rows of the lineages their weights come from."""
+"""What the convolutional families share: the top, the normalization of 2012, and the Preprocess of each lineage."""
 
 from __future__ import annotations
 
-from keras import layers
+from typing import Any
 
+from keras import layers, ops
+
+from kzoo.models._block import Block, register
 from kzoo.spec import Preprocess
 
 
@@ -47,3 +50,28 @@ def images(mode: str, size: int) -> Preprocess:
 CIFAR10 = Preprocess(
     size=(32, 32), channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
 )  # fmt: skip
+
+
+@register
+class LocalResponseNormalization(Block):
+    """b = a / (k + alpha * sum of a^2 over `size` neighbouring channels)^beta; [..., channels] -> the same.
+
+    Krizhevsky et al. 2012, section 3.3, with its constants. The sum is not divided by `size`, as Caffe's is. Plain Keras
+    operations: a graph that has them loads without kzoo.
+    """
+
+    def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = {"size": size, "k": k, "alpha": alpha, "beta": beta}
+
+    def call(self, a: Any) -> Any:
+        size, k, alpha, beta = self.config.values()
+        channels, before = a.shape[-1], size // 2
+        squares = ops.pad(ops.square(a), [[0, 0]] * (len(a.shape) - 1) + [[before, size - 1 - before]])
+        total = squares[..., :channels]
+        for i in range(1, size):
+            total = total + squares[..., i : i + channels]
+        return a / ops.power(k + alpha * total, beta)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.config}

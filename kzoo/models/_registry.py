@@ -22,7 +22,7 @@ from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
 # Files of this folder, in the order in which a course meets them.
-FAMILIES = ("perceptron", "mlp", "lenet", "resnet", "lstm", "seq2seq", "transformer", "gan")
+FAMILIES = ("perceptron", "mlp", "lenet", "alexnet", "vgg", "resnet", "lstm", "seq2seq", "transformer", "gan")
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 
@@ -189,7 +189,8 @@ def builder(name: str) -> Callable[..., Any]:
     Args:
         include_top: False leaves out the classifier.
         weights: None for random ones, the tag of published ones (here: {", ".join(row["weights"]) or "none yet"}), or the
-            path of a .safetensors file written by `kzoo.save_weights`.
+            path of a file: kzoo's .safetensors, keras.applications' .h5 or .weights.h5, or a state dict of torchvision or
+            timm, .safetensors or .pth. With `classes`, a head of another size in the file is left out, and said so.
         input_tensor: A keras.Input to build on; functional style only.
         input_shape: Without the batch; default {described_shape(row["input_shape"])}.
         pooling: Without the top: `"avg"` or `"max"` over the positions, or None for the feature map.
@@ -257,6 +258,7 @@ def _build(
             )
         input_shape = tuple(input_tensor.shape[1:])
     published = _published(spec, weights)
+    head = "load" if classes is None else "fit"  # of a file: a fresh head only for who asked for another one
     if classes is None:
         classes = len(published.classes) if published else spec.classes
     if spec.classes or classes:
@@ -315,7 +317,7 @@ def _build(
         arguments["classifier_activation"] = classifier_activation
     attach_info(model, ModelInfo(spec.name, style, arguments, spec.task, preprocess))
     if weights is not None:
-        from kzoo.weights.store import load_weights
+        from kzoo.weights.store import load
         from kzoo.weights.table import load_published
 
         if published:
@@ -332,7 +334,7 @@ def _build(
                 ),
             )
         else:
-            load_weights(model, weights)
+            load(model, Path(weights), f"weights={str(weights)!r}", head)
     return model
 
 
@@ -355,10 +357,11 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
     tags = {row.tag: row for row in PUBLISHED if row.model == spec.name}
     if weights in tags:
         return tags[weights]
-    if Path(weights).is_file():
+    if Path(weights).exists() or Path(weights).suffix:
+        from kzoo.weights.kinds import kind_of
+
+        kind_of(Path(weights), f"weights={str(weights)!r}")  # what is no weight file is said before anything is built
         return None
-    if Path(weights).suffix:
-        raise KzooError(f"no weight file {str(weights)!r}")
     raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None")
 
 
