@@ -251,7 +251,11 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained when the caller does not say otherwise; `source` says where the choice comes from."""
+    """How a model is trained when the caller does not say otherwise; `source` says where the choice comes from.
+
+    `loss_weights` is for models with several outputs, by name: each is trained on the same labels by the same loss, and
+    the first one is measured.
+    """
 
     loss: str
     metrics: tuple[str, ...]
@@ -262,6 +266,7 @@ class Recipe:
     epochs: int = 10
     label_smoothing: float = 0.0
     warmup: int | None = None
+    loss_weights: Mapping[str, float] | None = None
     source: str = "the model's recipe"
 
 

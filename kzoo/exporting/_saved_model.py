@@ -141,7 +141,7 @@ def _module(loaded: Loaded, beams: int, length_penalty: float) -> tuple[tf.Modul
     signatures = {"serving_default": _serving_default(model, spec)}
     single = isinstance(spec, tf.TensorSpec)
     if single and info is not None and _has_head(model, info):
-        trunk = feature_extractor(model, model_spec(info.model).head)
+        trunk = feature_extractor(model)
 
         @tf.function(input_signature=[spec], autograph=False)
         def features(inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -140,3 +140,26 @@ class Parallel(Block):
     def from_config(cls, config: dict[str, Any]) -> Parallel:
         branches = [keras.saving.deserialize_keras_object(branch) for branch in config.pop("branches")]
         return cls(branches=branches, **config)
+
+
+@register
+class Side(Block):
+    """What goes on, and a classifier at its side, from the same input: {"predictions": …, `output`: …}."""
+
+    def __init__(self, rest: Chain, side: Chain, output: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rest, self.side, self.output_name = rest, side, output
+
+    def call(self, x: Any) -> dict[str, Any]:
+        made = self.rest(x)
+        made = made if isinstance(made, dict) else {"predictions": made}
+        return {"predictions": made["predictions"], self.output_name: self.side(x), **made}
+
+    def get_config(self) -> dict[str, Any]:
+        chains = {k: keras.saving.serialize_keras_object(v) for k, v in (("rest", self.rest), ("side", self.side))}
+        return {**super().get_config(), **chains, "output": self.output_name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Side:
+        chains = {k: keras.saving.deserialize_keras_object(config.pop(k)) for k in ("rest", "side")}
+        return cls(**chains, **config)

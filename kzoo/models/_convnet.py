@@ -63,6 +63,7 @@ class LocalResponseNormalization(Block):
     def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = {"size": size, "k": k, "alpha": alpha, "beta": beta}
+        self.multiply = layers.Multiply(name=f"{self.name}_output")
 
     def call(self, a: Any) -> Any:
         size, k, alpha, beta = self.config.values()
@@ -71,7 +72,7 @@ class LocalResponseNormalization(Block):
         total = squares[..., :channels]
         for i in range(1, size):
             total = total + squares[..., i : i + channels]
-        return a / ops.power(k + alpha * total, beta)
+        return self.multiply([a, ops.power(k + alpha * total, -beta)])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}

@@ -12,7 +12,9 @@ import inspect
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
 # Files of this folder, in the order in which a course meets them.
-FAMILIES = ("perceptron", "mlp", "lenet", "alexnet", "vgg", "resnet", "lstm", "seq2seq", "transformer", "gan")
+FAMILIES = ("perceptron", "mlp", "lenet", "alexnet", "vgg", "googlenet", "inception", "resnet", "lstm", "seq2seq", "transformer", "gan")
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 
@@ -216,6 +218,32 @@ def attach_info(model: Any, info: ModelInfo) -> Any:
     return model
 
 
+def auxiliary_outputs(model: Any) -> tuple[str, ...]:
+    """Names of the outputs of a model that was built with `aux=True`, the one that stays first; () of any other.
+
+    Each learns from the same labels, with the recipe's weight.
+    """
+    info = model_info(model)
+    if info is None or not info.arguments.get("aux") or not info.arguments.get("include_top", True):
+        return ()
+    return tuple(model_spec(info.model).recipe.loss_weights)
+
+
+def without_auxiliaries(model: Any) -> Any:
+    """The model that predicts: of one with auxiliary outputs its twin without them, with its weights by name."""
+    if not auxiliary_outputs(model):
+        return model
+    from kzoo.weights.store import weights_by_name
+
+    info = model_info(model)
+    arguments = {key: value for key, value in info.arguments.items() if key != "aux"}
+    twin = create_model(info.model, info.style, **arguments)
+    theirs = weights_by_name(model)
+    for key, variable in weights_by_name(twin).items():
+        variable.assign(theirs[key].value)
+    return attach_info(twin, replace(info, arguments=arguments))
+
+
 # Arguments every builder takes that are not `define`'s own.
 _DEFINE_COMMON = ("include_top", "pooling", "classes", "classifier_activation")
 
@@ -277,6 +305,11 @@ def _build(
     if pooling is not None and include_top:
         raise KzooError(f"pooling={pooling!r} goes with include_top=False only")
     input_shape = _shape(spec, input_shape)
+    if len(input_shape) == 3 and any(n is not None and n < spec.minimum for n in input_shape[:2]):
+        raise KzooError(
+            f"input_shape={input_shape} is too small for {spec.name}, which halves the image until nothing is left;"
+            f" it reads {spec.minimum}x{spec.minimum} pixels or more"
+        )
     if spec.fixed_input and input_shape != spec.input_shape:
         raise KzooError(f"{spec.name} reads {spec.input_shape} and nothing else; received input_shape={input_shape}")
     if classifier_activation == "default":
@@ -304,9 +337,14 @@ def _build(
     except (ValueError, TypeError) as error:
         if isinstance(error, KzooError):
             raise
+        if include_top and len(input_shape) == 3 and None in input_shape:
+            raise KzooError(
+                f"input_shape={input_shape}: the dense layers of {spec.name} need every number, such as"
+                f" {spec.input_shape}; give them, or include_top=False"
+            ) from error
         raise KzooError(
             f"{spec.name} cannot be built with input_shape={input_shape}{''.join(f', {k}={v!r}' for k, v in overrides.items())}:"
-            f" {str(error).splitlines()[0]}"
+            f" {_reason(error)}"
             f" (its own input_shape is {spec.input_shape})"
         ) from error
     preprocess = spec.preprocess.for_model(input_shape, config) if spec.preprocess else None
@@ -346,6 +384,13 @@ _BUILDER_ARGUMENTS = (
     "name",
     "style",
 )
+
+
+def _reason(error: Exception) -> str:
+    """The line of a Keras error that says what is wrong."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith("Exception encountered")]
+    return said[0] if said else type(error).__name__
 
 
 def _published(spec: ModelSpec, weights: str | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -49,6 +49,11 @@ class Definition(keras.Model):
             self(tensors(config["inputs"]))
         else:
             super().build_from_config(config)
+
+    @staticmethod
+    def taps(config: Mapping[str, Any]) -> dict[str, str]:
+        """{"P4": name of the last stage whose feature map is a 2^4-th of the image's size, …} of a convolutional network."""
+        return {}
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         # Keras hands `training` on to the stages through its call context, and only if `call` names it here: without
@@ -138,37 +143,72 @@ def input_shape_of(model: keras.Model) -> tuple[int | None, ...] | None:
     return tuple(shapes[0][1:])
 
 
-def feature_extractor(model: keras.Model, layer: str) -> keras.Model:
-    """A model from the same input to what `layer` reads, sharing the weights of `model`.
+def feature_extractor(model: keras.Model, outputs: str | Sequence[str] | None = None) -> keras.Model:
+    """A model from the same input to features inside `model`, sharing its weights.
 
-    In the functional style any layer will do; in the sequential and subclass styles the boundaries of stages.
+    Args:
+        outputs: A name gives that tensor, several give a dict of them. `"P2"` … `"P5"` are a convolutional network's
+            feature maps at a quarter to a 32nd of the image's size, each the last of its size (`P0`, `P1` where there
+            are any); or the name of a stage, in every style; in the functional style also of any layer. None: what the
+            classifier reads.
+
+    Raises:
+        KzooError: No such name, or a model of several networks or inputs.
+
+    >>> from kzoo import resnet50
+    >>> feature_extractor(resnet50(input_shape=(64, 64, 3)), ["P3", "P5"]).output_shape
+    {'P3': (None, 8, 8, 512), 'P5': (None, 2, 2, 2048)}
     """
     if input_shape_of(model) is None or hasattr(model, "players"):
         raise KzooError(f"{model.name!r} has several networks or inputs; give one of its networks, with one input")
-    if isinstance(model, Definition | keras.Sequential):
-        stages = list(flat(model.stages)) if isinstance(model, Definition) else model.layers
-        names = [stage.name for stage in stages]
-        if layer not in names:
-            raise unknown("stage", layer, names)
-        before = stages[: names.index(layer)]
-        if isinstance(model, Definition):
-            return _Trunk(before, name=f"{model.name}_features")
-        return keras.Sequential([keras.Input(model.input_shape[1:], name=model.inputs[0].name), *before])
-    names = [inner.name for inner in model.layers]
-    if layer not in names:
-        raise unknown("layer", layer, names)
-    (inputs,) = model.inputs
-    return keras.Model(inputs, model.get_layer(layer).input, name=f"{model.name}_features")
+    stages = list(flat(model.stages)) if isinstance(model, Definition) else model.layers
+    single = outputs is None or isinstance(outputs, str)
+    places = {name: _place(model, stages, name) for name in ([outputs] if single else outputs)}
+    name = f"{model.name}_features"
+    if isinstance(model, Definition):
+        return _Trunk(stages[: max(places.values()) + 1], None if single else places, name)
+    made = {name: stages[k].output for name, k in places.items()}
+    return keras.Model(model.inputs[0], made[outputs] if single else made, name=name)
+
+
+def _place(model: keras.Model, stages: list[keras.layers.Layer], name: str | None) -> int:
+    """Where among the stages (the layers, in the functional style) a tap, a stage or a layer is; None: before the head."""
+    names = [stage.name for stage in stages]
+    spec = _spec_of(model)
+    if name is None:
+        if spec is None or spec.head not in names:
+            why = "is none of kzoo's models" if spec is None else "was built without its classifier"
+            raise KzooError(f"{model.name!r} {why}: name the layers whose outputs you want")
+        if style_of(model) == "functional":
+            return names.index(model.get_layer(spec.head).input._keras_history.operation.name)
+        return names.index(spec.head) - 1
+    taps = spec.definition.taps({**spec.config, **model._kzoo_info.arguments}) if spec else {}
+    stage = taps.get(name, name)
+    if stage in names:
+        return names.index(stage)
+    opened = [k for k, layer in enumerate(names) if layer.startswith(f"{stage}_")] if stage else []
+    if not opened or style_of(model) != "functional":
+        raise unknown("layer" if style_of(model) == "functional" else "stage", name, [*taps, *names])
+    return opened[-1]  # the functional style has a Block's layers in its place, the last one makes its output
+
+
+def _spec_of(model: keras.Model) -> ModelSpec | None:
+    from kzoo.models._registry import model_info, model_spec
+
+    info = model_info(model)
+    return model_spec(info.model) if info else None
 
 
 class _Trunk(keras.Model):
-    """The first stages of a subclass model."""
+    """The first stages of a subclass model: the output of the last of them, or those of `places` by name."""
 
-    def __init__(self, stages: list[keras.layers.Layer], name: str) -> None:
+    def __init__(self, stages: list[keras.layers.Layer], places: Mapping[str, int] | None, name: str) -> None:
         super().__init__(name=name)
-        self.stages = stages
+        self.stages, self.places = stages, places
 
     def call(self, x: Any, training: bool | None = None) -> Any:
+        made = []
         for stage in self.stages:
             x = stage(x)
-        return x
+            made.append(x)
+        return x if self.places is None else {name: made[k] for name, k in self.places.items()}

@@ -182,7 +182,7 @@ MEAN = Preprocess(size=(227, 227), channels=3, scale=1.0, mean=(123.68, 116.779,
 for name, table, size, minimum, preprocess, paper, summary in (
     ("alexnet", ALEXNET, 227, 67, MEAN, PAPER, "AlexNet as on the paper's two GPUs, with local response normalization; 227 for the caption's 224, which does not give its 55x55"),
     ("alexnet_one_tower", ONE_TOWER, 224, 63, images("torch", 224), ONE_TRICK, "AlexNet in one tower, without normalization; torchvision's"),
-    ("zfnet", ZFNET, 224, 61, MEAN.for_model((224, 224, 3), {}), VISUALIZING, "ZFNet: AlexNet with a finer conv1 (figure 3)"),
+    ("zfnet", ZFNET, 224, 53, MEAN.for_model((224, 224, 3), {}), VISUALIZING, "ZFNet: AlexNet with a finer conv1 (figure 3)"),
 ):  # fmt: skip
     register_model(
         ModelSpec(

@@ -26,7 +26,7 @@ from kzoo.data._pipeline import Batches, check_augment
 from kzoo.data._sequences import batches_of
 from kzoo.errors import KzooError
 from kzoo.models._players import networks_of
-from kzoo.models._registry import model_info
+from kzoo.models._registry import model_info, without_auxiliaries
 from kzoo.preprocess import NoiseLayer, PreprocessLayer
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import (
@@ -344,7 +344,7 @@ def fit(
         folder.save_checkpoint("last", model, recorder.rows[-1]["epoch"])
     folder.save_model(model)
     with unchanged(objective.networks):
-        show_predictions(folder, model, validation, labels)
+        show_predictions(folder, without_auxiliaries(model), validation, labels)
     run = Run(model, folder.path, trainer.history, plan, seconds, worker)
     with atomic(folder / "card.md") as beside:
         beside.write_text(run_card(run, recorder), encoding="utf-8")

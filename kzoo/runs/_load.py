@@ -15,7 +15,7 @@ import numpy as np
 from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
 from kzoo.models._players import Players
-from kzoo.models._registry import attach_info, create_model, model_info, model_spec
+from kzoo.models._registry import attach_info, create_model, model_info, model_spec, without_auxiliaries
 from kzoo.models._styles import input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._scores import output_kind, to_probabilities
@@ -88,15 +88,23 @@ def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last"
     >>> load_model("lenet5@mnist").output_shape
     (None, 10)
     """
-    return load(source, checkpoint=checkpoint).model
+    return _load(source, checkpoint).model
 
 
 def load(source: Any, *, checkpoint: str = "last") -> Loaded:
-    """`load_model` with everything that belongs to the model. A Keras model or a Run is taken as it is."""
+    """`load_model` with everything that belongs to the model, ready to predict: without auxiliary outputs.
+
+    A Keras model or a Run is taken as it is.
+    """
     if isinstance(source, Loaded):
         return source
+    loaded = _load(source, checkpoint)
+    return replace(loaded, model=without_auxiliaries(loaded.model))
+
+
+def _load(source: Any, checkpoint: str) -> Loaded:
     if isinstance(source, Run) and checkpoint == "best":
-        return load(source.path, checkpoint=checkpoint)
+        return _load(source.path, checkpoint)
     if isinstance(source, Run):
         folder = RunFolder(source.path)
         config = folder.read_json("config.json")

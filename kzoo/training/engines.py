@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from kzoo.models._registry import auxiliary_outputs
 from kzoo.training.adversarial import Adversarial
 from kzoo.training.kernels import Kernels
 from kzoo.training.objectives import Objective, Supervised
@@ -44,4 +45,4 @@ def objective_of(model: keras.Model, precision: str | None) -> Objective:
     """What trains the compiled `model`; a holder of several networks names its objective."""
     if getattr(model, "objective", None) == "adversarial":
         return Adversarial(model, {name: scaled(p.optimizer, precision) for name, p in model.players.items()})
-    return Supervised(model, scaled(model.optimizer, precision))
+    return Supervised(model, scaled(model.optimizer, precision), auxiliary_outputs(model))

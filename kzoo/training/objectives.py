@@ -115,23 +115,36 @@ class Supervised(Objective):
 
     Args:
         optimizer: Default the model's own; the same with loss scaling around it for mixed_float16.
+        outputs: Names of outputs that learn from the same labels; empty where labels have the structure of the outputs.
     """
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        outputs: Sequence[str] = (),
+    ) -> None:
+        self.model, self.outputs = model, tuple(outputs)
         self.mean_loss = keras.metrics.Mean(name="loss")
         self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
         self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
         self._loss_terms: Any = None
 
     def prepare(self, batch: Any) -> None:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x, y, weight = self._unpacked(batch)
         outputs = self.model(x, training=False)
         self.model._compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
         if not self.own_loss and self.model._compile_loss is not None:
             self._loss_terms = split(self.model)
         self.test(batch, Share.whole(x))
         self.reset()
+
+    def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
+        """(x, y, weight); the one label for each of `outputs`."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.outputs:
+            y, weight = ({name: part for name in self.outputs} for part in (y, weight))
+        return x, y, weight
 
     @property
     def needs_denominators(self) -> bool:
@@ -144,13 +157,15 @@ class Supervised(Objective):
     def label_limit(self, batch: Any) -> int | None:
         """How many classes the labels may name, where the one loss reads class numbers; None for any other loss."""
         leaves = self.model._compile_loss._flat_losses if self.model._compile_loss is not None else []
-        if len(leaves) != 1 or getattr(leaves[0].loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
+        if len(leaves) != len(self.outputs or "1"):
+            return None
+        if getattr(leaves[0].loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
             return None
         if leaves[0].loss._fn_kwargs.get("ignore_class") is not None:
             return None
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        x, _, _ = self._unpacked(batch)
         outputs = tf.nest.flatten(self.model(x, training=False))
-        return int(outputs[0].shape[-1]) if len(outputs) == 1 else None
+        return int(outputs[0].shape[-1]) if len(outputs) == len(leaves) else None
 
     def notes(self, replicas: int) -> list[str]:
         notes = []
@@ -174,7 +189,7 @@ class Supervised(Objective):
         }
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x, y, weight = self._unpacked(batch)
         whole, terms = self._loss_terms
         whole(y, self.model(x, training=False), weight)  # all but shapes, masks and weights is pruned from the graph
         return tf.stack([term.own for term in terms]) * share.real
@@ -190,7 +205,7 @@ class Supervised(Objective):
         return self._loss(batch, share, training=True)
 
     def _loss(self, batch: Any, share: Share, *, training: bool) -> tf.Tensor:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x, y, weight = self._unpacked(batch)
         outputs = self.model(x, training=training)
         if self.own_loss:
             with undivided():

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.models._players import networks_of
-from kzoo.models._registry import model_info, model_spec
+from kzoo.models._registry import auxiliary_outputs, model_info, model_spec
 from kzoo.spec import ModelInfo, Recipe
 from kzoo.training.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
 from kzoo.training.schedules import Schedule, current_rate, follows_schedule, inner, set_schedule
@@ -238,6 +238,13 @@ def _compile(
             values[key], sources[key] = None, "the model's compile has none"
         else:
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
+    outputs = auxiliary_outputs(model)
+    if outputs and not (own and own.get("loss") is not None and loss is None):
+        spread = isinstance(values["loss"], Mapping)
+        values["loss"] = values["loss"] if spread else {name: values["loss"] for name in outputs}
+        values["loss_weights"] = dict(recipe.loss_weights)
+        if not isinstance(values["metrics"], Mapping):
+            values["metrics"] = {outputs[0]: list(values["metrics"])}
     if isinstance(values["optimizer"], dict):
         values["optimizer"] = _deserialized(values["optimizer"])
     if not isinstance(values["optimizer"], str | keras.optimizers.Optimizer):

@@ -404,7 +404,7 @@ class TestAsANewcomerFound:
 
     def test_nothing_is_not_judged(self, reviews, tmp_path):
         """Of an empty text the features are zero, and the scores those of the biases alone."""
-        features = kzoo.feature_extractor(reviews[0].model, "dropout")
+        features = kzoo.feature_extractor(reviews[0].model)
         assert not np.asarray(features(np.zeros((1, 4), "int32"))).any()
 
     def test_a_text_model_of_your_own(self, reviews, tmp_path):
