@@ -8,21 +8,27 @@ and mis-shaped names are an error that lists them. Seed states of random layers 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block
-from kzoo.models._registry import model_info
+from kzoo.models._registry import model_info, model_spec
+from kzoo.weights.kinds import KINDS, kind_of
+from kzoo.weights.parts import Parts
 
 
 def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
@@ -89,21 +95,144 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Read a file of `save_weights` into a model of any style.
+HEADS = ("load", "fit", "keep")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a weight file; names of layers.
+
+    Attributes:
+        kind: What the file is.
+        loaded: In the file and in the model.
+        skipped: In the file and not used.
+        reinitialised: In the model and not taken from the file: they keep the values they had, fresh ones in a model
+            that was just built.
+    """
+
+    kind: str
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    reinitialised: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = [f"{len(self.loaded)} layers loaded"]
+        if self.skipped:
+            said.append(f"skipped, in the file only: {_listed(self.skipped)}")
+        if self.reinitialised:
+            said.append(f"not from the file: {_listed(self.reinitialised)}")
+        return f"{'; '.join(said)} ({self.kind})"
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str = "load") -> LoadReport:
+    """Read a weight file into a model of any style. What kind of file it is, its content says:
+
+    - kzoo's own `.safetensors`, of `save_weights`;
+    - keras.applications' `.h5` and what `model.save_weights` writes, `.weights.h5`;
+    - a state dict of torchvision or timm: `.safetensors`, or `.pth` where PyTorch is installed.
+
+    Every weight of the model must be in the file and fit, and the file must hold nothing else, but for these, which are
+    printed: top layers in a file for a model without top; auxiliary heads that only one of the two has; the head.
+
+    Args:
+        head: Of the layers whose size is the number of classes: `"load"`: they must fit; `"fit"`: loaded where they
+            fit, else left as they are; `"keep"`: left as they are.
 
     Raises:
-        KzooError: No such file, not a whole safetensors file, names or shapes that differ, or weights that were learned
-            on another vocabulary than the model's; the model is unchanged.
+        KzooError: No such file, not a whole one, one of another model, names or shapes that differ, or weights that
+            were learned on another vocabulary than the model's; the model is unchanged.
     """
-    values = read_tensors(Path(path))
-    theirs, mine = read_metadata(Path(path)).get("vocabulary"), _vocabulary(model).get("vocabulary")
-    if theirs and mine and theirs != mine:
+    if head not in HEADS:
+        raise unknown("head", head, HEADS)
+    return load(model, Path(path), f"the file {str(path)!r}", head)
+
+
+def load(model: keras.Model, path: Path, source: str, head: str) -> LoadReport:
+    """`load_weights`; `source` is what errors call the file."""
+    kind = kind_of(path, source)
+    variables = weights_by_name(model)
+    parts = _parts(model, variables)
+    if kind != "kzoo" and parts is None:
         raise KzooError(
-            f"the file {str(path)!r} has weights for another vocabulary: its token ids mean other words than those of"
-            f" {model.name!r}; load it into a model of the run it came from"
+            f"{source} is {KINDS[kind]}, which goes into models of kzoo's builders only; received {model.name!r}"
         )
-    assign(model, values, f"the file {str(path)!r}")
+    with _opened(path, source, kind, parts) as values:
+        if kind == "kzoo":
+            theirs, mine = read_metadata(path).get("vocabulary"), _vocabulary(model).get("vocabulary")
+            if theirs and mine and theirs != mine:
+                raise KzooError(
+                    f"{source} has weights for another vocabulary: its token ids mean other words than those of"
+                    f" {model.name!r}; load it into a model of the run it came from"
+                )
+        report = _report(KINDS[kind], variables, values, parts, head)
+        used = _without(variables, report.reinitialised)
+        values = _without(values, report.skipped)
+        _check(model.name, used, values, source, parts, kind)
+        arrays = {key: values[key][()] for key in used}  # all is read before anything changes
+    for key, variable in used.items():
+        variable.assign(arrays[key])
+    if report.skipped or report.reinitialised:
+        print(f"{source}: {report}", file=sys.stderr)
+    return report
+
+
+def _parts(model: keras.Model, variables: Mapping[str, keras.Variable]) -> Parts | None:
+    """None of a model that no builder of kzoo's made, of one that is not registered here, and of several networks."""
+    info = model_info(model)
+    if info is None or hasattr(model, "players"):
+        return None
+    try:
+        return Parts(model_spec(info.model), info, variables)
+    except KzooError:
+        return None
+
+
+def _without(named: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in named.items() if key.split("/")[0] not in set(layers)}
+
+
+@contextlib.contextmanager
+def _opened(path: Path, source: str, kind: str, parts: Parts | None) -> Iterator[Mapping[str, Any]]:
+    """{key: values}; each has a shape, and is read by `[()]`."""
+    if kind == "h5":
+        from kzoo.weights import keras_files
+
+        with keras_files.opened(path, source, parts) as values:
+            yield values
+        return
+    if kind == "kzoo":
+        yield read_tensors(path, source)
+        return
+    from kzoo.weights import torch_files
+
+    tensors = torch_files.read_pickle(path, source) if kind == "pickle" else read_tensors(path, source)
+    yield torch_files.converted(tensors, source, parts)
+
+
+def _report(
+    kind: str, variables: Mapping[str, Any], values: Mapping[str, Any], parts: Parts | None, head: str
+) -> LoadReport:
+    """Which layers are loaded, skipped and left; what is in none of the three is an error."""
+    mine, theirs = _shapes(variables), _shapes(values)
+    fits = lambda layer: mine[layer] == theirs.get(layer)
+    if parts is None or (head != "keep" and mine == theirs):
+        return LoadReport(kind, tuple(mine))
+    left: set[str] = set()
+    if head == "keep":
+        left |= parts.heads
+    if head == "fit":
+        left |= {layer for layer in parts.heads if not fits(layer)}
+    if head != "load" and not parts.top & theirs.keys():
+        left |= parts.top
+    if not parts.auxiliary & theirs.keys():
+        left |= parts.auxiliary
+    skipped = [layer for layer in theirs if layer in left or (layer not in mine and layer in parts.beyond)]
+    loaded = tuple(layer for layer in mine if layer in theirs and layer not in left)
+    return LoadReport(kind, loaded, tuple(skipped), tuple(layer for layer in mine if layer in left))
 
 
 def _vocabulary(model: keras.Model) -> dict[str, str]:
@@ -130,13 +259,14 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappi
         raise
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, source: str = "") -> dict[str, np.ndarray]:
+    source = source or repr(str(path))
     if not path.is_file():
-        raise KzooError(f"no weight file {str(path)!r}")
+        raise KzooError(f"{source}: no weight file there")
     try:
         return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise KzooError(f"{str(path)!r} is not a whole .safetensors file: {error}") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise KzooError(f"{source} is not a whole .safetensors file: {str(error).splitlines()[0]}") from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -151,27 +281,85 @@ def _numpy(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_tensor(variable.value).numpy()
 
 
+def _shapes(named: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """{layer: {key: shape}}"""
+    found: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, value in named.items():
+        found.setdefault(key.split("/")[0], {})[key] = tuple(value.shape)
+    return found
+
+
 def assign(model: keras.Model, values: Mapping[str, np.ndarray], source: str) -> None:
+    """Exactly these values into exactly these weights."""
     variables = weights_by_name(model)
-    missing = sorted(variables.keys() - values.keys())
-    unexpected = sorted(values.keys() - variables.keys())
-    shapes = [
-        f"{key} is {tuple(values[key].shape)} there and {tuple(variables[key].shape)} here"
-        for key in sorted(variables.keys() & values.keys())
-        if tuple(values[key].shape) != tuple(variables[key].shape)
-    ]
-    if missing or unexpected or shapes:
-        differences = [
-            *(f"- {key}" for key in missing[:10]),
-            *([f"- ({len(missing) - 10} more)"] if len(missing) > 10 else []),
-            *(f"+ {key}" for key in unexpected[:10]),
-            *([f"+ ({len(unexpected) - 10} more)"] if len(unexpected) > 10 else []),
-            *shapes[:10],
-            *([f"({len(shapes) - 10} more shapes)"] if len(shapes) > 10 else []),
-        ]
-        raise KzooError(
-            f"{source} does not fit the model {model.name!r} (- missing there, + unknown here):"
-            f" {'; '.join(differences)}"
-        )
+    _check(model.name, variables, values, source)
     for key, variable in variables.items():
         variable.assign(values[key])
+
+
+def _check(
+    name: str,
+    variables: Mapping[str, Any],
+    values: Mapping[str, Any],
+    source: str,
+    parts: Parts | None = None,
+    kind: str = "kzoo",
+) -> None:
+    """Equal names and shapes, or one line that says what differs and what would do."""
+    missing = sorted(variables.keys() - values.keys())
+    unexpected = sorted(values.keys() - variables.keys())
+    shapes = {
+        key: (tuple(values[key].shape), tuple(variables[key].shape))
+        for key in variables.keys() & values.keys()
+        if tuple(values[key].shape) != tuple(variables[key].shape)
+    }
+    if not (missing or unexpected or shapes):
+        return
+    differ = [f"{key} is {there} there and {here} here" for key, (there, here) in sorted(shapes.items())]
+    if parts is not None and (said := _known_reason(parts, missing, unexpected, shapes)):
+        raise KzooError(f"{source} does not fit the model {name!r}: {'; '.join([*differ[:1], said])}")
+    differences = [
+        *(f"- {key}" for key in missing[:10]),
+        *([f"- ({len(missing) - 10} more)"] if len(missing) > 10 else []),
+        *(f"+ {key}" for key in unexpected[:10]),
+        *([f"+ ({len(unexpected) - 10} more)"] if len(unexpected) > 10 else []),
+        *differ[:10],
+        *([f"({len(differ) - 10} more shapes)"] if len(differ) > 10 else []),
+    ]
+    remedy = ""
+    if kind in ("torch", "pickle"):
+        from kzoo.weights.torch_files import FAMILIES
+
+        remedy = f". {FAMILIES[parts.spec.family].remedy}"
+    raise KzooError(
+        f"{source} does not fit the model {name!r} (- missing there, + unknown here): {'; '.join(differences)}{remedy}"
+    )
+
+
+def _known_reason(
+    parts: Parts, missing: Sequence[str], unexpected: Sequence[str], shapes: Mapping[str, tuple[tuple, tuple]]
+) -> str:
+    """What would do, where the difference is one that is often met; else nothing."""
+    layers = {key.split("/")[0] for key in missing}
+    if missing and not shapes and layers <= parts.top and not unexpected:
+        return (
+            f"it has no top ({_listed(sorted(layers))}): give include_top=False, or for a fresh top classes=N"
+            " (load_weights: head='fit')"
+        )
+    if missing or unexpected or not shapes:
+        return ""
+    if {key.split("/")[0] for key in shapes} <= parts.heads:
+        there = next(iter(shapes.values()))[0][-1]
+        return (
+            f"it has {there} classes; give classes={there}, or for a fresh head the classes you want"
+            " (load_weights: head='fit')"
+        )
+    if len(shapes) > 1:
+        return ""
+    ((there, here),) = shapes.values()
+    given = tuple(parts.info.arguments.get("input_shape") or ())
+    if len(there) == 4 and (there[:2], there[3:]) == (here[:2], here[3:]) and given[-1:] == here[2:3]:
+        return f"it is for images of {there[2]} channels; give input_shape={(*given[:-1], there[2])}, or weights=None"
+    if len(there) == 2 and there[1] == here[1]:
+        return "it is for images of another size; give input_shape as it was trained with, or include_top=False"
+    return ""

@@ -1,0 +1,215 @@
+"""Keras' HDF5 weight files: the legacy `.h5` in which keras.applications publishes, and Keras 3's `.weights.h5`.
+
+Both keep a layer's weights in one order (kernel, bias; gamma, beta, moving mean, moving variance). The legacy file has
+layer names and usually weight names. `.weights.h5` numbers layers by class in the order of `model.layers`, and notes
+their names beside (Keras 3.8 does, 3.4 did not: such a file is matched by order). InceptionV3's layers are numbered
+by the session that made them: they are matched in the order of creation.
+
+Only plain datasets inside the file are read, never links, external or virtual ones, and none before its shape is known
+to fit. Sources: keras/src/legacy/saving/legacy_h5_format.py and keras/src/saving/saving_lib.py of Keras 3.15.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from kzoo.errors import KzooError
+from kzoo.weights.parts import Parts
+
+Layers = dict[str, dict[str, h5py.Dataset]]  # layer -> weight -> values, in the order of the file
+
+HEADS = ("probs", "fc1000")  # what older releases of keras.applications called `predictions`
+OWN = ("optimizer", "compile_metrics", "_compile_metrics", "loss_tracker", "_loss_tracker")  # of a compiled model
+
+# Numbers by creation of InceptionV3's convolutions, and batch norms, in the order of `model.layers` in
+# keras.applications: by depth in the graph, so that the branches of a module are interleaved.
+INCEPTION = (
+    0, 1, 2, 3, 4, 8, 6, 9, 5, 7, 10, 11, 15, 13, 16, 12, 14, 17, 18, 22, 20, 23, 19, 21, 24, 25, 27, 28, 26, 29, 34,
+    35, 31, 36, 32, 37, 30, 33, 38, 39, 44, 45, 41, 46, 42, 47, 40, 43, 48, 49, 54, 55, 51, 56, 52, 57, 50, 53, 58,
+    59, 64, 65, 61, 66, 62, 67, 60, 63, 68, 69, 72, 73, 70, 74, 71, 75, 80, 77, 81, 78, 79, 82, 83, 76, 84, 89, 86,
+    90, 87, 88, 91, 92, 85, 93,
+)  # fmt: skip
+
+
+@contextmanager
+def opened(path: Path, source: str, parts: Parts) -> Iterator[dict[str, Any]]:
+    """{kzoo's key: dataset} while the file is open; `dataset[()]` reads it.
+
+    Raises:
+        KzooError: Not a whole HDF5 file, or not a weight file of Keras.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield _keyed(file, source, parts)
+    except (OSError, RuntimeError, KeyError) as error:  # how HDF5 says that bytes are missing or damaged
+        reason = str(error).splitlines()[0].strip("'\"")
+        raise KzooError(f"{source} is not a whole HDF5 file: {reason}; fetch it again") from error
+
+
+def _keyed(file: h5py.File, source: str, parts: Parts) -> dict[str, Any]:
+    group = file
+    if "layer_names" not in file.attrs and "model_weights" in file:  # a whole model in one .h5; only weights are read
+        group = _group(file, "model_weights", source)
+    if "layer_names" in group.attrs or "layer_names0" in group.attrs:
+        layers, named = _legacy(group, source), True
+    else:
+        layers, named = _numbered(file, source)
+    if not layers:
+        raise KzooError(f"{source} is an HDF5 file without Keras layers; give a file that model.save_weights wrote")
+    names = _names(layers, named, source, parts)
+    values = {}
+    for layer, weights in layers.items():
+        name = names.get(layer, layer)
+        inner = [key.removeprefix(f"{name}/") for key in parts.variables if key.startswith(f"{name}/")]
+        # By name where the names are the model's, else by order; what is more than the model has keeps its own name.
+        by_name = set(weights) <= set(inner)
+        for i, (weight, dataset) in enumerate(weights.items()):
+            values[f"{name}/{weight if by_name or i >= len(inner) else inner[i]}"] = dataset
+    return values
+
+
+def _legacy(group: h5py.Group, source: str) -> Layers:
+    layers = {}
+    for name in _texts(group, "layer_names"):
+        inside = _group(group, name, source)
+        weights = [(weight, _dataset(inside, weight, source)) for weight in _texts(inside, "weight_names")]
+        short = [weight.split("/")[-1].split(":")[0] for weight, _ in weights]
+        if len(set(short)) < len(short):
+            short = [weight for weight, _ in weights]
+        if weights:
+            layers[name] = {key: dataset for key, (_, dataset) in zip(short, weights, strict=True)}
+    return layers
+
+
+def _texts(group: h5py.Group, name: str) -> list[str]:
+    """A list of names among the attributes, in pieces (`name0`, `name1`, …) where it is long."""
+    pieces = [name] if name in group.attrs else []
+    while not pieces or pieces[-1] != name:
+        piece = f"{name}{len(pieces)}"
+        if piece not in group.attrs:
+            break
+        pieces.append(piece)
+    return [t.decode() if isinstance(t, bytes) else str(t) for piece in pieces for t in group.attrs[piece]]
+
+
+def _numbered(file: h5py.File, source: str) -> tuple[Layers, bool]:
+    """The layers of a `.weights.h5` by name, or, where it lacks names, by class and number (`conv2d_3`)."""
+    found: list[tuple[str | None, str, dict[str, h5py.Dataset]]] = []
+
+    def visit(group: h5py.Group, path: list[str]) -> None:
+        for name in group:
+            if (not path and name in OWN) or name == "seed_generator":
+                continue
+            if isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], h5py.Group):
+                if name != "vars":
+                    visit(group[name], [*path, name])
+                elif len(group[name]):
+                    inside = group[name]
+                    weights = {i: _dataset(inside, i, source) for i in sorted(inside, key=lambda i: (len(i), i))}
+                    found.append((inside.attrs.get("name"), path[-1] if path else "", weights))
+            elif name != "vars":
+                raise KzooError(f"{source}: {'/'.join([*path, name])!r} is no group; links in HDF5 files are not read")
+
+    visit(file, [])
+    named = all(name is not None for name, _, _ in found)
+    layers: Layers = {}
+    for name, place, weights in found:
+        key = str(name) if named else place
+        if key in layers:
+            raise KzooError(f"{source} has two layers named {key!r}; kzoo cannot tell them apart")
+        layers[key] = weights
+    return layers, named
+
+
+def _group(parent: h5py.Group, name: str, source: str) -> h5py.Group:
+    for part in name.split("/"):
+        _hard(parent, part, source)
+        parent = parent[part]
+        if not isinstance(parent, h5py.Group):
+            raise KzooError(f"{source}: {name!r} is not a group; it is no weight file of Keras")
+    return parent
+
+
+def _dataset(parent: h5py.Group, name: str, source: str) -> h5py.Dataset:
+    *groups, last = name.split("/")
+    if groups:
+        parent = _group(parent, "/".join(groups), source)
+    _hard(parent, last, source)
+    dataset = parent[last]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise KzooError(f"{source}: {name!r} is not a plain dataset; external and virtual ones are not read")
+    if dataset.dtype.kind not in "fiu":
+        raise KzooError(f"{source}: {name!r} has numbers of type {dataset.dtype}; save it in float32")
+    return dataset
+
+
+def _hard(parent: h5py.Group, name: str, source: str) -> None:
+    """Nothing but what lies in the file itself."""
+    if not name or name not in parent:
+        raise KzooError(f"{source} names {name!r} and does not hold it: it is damaged; fetch it again")
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        raise KzooError(f"{source}: {name!r} is a link; links in HDF5 files are not read")
+
+
+# Layers of a class, as files number them: `conv2d`, `conv2d_1`, …
+CLASSES = {
+    "conv2d": keras.layers.Conv2D,
+    "batch_normalization": keras.layers.BatchNormalization,
+    "dense": keras.layers.Dense,
+}
+
+
+def _names(layers: Layers, named: bool, source: str, parts: Parts) -> Mapping[str, str]:
+    """{layer in the file: kzoo's layer}; a layer that is not there keeps its name."""
+    if named:
+        names = {head: parts.spec.head for head in HEADS if head in layers and parts.spec.head not in layers}
+        if parts.spec.family in BY_CREATION:
+            names |= {
+                theirs: mine
+                for kind in ("conv2d", "batch_normalization")
+                for theirs, mine in zip(_of_class(layers, kind), parts.of_class(CLASSES[kind]), strict=False)
+            }
+        return names
+    if parts.spec.family not in ORDERS:
+        raise KzooError(
+            f"{source} has no layer names: Keras 3.4 or so wrote it; read it by model.load_weights, and save it anew"
+        )
+    return {
+        theirs: mine
+        for kind, cls in CLASSES.items()
+        for theirs, mine in zip(_of_class(layers, kind), ORDERS[parts.spec.family](parts.of_class(cls)), strict=False)
+    }
+
+
+def _of_class(layers: Layers, kind: str) -> list[str]:
+    """Those of one class by their number, whatever it starts with."""
+    found = [re.fullmatch(rf"{kind}(?:_(\d+))?", name) for name in layers]
+    return [m[0] for m in sorted((m for m in found if m), key=lambda m: int(m[1] or 0))]
+
+
+def _resnet_order(names: list[str]) -> list[str]:
+    """By depth in the graph: a block's shortcut comes just before its last convolution."""
+
+    def place(name: str) -> tuple[int, int, int]:
+        inside = re.fullmatch(r"conv(\d+)_block(\d+)_(preact|\d)_?(?:conv|bn)", name)
+        if inside:
+            return int(inside[1]), int(inside[2]), ("preact", "1", "2", "0", "3").index(inside[3])
+        return (0, 0, 0) if name.startswith("conv1") else (99, 0, 0)
+
+    return sorted(names, key=place)
+
+
+def _inception_order(names: list[str]) -> list[str]:
+    return [names[i] for i in INCEPTION] if len(names) == len(INCEPTION) else names
+
+
+BY_CREATION = ("inception",)  # families whose layers keras.applications leaves unnamed
+# Family -> the order of `model.layers` in keras.applications, from that of the definition.
+ORDERS = {"vgg": list, "resnet": _resnet_order, "inception": _inception_order}

@@ -1,0 +1,80 @@
+"""The parts of a model that a weight file may lack or have beyond it: top, head, auxiliary heads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from kzoo.models._block import Block
+from kzoo.spec import ModelInfo, ModelSpec
+
+
+class Parts:
+    """Names of layers, taken from definitions that are listed and never built: no weight is made.
+
+    Args:
+        variables: {key: variable} of the model.
+    """
+
+    def __init__(self, spec: ModelSpec, info: ModelInfo, variables: Mapping[str, keras.Variable]) -> None:
+        self.spec, self.info, self.variables = spec, info, variables
+        self._accepted = inspect.signature(spec.definition.define).parameters
+        self._config = {**spec.config, **{k: v for k, v in info.arguments.items() if k in self._accepted}}
+
+    def layers(self, **changes: Any) -> dict[str, keras.layers.Layer]:
+        """{name: layer} in the order of the definition, with arguments changed where it takes them."""
+        config = {**self._config, **{k: v for k, v in changes.items() if k in self._accepted}}
+        found: dict[str, keras.layers.Layer] = {}
+
+        def visit(layer: keras.layers.Layer) -> None:
+            if isinstance(layer, Block):
+                for child in layer._flatten_layers(include_self=False, recursive=False):
+                    visit(child)
+            else:
+                found[layer.name] = layer
+
+        for stage in self.spec.definition.define(**config):
+            visit(stage)
+        return found
+
+    @cached_property
+    def whole(self) -> dict[str, keras.layers.Layer]:
+        """With top and auxiliary heads, whether this model has them or not."""
+        return self.layers(include_top=True, pooling=None, aux=True)
+
+    def of_class(self, cls: type) -> list[str]:
+        return [name for name, layer in self.layers(include_top=True, pooling=None).items() if isinstance(layer, cls)]
+
+    @cached_property
+    def mine(self) -> set[str]:
+        """Layers with weights that the model has."""
+        return {key.split("/")[0] for key in self.variables}
+
+    @cached_property
+    def beyond(self) -> set[str]:
+        """Layers of the whole network that this model was built without."""
+        return self.whole.keys() - self.layers().keys()
+
+    @cached_property
+    def top(self) -> set[str]:
+        """The model's layers that include_top=False would leave out."""
+        if not self._config.get("include_top", True) or "include_top" not in self._accepted:
+            return set()
+        return self.mine - self.layers(include_top=False).keys() - self.auxiliary
+
+    @cached_property
+    def auxiliary(self) -> set[str]:
+        """The model's layers that aux=False would leave out."""
+        return self.mine - self.layers(aux=False).keys()
+
+    @cached_property
+    def heads(self) -> set[str]:
+        """The model's layers whose size is the number of classes."""
+        if "classes" not in self._accepted:
+            return set()
+        one, two = self.layers(classes=1), self.layers(classes=2)
+        return {name for name in self.mine & one.keys() if one[name].get_config() != two[name].get_config()}
