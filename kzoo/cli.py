@@ -110,30 +110,55 @@ def list_(
 @app.command()
 def info(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from kzoo list, or lenet5@mnist.")],
-    layers: Annotated[bool, typer.Option("--layers", help="Also the table of layers.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Also its layers: what each costs and sees.")] = False,
     style: Annotated[str, typer.Option(help="For --layers: sequential, functional or subclass.")] = "functional",
+    input_shape: Annotated[
+        str | None, typer.Option(help="For --layers: 96x96x3; of texts their length. Default the model's own.")
+    ] = None,
+    csv: Annotated[str | None, typer.Option(help="Write the table of layers to this CSV file.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Draw the table of layers into this PNG file.")] = None,
     json_: Json = False,
 ) -> None:
-    """A model's card: paper, input, parameters, published weights.
+    """A model's card: paper, input, parameters, published weights; its layers.
 
     \b
       kzoo info lenet5 --layers
+      kzoo info vgg16 --layers --csv vgg16.csv --plot vgg16.png
+      kzoo info transformer --layers --input-shape 30
     """
     from kzoo.inspection.card import model_card
     from kzoo.models._registry import row_of
 
     name, card = model.partition("@")[0], model_card(model)
-    if json_:
-        _print_json({"name": name, **row_of(name)})
+    if not layers and csv is None and plot is None:
+        if input_shape is not None:
+            raise KzooError("input_shape goes with --layers, --csv or --plot")
+        if json_:
+            _print_json({"name": name, **row_of(name)})
+        else:
+            print(card, end="")
         return
+    sizes = (input_shape or "1").split("x")
+    if not all(n.isdecimal() and int(n) for n in sizes):
+        raise KzooError(f"input_shape is whole numbers of at least 1 with x between them; received {input_shape!r}")
+    _start_tensorflow()
+    import kzoo
+    from kzoo.inspection.summary import writable
 
-    print(card, end="")
-    if layers:
-        _start_tensorflow()
-        import kzoo
-
-        print()
-        print(kzoo.summary(name, style=style))
+    files = {kind: writable(path, f".{kind}") for kind, path in (("csv", csv), ("png", plot)) if path is not None}
+    shape = None if input_shape is None else tuple(map(int, sizes))
+    table = kzoo.summary(name, style=style, input_shape=shape)
+    if "csv" in files:
+        table.to_csv(files["csv"])
+    if "png" in files:
+        table.plot(files["png"])
+    if json_:
+        _print_json({"name": name, **row_of(name), "layers": table.to_config()})
+        return
+    print(card)
+    print(table)
+    for kind, path in files.items():
+        print(f"{kind:13} {path}")
 
 
 @app.command()
