@@ -102,8 +102,13 @@ def _texts(group: h5py.Group, name: str) -> list[str]:
 def _numbered(file: h5py.File, source: str) -> tuple[Layers, bool]:
     """The layers of a `.weights.h5` by name, or, where it lacks names, by class and number (`conv2d_3`)."""
     found: list[tuple[str | None, str, dict[str, h5py.Dataset]]] = []
+    seen = set()  # a group can hold itself
 
     def visit(group: h5py.Group, path: list[str]) -> None:
+        place = h5py.h5o.get_info(group.id).addr
+        if place in seen:
+            raise KzooError(f"{source}: the group {'/'.join(path)!r} is in the file twice; Keras writes no such file")
+        seen.add(place)
         for name in group:
             if (not path and name in OWN) or name == "seed_generator":
                 continue

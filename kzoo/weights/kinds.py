@@ -63,7 +63,7 @@ def _kind_of_safetensors(path: Path, source: str, size: int) -> str:
             header = json.loads(file.read(length))
             names = [name for name in header if name != "__metadata__"]
             own = (header.get("__metadata__") or {}).get("format") == "kzoo"
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise KzooError(
                 f"{source} is not a whole .safetensors file: its header is damaged; fetch it again"
             ) from error

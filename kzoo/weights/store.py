@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ import safetensors.numpy
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block
-from kzoo.models._registry import model_info, model_spec
+from kzoo.models._convnet import images
+from kzoo.models._registry import attach_info, model_info, model_spec
+from kzoo.spec import Preprocess
 from kzoo.weights.kinds import KINDS, kind_of
 from kzoo.weights.parts import Parts
 
@@ -177,7 +179,23 @@ def load(model: keras.Model, path: Path, source: str, head: str) -> LoadReport:
         variable.assign(arrays[key])
     if report.skipped or report.reinitialised:
         print(f"{source}: {report}", file=sys.stderr)
+    if kind in ("torch", "pickle"):
+        _prepare_as_torch(model, source, parts)
     return report
+
+
+def _prepare_as_torch(model: keras.Model, source: str, parts: Parts) -> None:
+    """ImageNet's networks there have a preprocessing of their own: the model takes it; said where it is new."""
+    from kzoo.weights.torch_files import FAMILIES
+
+    info = parts.info
+    if parts.spec.classes != 1000 or not isinstance(info.preprocess, Preprocess):
+        return
+    shape = (*info.preprocess.size, info.preprocess.channels)
+    theirs = images(FAMILIES[parts.spec.family].mode, shape[0]).for_model(shape, {})
+    if theirs != info.preprocess:
+        attach_info(model, replace(info, preprocess=theirs))
+        print(f"{source}: images are now prepared as its source does: {theirs.describe()}", file=sys.stderr)
 
 
 def _parts(model: keras.Model, variables: Mapping[str, keras.Variable]) -> Parts | None:
@@ -192,7 +210,8 @@ def _parts(model: keras.Model, variables: Mapping[str, keras.Variable]) -> Parts
 
 
 def _without(named: Mapping[str, Any], layers: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in named.items() if key.split("/")[0] not in set(layers)}
+    left = set(layers)
+    return {key: value for key, value in named.items() if key.split("/")[0] not in left}
 
 
 @contextlib.contextmanager
@@ -267,6 +286,8 @@ def read_tensors(path: Path, source: str = "") -> dict[str, np.ndarray]:
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise KzooError(f"{source} is not a whole .safetensors file: {str(error).splitlines()[0]}") from error
+    except (KeyError, TypeError, AttributeError) as error:  # how it says that NumPy has no such type
+        raise KzooError(f"{source} has numbers of a type that NumPy lacks ({error}); save it in float32") from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:

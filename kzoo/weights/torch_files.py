@@ -30,11 +30,13 @@ class Family(NamedTuple):
         names: state dict -> {its module: kzoo's layer}; a module that is not there keeps its name.
         flattened: {kzoo's dense layer behind a flatten: channels of the feature map that it reads}.
         remedy: Which of kzoo's variants the files are for.
+        mode: How the images are prepared: a mode of kzoo.models._convnet.images.
     """
 
     names: Callable[[Iterable[str]], dict[str, str]]
     flattened: Mapping[str, int]
     remedy: str
+    mode: str = "torch"
 
 
 def read_pickle(path: Path, source: str) -> dict[str, np.ndarray]:
@@ -167,5 +169,6 @@ FAMILIES = {
     ),
     "vgg": Family(_vgg, {"fc1": 512, "fc2": 4096}, "those with batch norm are vgg11_bn to vgg19_bn"),
     "alexnet": Family(_alexnet, {"fc6": 256}, "torchvision's is alexnet_one_tower here"),
-    "googlenet": Family(_googlenet, {"aux1_fc": 128, "aux2_fc": 128}, "torchvision's is googlenet_bn here"),
+    # torchvision's GoogLeNet undoes the usual preprocessing (`transform_input`) and reads -1 to 1.
+    "googlenet": Family(_googlenet, {"aux1_fc": 128, "aux2_fc": 128}, "torchvision's is googlenet_bn here", "tf"),
 }

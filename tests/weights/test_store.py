@@ -81,6 +81,21 @@ def test_a_path_as_weights(tmp_path):
     np.testing.assert_array_equal(again.weights[0].numpy(), source.weights[0].numpy())
 
 
+def test_own_files_without_top_and_with_other_classes(tmp_path, capsys):
+    path = kzoo.save_weights(kzoo.resnet_tiny(), tmp_path / "w.safetensors")
+    kzoo.resnet_tiny(style="sequential", include_top=False, weights=path)
+    assert "skipped, in the file only: predictions (kzoo's .safetensors)" in capsys.readouterr().err
+    model = kzoo.resnet_tiny(classes=3, weights=path)
+    assert "not from the file: predictions" in capsys.readouterr().err
+    report = kzoo.load_weights(kzoo.resnet_tiny(), path)
+    assert report.loaded and not (report.skipped or report.reinitialised)
+    with pytest.raises(kzoo.KzooError, match="it has 10 classes; give classes=10"):
+        kzoo.load_weights(model, path)
+    path = kzoo.save_weights(kzoo.resnet_tiny(include_top=False), tmp_path / "notop.safetensors")
+    with pytest.raises(kzoo.KzooError, match=r"has no top \(predictions\)"):
+        kzoo.resnet_tiny(weights=path)
+
+
 def test_damaged_and_absent_files(tmp_path):
     path = kzoo.save_weights(kzoo.mlp_xor(), tmp_path / "w.safetensors")
     path.write_bytes(path.read_bytes()[:-4])
