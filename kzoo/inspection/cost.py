@@ -78,9 +78,7 @@ def costs_of(model: keras.Model, input_shape: Any = None) -> Costs:
             raise KzooError(f"{model.name!r} was never called; call it on a batch before you ask for an input_shape")
         return walk.found
     named = inputs if isinstance(inputs, Mapping) else {x.name: x for x in keras.tree.flatten(inputs)}
-    for name, x in named.items():
-        walk.seen[x] = place(max(0, len(x.shape) - 2))
-        walk.found.inputs[name] = Cost(_shown(x), 0, _values([x]), walk.seen[x])
+    walk.seen |= {x: place(max(0, len(x.shape) - 2)) for x in named.values()}
     try:
         outputs = _call(model, (inputs,), {})
     except Exception as error:  # anything may stand in the `call` of somebody's model
@@ -88,6 +86,7 @@ def costs_of(model: keras.Model, input_shape: Any = None) -> Costs:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise KzooError(f"{model.name!r} does not run on input_shape={input_shape}: {reason}") from error
         return walk.found
+    walk.found.inputs |= {name: Cost(_shown(x), 0, _values([x]), walk.seen[x]) for name, x in named.items()}
     walk.count(outputs)
     return walk.found
 
@@ -121,7 +120,8 @@ def _inputs(model: keras.Model, input_shape: Any) -> Any:
     if names:
         return {name: one(x, name) for name, x in given.items()}
     single = isinstance(given, keras.KerasTensor)
-    return keras.tree.map_structure(lambda x: one(x, "input" if single else x.name), given)
+    name = lambda x: x._keras_history.operation.name if hasattr(x, "_keras_history") else x.name
+    return keras.tree.map_structure(lambda x: one(x, "input" if single else name(x)), given)
 
 
 class _Walk:
@@ -185,6 +185,8 @@ class _Walk:
                 self.inside -= closed
                 pairs = [(x, y) for x, y in zip(outputs, inner, strict=False) if isinstance(y, keras.KerasTensor)]
                 self.seen |= {x: self.seen[y] for x, y in pairs if y in self.seen}
+                if len(pairs) == len(outputs):  # EinsumDense says less of its output's shape than its product does
+                    outputs = [y if None in x.shape else x for x, y in pairs]
         cost = Cost(_shown(outputs[0]), macs, _values(outputs) if computes else 0, self.seen.get(outputs[0]))
         if (earlier := self.found.layers.get(id(operation))) is not None:
             cost.macs, cost.values = _sum([cost.macs, earlier.macs]), _sum([cost.values, earlier.values])
@@ -198,8 +200,19 @@ def _call(layer: keras.layers.Layer, args: Any, kwargs: Mapping[str, Any]) -> li
     training = inspect.signature(layer.call).parameters.get("training")
     if training is not None and training.default is inspect.Parameter.empty:
         kwargs = {"training": False, **kwargs}
-    with opened_blocks(), keras.StatelessScope():
-        return keras.tree.flatten(layer.call(*args, **kwargs))
+    stock = type(layer).__module__.startswith("keras.src.layers.")
+    if stock and getattr(layer, "groups", 1) > 1 and hasattr(layer, "kernel"):  # a kernel reads its group's channels
+        last = layer.data_format == "channels_last"
+        args = (args[0][..., : layer.kernel.shape[-2]] if last else args[0][:, : layer.kernel.shape[-2]],)
+    activation = getattr(layer, "activation", None) if stock else None
+    try:
+        if activation is not None:
+            layer.activation = keras.activations.linear  # none is counted, and some are TensorFlow's own code
+        with opened_blocks(), keras.StatelessScope():
+            return keras.tree.flatten(layer.call(*args, **kwargs))
+    finally:
+        if activation is not None:
+            layer.activation = activation
 
 
 def _node(x: Any) -> Any:
@@ -230,6 +243,9 @@ def _sum(numbers: Sequence[int | None]) -> int | None:
 # Kinds of layers that need no opening, or cannot be opened -----------------------------------------------------------
 
 
+PLACE_BY_PLACE = {"activations", "normalization", "regularization", "preprocessing"}
+
+
 def by_kind(node: Any, before: Sequence[Seen]) -> tuple[int | None, Seen, bool] | None:
     """(multiply-accumulates, what is seen, whether it computes) of Keras' own; None: open it.
 
@@ -239,9 +255,10 @@ def by_kind(node: Any, before: Sequence[Seen]) -> tuple[int | None, Seen, bool] 
     package = type(layer).__module__.removeprefix("keras.src.layers.").partition(".")[0]
     if isinstance(layer, layers.InputLayer):
         return 0, merged(before), False
-    if package in ("normalization", "regularization", "preprocessing") and not isinstance(layer, layers.Wrapper):
+    if package in PLACE_BY_PLACE and not isinstance(layer, layers.Wrapper):
         same = all(tuple(x.shape) == tuple(node.input_tensors[0].shape) for x in node.output_tensors)
-        return 0, merged(before) if same else None, package != "regularization"
+        view = package == "regularization" or getattr(layer, "activation", None) is keras.activations.linear
+        return 0, merged(before) if same else None, not view
     if isinstance(layer, layers.RNN | layers.Bidirectional):
         return _recurrent(layer, node), None, True
     if isinstance(layer, layers.MultiHeadAttention | layers.GroupQueryAttention):

@@ -88,6 +88,8 @@ def look(node: Any, seen: Mapping[Any, Seen]) -> Seen:
         case "MaxPool" | "AveragePool":
             pool = each(operation.pool_size)
             return _grown(field, pool, each(operation.strides) if operation.strides else pool, operation)
+        case "AdaptiveMaxPool" | "AdaptiveAveragePool":
+            return ALL if all(out.shape[a] == 1 for a in field.axes) and field.axes else None
         case "Matmul" if len(inputs) == 1:
             return _mixed(field, {rank - 1 if args[0] is x else rank - 2}, rank)
         case "Einsum" if len(inputs) == 1:
@@ -127,7 +129,7 @@ def look(node: Any, seen: Mapping[Any, Seen]) -> Seen:
 # Of the shape of their input, but not place by place.
 MIXING = {
     "Cumsum", "Cumprod", "Nancumsum", "Nancumprod", "Sort", "Argsort", "Flip", "Fliplr", "Flipud", "Roll", "Rot90",
-    "Tril", "Triu", "Resize", "AdaptiveMaxPool", "AdaptiveAveragePool", "DotProductAttention", "TakeAlongAxis",
+    "Tril", "Triu", "Resize", "DotProductAttention", "TakeAlongAxis",
 }  # fmt: skip
 
 

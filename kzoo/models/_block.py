@@ -46,8 +46,11 @@ class Block(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def compute_output_spec(self, *args: Any, training: bool | None = None, **kwargs: Any) -> Any:
-        """keras.Sequential passes `training` here, also to layers whose `call` does not name it."""
-        return super().compute_output_spec(*args, **kwargs)
+        """Run `call` on symbolic tensors: Keras would trace it as a TensorFlow graph, which takes twice as long.
+
+        keras.Sequential passes `training` here, also to layers whose `call` does not name it.
+        """
+        return fresh(self.call(*args, **kwargs))
 
     def build(self, input_shape: Any) -> None:
         """Build every child. Reached through `build_from_config` and by callers; `__call__` does not need it."""
@@ -72,6 +75,11 @@ class Block(keras.layers.Layer):
         self._build_on(tensors(config["inputs"]))
 
 
+def fresh(outputs: Any) -> Any:
+    """Symbolic tensors like these, without the history of the layers inside."""
+    return keras.tree.map_structure(lambda t: keras.KerasTensor(t.shape, dtype=t.dtype), outputs)
+
+
 def shape_and_dtype(tensor: Any) -> dict[str, Any]:
     """What a build config keeps of an input."""
     return {"shape": list(tensor.shape), "dtype": keras.backend.standardize_dtype(tensor.dtype)}
@@ -86,6 +94,13 @@ def tensors(inputs: Any) -> Any:
     return [tensors(value) for value in inputs]
 
 
+def through(stages: Iterable[keras.layers.Layer], x: Any) -> Any:
+    """`x` after each stage in turn."""
+    for stage in stages:
+        x = stage(x)
+    return x
+
+
 @register
 class Chain(Block):
     """Stages one after another. The sequential style flattens it."""
@@ -95,9 +110,7 @@ class Chain(Block):
         self.stages = list(stages)
 
     def call(self, x: Any) -> Any:
-        for stage in self.stages:
-            x = stage(x)
-        return x
+        return through(self.stages, x)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stages": [keras.saving.serialize_keras_object(s) for s in self.stages]}

@@ -24,7 +24,20 @@ from kzoo.spec import STYLES, TASKS, ModelInfo, ModelSpec
 from kzoo.weights.table import PUBLISHED
 
 # Files of this folder, in the order in which a course meets them.
-FAMILIES = ("perceptron", "mlp", "lenet", "alexnet", "vgg", "googlenet", "inception", "resnet", "lstm", "seq2seq", "transformer", "gan")
+FAMILIES = (
+    "perceptron",
+    "mlp",
+    "lenet",
+    "alexnet",
+    "vgg",
+    "googlenet",
+    "inception",
+    "resnet",
+    "lstm",
+    "seq2seq",
+    "transformer",
+    "gan",
+)
 INDEX = Path(__file__).with_name("index.json")
 _specs: dict[str, ModelSpec] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._block import flat, opened_blocks, shape_and_dtype, tensors
+from kzoo.models._block import flat, fresh, opened_blocks, shape_and_dtype, tensors, through
 from kzoo.spec import STYLES, ModelSpec
 
 
@@ -58,9 +58,11 @@ class Definition(keras.Model):
     def call(self, x: Any, training: bool | None = None) -> Any:
         # Keras hands `training` on to the stages through its call context, and only if `call` names it here: without
         # it, `fit` would run batch norm and dropout in inference mode, silently.
-        for stage in self.stages:
-            x = stage(x)
-        return x
+        return through(self.stages, x)
+
+    def compute_output_spec(self, x: Any, training: bool | None = None) -> Any:
+        """As Block's: `call` on symbolic tensors."""
+        return fresh(self.call(x, training=training))
 
     @classmethod
     def assemble(cls, config: dict[str, Any], style: str, *, name: str, inputs: Any) -> keras.Model:
@@ -110,10 +112,8 @@ def assemble(
         return model  # a symbolic call would leave layers outside of Blocks without weights
     if style == "functional":
         with opened_blocks():
-            x = inputs
-            for stage in definition.define(**config):
-                x = stage(x)
-        return keras.Model(inputs, x, name=name)
+            outputs = through(definition.define(**config), inputs)
+        return keras.Model(inputs, outputs, name=name)
     raise unknown("style", style, STYLES)
 
 

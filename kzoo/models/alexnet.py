@@ -32,8 +32,12 @@ PAPER = (
     "Krizhevsky, Sutskever, Hinton 2012, ImageNet classification with deep convolutional neural networks, "
     "https://papers.nips.cc/paper/2012/hash/c399862d3b9d6b76c8436e924a68c45b-Abstract.html"
 )
-ONE_TRICK = "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, https://arxiv.org/abs/1404.5997"
-VISUALIZING = "Zeiler, Fergus 2013, Visualizing and understanding convolutional networks, https://arxiv.org/abs/1311.2901"
+ONE_TRICK = (
+    "Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, https://arxiv.org/abs/1404.5997"
+)
+VISUALIZING = (
+    "Zeiler, Fergus 2013, Visualizing and understanding convolutional networks, https://arxiv.org/abs/1311.2901"
+)
 
 # Of the convolutions: filters, kernel, stride, padding, towers, and what follows them.
 ALEXNET = (

@@ -23,7 +23,9 @@ from kzoo.models._registry import register_model
 from kzoo.models._styles import Definition
 from kzoo.spec import ModelSpec, Recipe
 
-PAPER = "Szegedy, Liu, Jia, Sermanet, Reed and others 2014, Going deeper with convolutions, https://arxiv.org/abs/1409.4842"
+PAPER = (
+    "Szegedy, Liu, Jia, Sermanet, Reed and others 2014, Going deeper with convolutions, https://arxiv.org/abs/1409.4842"
+)
 
 # Table 1: the filters of each module.
 MODULES = {
@@ -132,7 +134,11 @@ class GoogLeNet(Definition):
     ) -> list[layers.Layer]:
         unit = {"batch_norm": batch_norm, "activation": activation}
         module = lambda name: inception(
-            [scaled(n, width) for n in MODULES[name]], f"inception_{name}", third=3 if batch_norm else 5, naive=naive, **unit
+            [scaled(n, width) for n in MODULES[name]],
+            f"inception_{name}",
+            third=3 if batch_norm else 5,
+            naive=naive,
+            **unit,
         )
         halve = lambda name, size=3: layers.MaxPooling2D(size, 2, "same", name=name)
         norm = lambda name: [] if batch_norm else [LocalResponseNormalization(name=name)]

@@ -65,9 +65,13 @@ class Maker:
     def figure6(self, name: str, inner: int) -> Parallel:
         """[17, 17, 768] -> the same; 7x7 as 1x7 and 7x1."""
         conv = self.convolution
-        seven = conv(inner, 1, f"{name}_7x7_reduce") + conv(inner, (1, 7), f"{name}_1x7") + conv(192, (7, 1), f"{name}_7x1")
+        seven = (
+            conv(inner, 1, f"{name}_7x7_reduce") + conv(inner, (1, 7), f"{name}_1x7") + conv(192, (7, 1), f"{name}_7x1")
+        )
         double = conv(inner, 1, f"{name}_double7x7_reduce")
-        for i, (filters, kernel) in enumerate(((inner, (7, 1)), (inner, (1, 7)), (inner, (7, 1)), (192, (1, 7))), start=1):
+        for i, (filters, kernel) in enumerate(
+            ((inner, (7, 1)), (inner, (1, 7)), (inner, (7, 1)), (192, (1, 7))), start=1
+        ):
             double += conv(filters, kernel, f"{name}_double7x7_{i}_{kernel[0]}x{kernel[1]}")
         first = conv(192, 1, f"{name}_1x1")
         return Parallel([first, seven, double, self.pool_projection(192, name)], name=name)

@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
 from keras import layers, ops
 
-from kzoo.models._block import Block, Chain, register
+from kzoo.models._block import Block, register, through
 from kzoo.models._convnet import CIFAR10, images, top
 from kzoo.models._registry import register_model
 from kzoo.models._styles import Definition
@@ -39,33 +40,37 @@ class Lineage(NamedTuple):
         bias: Whether convolutions before a batch norm have biases, which it cancels.
         epsilon, momentum: Of batch norm.
         stride_on: The convolution of a bottleneck that halves the size: its first, 1x1, or its second, 3x3 ("v1.5").
+        initializer: Of convolutions, before there are weights.
     """
 
     bias: bool
     epsilon: float
     momentum: float
     stride_on: int
+    initializer: Any
 
 
+HE = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 LINEAGES = {
-    #                      bias   epsilon   momentum  stride on
-    "keras":       Lineage(True,  1.001e-5, 0.99,     1),  # keras.applications, from the authors' Caffe models
-    "torchvision": Lineage(False, 1e-5,     0.9,      3),
-    "paper":       Lineage(False, 1e-5,     0.9,      1),  # the CIFAR networks, as their authors and Facebook trained them
+    #                      bias   epsilon   momentum  stride on  initializer
+    "keras":       Lineage(True,  1.001e-5, 0.99,     1,         "glorot_uniform"),  # from the authors' Caffe models
+    "torchvision": Lineage(False, 1e-5,     0.9,      3,         HE),
+    "paper":       Lineage(False, 1e-5,     0.9,      1,         "he_normal"),       # the CIFAR networks
 }  # fmt: skip
 
 
 def convolution(
-    filters: int, kernel: int, stride: int, bias: bool, name: str, suffix: str = "_conv"
+    lineage: Lineage, filters: int, kernel: int, stride: int, name: str, *, bias: bool | None = None
 ) -> list[layers.Layer]:
     """A convolution that pads both sides alike: Keras' "same" would pad 0 and 1 where the stride is 2."""
     pad = [layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")] if kernel > 1 and stride > 1 else []
     padding = "valid" if pad or kernel == 1 else "same"
     return pad + [
         layers.Conv2D(
-            filters, kernel, stride, padding, use_bias=bias, kernel_initializer="he_normal", name=name + suffix
+            filters, kernel, stride, padding, use_bias=lineage.bias if bias is None else bias,
+            kernel_initializer=lineage.initializer, name=f"{name}_conv",
         )
-    ]
+    ]  # fmt: skip
 
 
 def norm(lineage: Lineage, name: str) -> layers.Layer:
@@ -137,25 +142,24 @@ class Residual(Block):
             plan = [(filters, 1, first), (filters, 3, second), (4 * filters, 1, 1)]
         stages: list[layers.Layer] = []
         for i, (width, kernel, step) in enumerate(plan, start=1):
-            stages += [*convolution(width, kernel, step, line.bias, f"{n}_{i}"), norm(line, f"{n}_{i}_bn")]
+            stages += [*convolution(line, width, kernel, step, f"{n}_{i}"), norm(line, f"{n}_{i}_bn")]
             if i < len(plan):
                 stages.append(layers.Activation(activation, name=f"{n}_{i}_relu"))
-        self.residual = Chain([*stages, *survives(survival, n)], name=f"{n}_residual")
+        self.residual = [*stages, *survives(survival, n)]
         width = plan[-1][0]
-        self.shortcut = None
+        self.shortcut: list[layers.Layer] = []
         if shortcut == "projection":
-            project = [*convolution(width, 1, stride, line.bias, f"{n}_0"), norm(line, f"{n}_0_bn")]
-            self.shortcut = Chain(project, name=f"{n}_shortcut")
+            self.shortcut = [*convolution(line, width, 1, stride, f"{n}_0"), norm(line, f"{n}_0_bn")]
         elif shortcut == "padding":
-            self.shortcut = PaddedShortcut(width, stride, name=f"{n}_shortcut")
+            self.shortcut = [PaddedShortcut(width, stride, name=f"{n}_shortcut")]
         self.add = None if shortcut == "none" else layers.Add(name=f"{n}_add")
         self.out = layers.Activation(activation, name=f"{n}_out")
 
     def call(self, x: Any) -> Any:
-        residual = self.residual(x)
+        residual = through(self.residual, x)
         if self.add is None:
             return self.out(residual)
-        return self.out(self.add([self.shortcut(x) if self.shortcut else x, residual]))
+        return self.out(self.add([through(self.shortcut, x), residual]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
@@ -185,29 +189,26 @@ class ResidualV2(Block):
             "survival": survival,
         }  # fmt: skip
         n, line = self.name, LINEAGES["keras"]
-        self.preactivation = Chain(
-            [norm(line, f"{n}_preact_bn"), layers.Activation(activation, name=f"{n}_preact_relu")], name=f"{n}_preact"
-        )
+        self.preactivation = [norm(line, f"{n}_preact_bn"), layers.Activation(activation, name=f"{n}_preact_relu")]
         stages = [
-            *convolution(filters, 1, 1, False, f"{n}_1"), norm(line, f"{n}_1_bn"), layers.Activation(activation, name=f"{n}_1_relu"),
-            *convolution(filters, 3, stride, False, f"{n}_2"), norm(line, f"{n}_2_bn"), layers.Activation(activation, name=f"{n}_2_relu"),
-            *convolution(4 * filters, 1, 1, True, f"{n}_3"),
+            *convolution(line, filters, 1, 1, f"{n}_1", bias=False), norm(line, f"{n}_1_bn"), layers.Activation(activation, name=f"{n}_1_relu"),
+            *convolution(line, filters, 3, stride, f"{n}_2", bias=False), norm(line, f"{n}_2_bn"), layers.Activation(activation, name=f"{n}_2_relu"),
+            *convolution(line, 4 * filters, 1, 1, f"{n}_3"),
         ]  # fmt: skip
-        self.residual = Chain([*stages, *survives(survival, n)], name=f"{n}_residual")
-        self.projects, self.shortcut = project, None
+        self.residual = [*stages, *survives(survival, n)]
+        self.projects, self.shortcut = project, []
         if residual and project:
-            self.shortcut = Chain(convolution(4 * filters, 1, stride, True, f"{n}_0"), name=f"{n}_shortcut")
+            self.shortcut = convolution(line, 4 * filters, 1, stride, f"{n}_0")
         elif residual and stride > 1:
-            self.shortcut = layers.MaxPooling2D(1, stride, name=f"{n}_0_pool")
+            self.shortcut = [layers.MaxPooling2D(1, stride, name=f"{n}_0_pool")]
         self.add = layers.Add(name=f"{n}_out") if residual else None
 
     def call(self, x: Any) -> Any:
-        activated = self.preactivation(x)
-        residual = self.residual(activated)
+        activated = through(self.preactivation, x)
+        residual = through(self.residual, activated)
         if self.add is None:
             return residual
-        shortcut = self.shortcut(activated if self.projects else x) if self.shortcut else x
-        return self.add([shortcut, residual])
+        return self.add([through(self.shortcut, activated if self.projects else x), residual])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
@@ -215,11 +216,7 @@ class ResidualV2(Block):
 
 def stem(lineage: Lineage, filters: int, activation: str, small: bool, normalised: bool = True) -> list[layers.Layer]:
     """conv1: 7x7/2 and pool/2, or, for small images, one 3x3."""
-    bias = lineage.bias or not normalised
-    if small:
-        first = convolution(filters, 3, 1, bias, "conv1")
-    else:
-        first = convolution(filters, 7, 2, bias, "conv1")
+    first = convolution(lineage, filters, 3 if small else 7, 1 if small else 2, "conv1")
     if normalised:
         first += [norm(lineage, "conv1_bn"), layers.Activation(activation, name="conv1_relu")]
     if not small:
@@ -265,7 +262,7 @@ class ResNet(Definition):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> list[layers.Layer]:
-        stages = stem(LINEAGES[lineage], filters, activation, small)        # [h / 4, w / 4, 64], or [h, w, 16]
+        stages = stem(LINEAGES[lineage], filters, activation, small)  # [h / 4, w / 4, 64], or [h, w, 16]
         width, blocks = filters, sum(depths)
         for stage, depth in enumerate(depths):
             for block in range(depth):

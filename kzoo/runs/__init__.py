@@ -1,5 +1,6 @@
 """The verbs on runs: fit writes one, evaluate and predict read it; load_model finds any model by what it is called."""
 
+from kzoo.runs._applications import decode_predictions, preprocess_input
 from kzoo.runs._evaluate import Evaluation, evaluate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder
@@ -13,10 +14,12 @@ __all__ = [
     "Prediction",
     "Run",
     "RunFolder",
+    "decode_predictions",
     "evaluate",
     "fit",
     "generate",
     "load",
     "load_model",
     "predict",
+    "preprocess_input",
 ]

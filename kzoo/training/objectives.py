@@ -78,6 +78,12 @@ class Objective:
             phase.loss(batch, Share.whole(batch))
         self.reset()
 
+    def _weighted(self) -> str:
+        """How much each output's loss counts, where one counts more than another."""
+        config = self.model._compile_config.config if self.model._compile_config is not None else {}
+        weights = config.get("loss_weights")
+        return f"; weights {described(weights)}" if weights else ""
+
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         """float32 [terms]: this replica's denominators."""
         raise NotImplementedError
@@ -183,7 +189,7 @@ class Supervised(Objective):
     def described(self) -> dict[str, str]:
         given = self.model._compile_config.config.get("metrics") if self.model._compile_config is not None else None
         return {
-            "loss": described(self.model.loss),
+            "loss": described(self.model.loss) + self._weighted(),
             "optimizer": described(self.model.optimizer),
             "metrics": described(given or []),
         }

@@ -318,11 +318,13 @@ def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 def described(value: Any) -> str:
-    """A short name for a loss, optimizer or metric, or for a structure of them."""
+    """A short name for a loss, optimizer, metric or weight, or for a structure of them."""
     if value is None:
         return "none but what layers add"
     if isinstance(value, str):
         return value
+    if isinstance(value, int | float):
+        return f"{value:g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {described(v)}" for k, v in value.items())
     if isinstance(value, Sequence):

@@ -1,0 +1,88 @@
+"""keras.applications' two functions beside each network: what it is fed, and what its outputs mean."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import kzoo.data
+from kzoo.errors import KzooError, whole_number
+from kzoo.models._registry import model_info, model_spec
+from kzoo.preprocess import layer_of
+from kzoo.runs._predict import Prediction
+from kzoo.spec import ModelInfo, Preprocess
+
+IMAGENET = Path(kzoo.data.__file__).with_name("imagenet_classes.txt")
+
+
+@lru_cache(maxsize=1)
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1,000 names of ILSVRC 2012, in the order of the outputs of every published network."""
+    lines = IMAGENET.read_text(encoding="utf-8").splitlines()
+    return tuple(line.split(" ", 1)[1] for line in lines)
+
+
+def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
+    """What a network reads, of raw images: resized, scaled and with the means of its lineage.
+
+    Args:
+        images: uint8 or float [n, height, width, 1 or 3] in 0 to 255, RGB; or a single one without n.
+        model: A model that kzoo built, or a name: then at the size of its paper.
+
+    Returns:
+        float32 [n, height, width, channels].
+
+    >>> preprocess_input(np.full((1, 224, 224, 3), 255, "uint8"), "vgg16")[0, 0, 0].round(3).tolist()
+    [151.061, 138.221, 131.32]
+    """
+    info, name = _info(model)
+    preprocess = info.preprocess if info else model_spec(name).preprocess
+    if not isinstance(preprocess, Preprocess):
+        raise KzooError(f"{name} reads no images; preprocess_input is for models that do")
+    images = np.asarray(images)
+    if images.ndim not in (3, 4) or images.dtype.kind not in "uif" or images.shape[-1] not in (1, 3, 4):
+        raise KzooError(
+            f"images must be numbers [n, height, width, 1 or 3] in 0 to 255; received {images.dtype} {list(images.shape)}"
+        )
+    return layer_of(preprocess)(images).numpy()
+
+
+def decode_predictions(scores: Any, model: keras.Model | str, top: int = 5) -> list[Prediction]:
+    """The likeliest classes by name, of a network's outputs.
+
+    Args:
+        scores: float [n, classes], as `model.predict` gives them.
+        model: The model or its name: its own labels, ImageNet's of one built with its 1,000 classes.
+        top: How many of them.
+
+    Returns:
+        One Prediction a row: `labels`, `class_ids` and `scores`, the likeliest first.
+    """
+    info, name = _info(model)
+    scores = np.asarray(scores)
+    labels = (info.labels if info else None) or (imagenet_classes() if model_spec(name).classes == 1000 else ())
+    whole_number("top", top)
+    if not labels:
+        raise KzooError(f"the classes of {name} have no names; train it on data that names them, or load its weights")
+    if scores.ndim != 2 or scores.shape[1] != len(labels):
+        raise KzooError(f"scores must be [n, {len(labels)}] for {name}; received {list(scores.shape)}")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [
+        Prediction(str(i), tuple(labels[k] for k in ids), tuple(map(int, ids)), tuple(float(row[k]) for k in ids))
+        for i, (row, ids) in enumerate(zip(scores, best, strict=True))
+    ]
+
+
+def _info(model: Any) -> tuple[ModelInfo | None, str]:
+    if isinstance(model, str):
+        return None, model_spec(model).name
+    info = model_info(model)
+    if info is None:
+        raise KzooError(
+            f"{getattr(model, 'name', model)!r} is none of kzoo's models; give one, or a name from kzoo list"
+        )
+    return info, info.model
