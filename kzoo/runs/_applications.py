@@ -46,7 +46,8 @@ def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim not in (3, 4) or images.dtype.kind not in "uif" or images.shape[-1] not in (1, 3, 4):
         raise KzooError(
-            f"images must be numbers [n, height, width, 1 or 3] in 0 to 255; received {images.dtype} {list(images.shape)}"
+            "images must be numbers [n, height, width, 1 or 3] in 0 to 255;"
+            f" received {images.dtype} {list(images.shape)}"
         )
     return layer_of(preprocess)(images).numpy()
 
