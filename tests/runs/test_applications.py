@@ -46,10 +46,10 @@ def test_decode_predictions():
     ("call", "message"),
     [
         (lambda: kzoo.preprocess_input(RAW, "transformer"), "transformer reads no images"),
-        (lambda: kzoo.preprocess_input(np.zeros((2, 5)), "vgg16"), r"images must be numbers .* received float64 \[2, 5\]"),
-        (lambda: kzoo.preprocess_input(RAW, "vgg61"), "unknown model 'vgg61'; did you mean 'vgg16'"),
+        (lambda: kzoo.preprocess_input(np.zeros((2, 5)), "vgg16"), r"images must be numbers .* float64 \[2, 5\]"),
+        (lambda: kzoo.preprocess_input(RAW, "vgg61"), "unknown model 'vgg61'; did you mean .*'vgg16'"),
         (lambda: kzoo.preprocess_input(RAW, keras.Sequential(name="mine")), "'mine' is none of kzoo's models"),
-        (lambda: kzoo.decode_predictions(np.zeros((1, 9)), "vgg16"), r"scores must be \[n, 1000\] for vgg16; .* \[1, 9\]"),
+        (lambda: kzoo.decode_predictions(np.zeros((1, 9)), "vgg16"), r"scores must be \[n, 1000\] .* \[1, 9\]"),
         (lambda: kzoo.decode_predictions(np.zeros((1, 10)), "resnet20"), "classes of resnet20 have no names"),
         (lambda: kzoo.decode_predictions(np.zeros((1, 1000)), "vgg16", top=0), "top must be"),
     ],
