@@ -420,7 +420,7 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
 
         kind_of(Path(weights), f"weights={str(weights)!r}")  # what is no weight file is said before anything is built
         return None
-    raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None")
+    raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None, or the path of a weight file")
 
 
 def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:

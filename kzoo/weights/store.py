@@ -339,21 +339,23 @@ def _check(
     differ = [f"{key} is {there} there and {here} here" for key, (there, here) in sorted(shapes.items())]
     if parts is not None and (said := _known_reason(parts, missing, unexpected, shapes)):
         raise KzooError(f"{source} does not fit the model {name!r}: {'; '.join([*differ[:1], said])}")
+    most = 6
     differences = [
-        *(f"- {key}" for key in missing[:10]),
-        *([f"- ({len(missing) - 10} more)"] if len(missing) > 10 else []),
-        *(f"+ {key}" for key in unexpected[:10]),
-        *([f"+ ({len(unexpected) - 10} more)"] if len(unexpected) > 10 else []),
-        *differ[:10],
-        *([f"({len(differ) - 10} more shapes)"] if len(differ) > 10 else []),
+        *(f"- {key}" for key in missing[:most]),
+        *([f"- ({len(missing) - most} more)"] if len(missing) > most else []),
+        *(f"+ {key}" for key in unexpected[:most]),
+        *([f"+ ({len(unexpected) - most} more)"] if len(unexpected) > most else []),
+        *differ[:most],
+        *([f"({len(differ) - most} more shapes)"] if len(differ) > most else []),
     ]
-    remedy = ""
+    remedy = "it is another model's, or this one's with other arguments"
     if kind in ("torch", "pickle"):
         from kzoo.weights.torch_files import FAMILIES
 
-        remedy = f". {FAMILIES[parts.spec.family].remedy}"
+        remedy += f"; {FAMILIES[parts.spec.family].remedy}"
     raise KzooError(
-        f"{source} does not fit the model {name!r} (- missing there, + unknown here): {'; '.join(differences)}{remedy}"
+        f"{source} does not fit the model {name!r}: {remedy} (- missing there, + unknown here):"
+        f" {'; '.join(differences)}"
     )
 
 

@@ -144,10 +144,10 @@ def test_what_does_not_fit_says_what_would(resnet, tmp_path):
     one_line(error, r"^weights='.*conv1_conv/kernel is \(7, 7, 3, 64\).*3 channels; give input_shape=\(64, 64, 3\)")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.resnet34(weights=resnet, input_shape=(64, 64, 3))
-    one_line(error, r"does not fit the model 'resnet34'.*- conv2_block3_1_bn/beta", r"\(70 more\)")
+    one_line(error, r"does not fit the model 'resnet34'.*- conv2_block3_1_bn/beta", r"\(74 more\)")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.vgg_tiny(weights=resnet)
-    one_line(error, r"\+ bn1.bias", "those with batch norm are vgg11_bn")
+    one_line(error, r"\+ bn1.bias", "it is another model's, .*those with batch norm are vgg11_bn")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.lenet5(weights=resnet)
     one_line(error, "no names for those of lenet; it has for resnet, vgg, alexnet, googlenet")
@@ -161,7 +161,7 @@ def test_what_does_not_fit_says_what_would(resnet, tmp_path):
     path = write(tensors, tmp_path / "part.safetensors")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.resnet18(weights=path, classes=1000, input_shape=(64, 64, 3))
-    one_line(error, r"unknown here\): - conv2_block1_1_bn/moving_variance\.")
+    one_line(error, r"unknown here\): - conv2_block1_1_bn/moving_variance$")
 
 
 @pytest.mark.parametrize(
