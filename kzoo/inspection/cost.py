@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,15 +162,15 @@ class _Walk:
         operation, outputs = node.operation, node.output_tensors
         before = [self.seen[x] for x in node.input_tensors if x in self.seen]
         if not isinstance(operation, layers.Layer):
-            macs, seen = multiplied(node), look(node, self.seen) if before else None
+            macs, seen = _or_none(multiplied, node), _or_none(look, node, self.seen) if before else None
             self.seen |= dict.fromkeys(outputs if before else (), seen)
             if not self.inside:
                 self.found.outside += macs or 0
                 self.found.unknown += [operation.name] if macs is None else []
             return macs, type(operation).__name__ not in VIEWS
 
-        if (known := by_kind(node, before)) is not None:
-            macs, seen, computes = known
+        if (kind := _or_none(by_kind, node, before)) is not None:
+            macs, seen, computes = kind
             self.seen |= dict.fromkeys(outputs, seen)
         else:
             try:
@@ -185,9 +185,12 @@ class _Walk:
                 self.inside -= closed
                 pairs = [(x, y) for x, y in zip(outputs, inner, strict=False) if isinstance(y, keras.KerasTensor)]
                 self.seen |= {x: self.seen[y] for x, y in pairs if y in self.seen}
-                if len(pairs) == len(outputs):  # EinsumDense says less of its output's shape than its product does
-                    outputs = [y if None in x.shape else x for x, y in pairs]
-        cost = Cost(_shown(outputs[0]), macs, _values(outputs) if computes else 0, self.seen.get(outputs[0]))
+                known = dict(pairs)  # EinsumDense says less of its output's shape than its product does
+                outputs = [known.get(x, x) if None in x.shape else x for x in outputs]
+        if not outputs:
+            return macs, computes
+        own = [x for x in outputs if x in self.seen] if computes else []  # not a table that travels along, or a mask
+        cost = Cost(_shown(outputs[0]), macs, _values(own), self.seen.get(outputs[0]))
         if (earlier := self.found.layers.get(id(operation))) is not None:
             cost.macs, cost.values = _sum([cost.macs, earlier.macs]), _sum([cost.values, earlier.values])
             cost.seen = merged([cost.seen, earlier.seen])
@@ -218,9 +221,8 @@ def _call(layer: keras.layers.Layer, args: Any, kwargs: Mapping[str, Any]) -> li
 def _node(x: Any) -> Any:
     """The call that made a tensor; None of an input, and of what is no symbolic tensor."""
     history = getattr(x, "_keras_history", None)
-    return (
-        None if history is None or history.operation is None else history.operation._inbound_nodes[history.node_index]
-    )
+    made = history is not None and history.operation is not None
+    return history.operation._inbound_nodes[history.node_index] if made else None
 
 
 def _shown(x: Any) -> tuple[int | None, ...]:
@@ -228,8 +230,15 @@ def _shown(x: Any) -> tuple[int | None, ...]:
 
 
 def _values(outputs: Sequence[Any]) -> int | None:
-    """Of one example: a tensor without the batch's axis, such as a table that travels along, is no activation."""
-    return _sum([_product(x.shape) for x in outputs if len(x.shape) and x.shape[0] == 1])
+    return _sum([_product(x.shape) for x in outputs])
+
+
+def _or_none(rule: Callable[..., Any], *arguments: Any) -> Any:
+    """What a rule says; None where an operation is called in a way that the rule does not know."""
+    try:
+        return rule(*arguments)
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError):
+        return None
 
 
 def _product(shape: Sequence[int | None]) -> int | None:
@@ -329,9 +338,7 @@ def multiplied(node: Any) -> int | None:
                 for label, n in zip(term, shape, strict=True)
             }
             products = [tuple(size.values())] if len(terms) == 2 else []
-        case (
-            "DotProductAttention"
-        ):  # queries [1, q, heads, width], keys [1, k, heads, width], values [1, k, heads, width]
+        case "DotProductAttention":  # [1, queries, heads, width], [1, keys, heads, width], [1, keys, heads, width]
             products = [(*shapes[0], shapes[1][1]), (*shapes[0][:3], *shapes[2][1::2])]
         case _:
             module = type(operation).__module__

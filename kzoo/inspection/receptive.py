@@ -123,13 +123,15 @@ def look(node: Any, seen: Mapping[Any, Seen]) -> Seen:
             return field if same else replace(field, first=None)
     if hasattr(operation, "keepdims") or name == "Moments":  # means, sums, maxima along axes
         return _mixed(field, _axes(getattr(operation, "axes", getattr(operation, "axis", None)), rank), rank)
-    return field if name not in MIXING and _place_by_place(node) else None
+    known = type(operation).__module__.startswith("keras.src.") and ".linalg" not in type(operation).__module__
+    return field if known and name not in MIXING and _place_by_place(node) else None
 
 
-# Of the shape of their input, but not place by place.
+# Never place by place, whatever the shape of their output: what is left of these has no rule above.
 MIXING = {
-    "Cumsum", "Cumprod", "Nancumsum", "Nancumprod", "Sort", "Argsort", "Flip", "Fliplr", "Flipud", "Roll", "Rot90",
-    "Tril", "Triu", "Resize", "DotProductAttention", "TakeAlongAxis",
+    "Matmul", "Einsum", "Dot", "Tensordot", "Inner", "Outer", "DotProductAttention", "Conv", "DepthwiseConv",
+    "SeparableConv", "ConvTranspose", "Cumsum", "Cumprod", "Nancumsum", "Nancumprod", "Sort", "Argsort", "Flip",
+    "Fliplr", "Flipud", "Roll", "Rot90", "Tril", "Triu", "Resize", "TakeAlongAxis", "Cross", "Kron",
 }  # fmt: skip
 
 

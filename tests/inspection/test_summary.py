@@ -162,6 +162,12 @@ class TestReceptiveField:
         rows = by_name(kzoo.summary(keras.Model(image, x)))
         assert [rows[n].receptive_field for n in ("conv", "mean", "gate", "scaled")] == [(3, 3), "all", "all", "all"]
 
+    def test_products_of_places_are_not_place_by_place(self):
+        x = keras.Input((6, 6))
+        for made in (ops.matmul(x, x), ops.einsum("bij,bjk->bik", x, x), ops.cumsum(x, axis=1), ops.flip(x, axis=1)):
+            (row,) = kzoo.summary(keras.Model(x, layers.ReLU()(made))).rows
+            assert row.receptive_field is None
+
     def test_dense_layers_on_sequences_keep_places(self):
         ids = keras.Input((9,), dtype="int32")
         x = layers.Conv1D(4, 5)(layers.Embedding(10, 4)(ids))
@@ -325,6 +331,29 @@ class TestAnyModel:
             kzoo.summary(net, input_shape=(10, 12, 5))
         with pytest.raises(kzoo.KzooError, match="built already"):
             kzoo.summary(net, classes=3)
+
+    def test_an_axis_of_batch_and_time(self):
+        """Values are counted whatever became of the batch's axis; a constant beside them is none."""
+
+        class Rows(layers.Layer):
+            def call(self, x):
+                return ops.square(ops.reshape(x, (-1, 3))), ops.ones((5, 5))
+
+            def compute_output_spec(self, x):
+                return keras.KerasTensor((None, 3)), keras.KerasTensor((5, 5))
+
+        x = keras.Input((7, 3))
+        (row, dense) = kzoo.summary(keras.Model(x, layers.Dense(2)(Rows()(x)[0]))).rows
+        assert (row.values, row.macs) == (21, 0)
+
+    def test_operations_that_a_rule_does_not_know(self):
+        """Blank, never an error: an ellipsis in einsum, a solver, a call without arguments."""
+        a = keras.Input((4, 4))
+        x = ops.einsum("...ij,...jk->...ik", a, a)
+        x = layers.Dense(4, name="dense")(ops.solve(x + ops.eye(4), x))
+        made = kzoo.summary(keras.Model(a, x))
+        assert len(made.unknown) == 2 and by_name(made)["dense"].macs == 64
+        assert by_name(made)["dense"].receptive_field is None
 
     def test_models_inside_models(self):
         base = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, strides=2, name="inner")])
