@@ -69,7 +69,7 @@ def shared():
 
 @pytest.fixture(scope="session")
 def tfds_folder(tmp_path_factory):
-    """MNIST as TensorFlow Datasets prepares it, written from the real files by the data folder's own script."""
+    """MNIST and CIFAR-10 as TensorFlow Datasets prepares them, written by the data folder's own script."""
     folder = tmp_path_factory.mktemp("tfds")
     sys.path.insert(0, str(SHARED))
     try:
@@ -77,7 +77,7 @@ def tfds_folder(tmp_path_factory):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            to_tfds.main([str(folder), "mnist"])
+            to_tfds.main([str(folder), "mnist", "cifar10"])
     finally:
         sys.path.remove(str(SHARED))
     return folder

@@ -40,10 +40,11 @@ def images(mode: str, size: int) -> Preprocess:
     if mode == "caffe":  # BGR, without the mean of ImageNet, in 0 to 255
         mean = (103.939, 116.779, 123.68)
         return Preprocess(size=(size, size), channels=3, scale=1.0, mean=mean, order="BGR")
-    if mode == "torch":
-        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        return Preprocess(size=(size, size), channels=3, mean=mean, std=std)
-    return Preprocess(size=(size, size), channels=3, mean=(0.5,), std=(0.5,))  # -1 to 1
+    mean, std = {
+        "torch": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "tf": ((0.5,), (0.5,)),  # -1 to 1
+    }[mode]
+    return Preprocess(size=(size, size), channels=3, mean=mean, std=std)
 
 
 # Channel means and standard deviations of CIFAR-10's 50,000 training images, in 0 to 1.
@@ -56,8 +57,9 @@ CIFAR10 = Preprocess(
 class LocalResponseNormalization(Block):
     """b = a / (k + alpha * sum of a^2 over `size` neighbouring channels)^beta; [..., channels] -> the same.
 
-    Krizhevsky et al. 2012, section 3.3, with its constants. The sum is not divided by `size`, as Caffe's is. Plain Keras
-    operations: a graph that has them loads without kzoo.
+    Krizhevsky et al. 2012, section 3.3, with its constants. The sum is not divided by `size`, as Caffe's is. In float32
+    under every policy: squares pass float16's largest number. Plain Keras operations: a functional model loads without
+    kzoo.
     """
 
     def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any) -> None:
@@ -68,11 +70,13 @@ class LocalResponseNormalization(Block):
     def call(self, a: Any) -> Any:
         size, k, alpha, beta = self.config.values()
         channels, before = a.shape[-1], size // 2
-        squares = ops.pad(ops.square(a), [[0, 0]] * (len(a.shape) - 1) + [[before, size - 1 - before]])
+        squares = ops.pad(
+            ops.square(ops.cast(a, "float32")), [[0, 0]] * (len(a.shape) - 1) + [[before, size - 1 - before]]
+        )
         total = squares[..., :channels]
         for i in range(1, size):
             total = total + squares[..., i : i + channels]
-        return self.multiply([a, ops.power(k + alpha * total, -beta)])
+        return self.multiply([a, ops.cast(ops.power(k + alpha * total, -beta), a.dtype)])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}

@@ -11,9 +11,10 @@ import importlib
 import inspect
 import json
 import math
+import numbers
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -290,7 +291,14 @@ def _build(
     for argument in overrides:
         if argument not in allowed:
             raise unknown(f"argument of {spec.name}", argument, [*allowed, *_BUILDER_ARGUMENTS])
+    accepted = inspect.signature(spec.definition.define).parameters
+    for argument, value in overrides.items():
+        _check_override(argument, value, accepted[argument].annotation)
+    if not isinstance(include_top, bool):
+        raise KzooError(f"include_top must be True or False; received {include_top!r}")
     if input_tensor is not None:
+        if not hasattr(input_tensor, "_keras_history"):
+            raise KzooError(f"input_tensor must be a keras.Input; received {type(input_tensor).__name__}")
         if style != "functional":
             raise KzooError(f"input_tensor goes with style='functional' only; received style={style!r}")
         if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
@@ -318,7 +326,8 @@ def _build(
     if pooling is not None and include_top:
         raise KzooError(f"pooling={pooling!r} goes with include_top=False only")
     input_shape = _shape(spec, input_shape)
-    if len(input_shape) == 3 and any(n is not None and n < spec.minimum for n in input_shape[:2]):
+    as_it_is = not set(overrides) - _SAME_SIZES  # others may change how often an image is halved: Keras will say
+    if as_it_is and len(input_shape) == 3 and any(n is not None and n < spec.minimum for n in input_shape[:2]):
         raise KzooError(
             f"input_shape={input_shape} is too small for {spec.name}, which halves the image until nothing is left;"
             f" it reads {spec.minimum}x{spec.minimum} pixels or more"
@@ -328,8 +337,8 @@ def _build(
     if classifier_activation == "default":
         classifier_activation = spec.classifier_activation
 
+    _check_override("classifier_activation", classifier_activation, "")
     config: dict[str, Any] = {**spec.config, **overrides}
-    accepted = inspect.signature(spec.definition.define).parameters
     for argument, value, default in (
         ("include_top", include_top, True),
         ("pooling", pooling, None),
@@ -347,7 +356,7 @@ def _build(
             name=name or spec.name,
             inputs=inputs_of(spec, input_shape) if input_tensor is None else input_tensor,
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         if isinstance(error, KzooError):
             raise
         if include_top and len(input_shape) == 3 and None in input_shape:
@@ -389,6 +398,14 @@ def _build(
     return model
 
 
+_SAME_SIZES = {
+    "activation",
+    "dropout_rate",
+    "dense",
+    "bias",
+    "batch_norm",
+    "width",
+}  # overrides that no size depends on
 _BUILDER_ARGUMENTS = (
     *_DEFINE_COMMON,
     "weights",
@@ -397,6 +414,43 @@ _BUILDER_ARGUMENTS = (
     "name",
     "style",
 )
+
+
+# Of overrides that are numbers: what holds, and its test.
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "dropout_rate": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "survival": ("a probability above 0 and up to 1", lambda v: 0 < v <= 1),
+    "width": ("a number above 0 and up to 16", lambda v: 0 < v <= 16),
+}
+
+
+def _check_override(name: str, value: Any, annotation: str) -> None:
+    """By the annotation of `define`'s argument, so that no family has to say it again."""
+    if annotation == "bool" and not isinstance(value, bool):
+        raise KzooError(f"{name} must be True or False; received {value!r}")
+    if annotation == "int":
+        whole_number(name, value)
+    if annotation == "Sequence[int]":
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise KzooError(f"{name} must be whole numbers such as (3, 4, 6, 3); received {value!r}")
+        for number in value:
+            whole_number(f"each number of {name}", number)
+        if name == "depths" and not list(value):
+            raise KzooError(f"{name} must be whole numbers such as (3, 4, 6, 3); received none")
+    if annotation == "float":
+        said, holds = _RANGES.get(name, ("a number", lambda v: True))
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not holds(value):
+            raise KzooError(f"{name} must be {said}; received {value!r}")
+    if name.endswith("activation"):
+        import keras
+
+        try:
+            keras.activations.get(value)
+        except (ValueError, TypeError) as error:
+            raise KzooError(
+                f"{name} must be a name of keras.activations, such as 'relu'; received {value!r}"
+            ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -420,7 +474,12 @@ def _published(spec: ModelSpec, weights: str | None) -> Any:
 
         kind_of(Path(weights), f"weights={str(weights)!r}")  # what is no weight file is said before anything is built
         return None
-    raise unknown(f"weights of {spec.name}", weights, tags, "" if tags else "none are published yet; use weights=None, or the path of a weight file")
+    raise unknown(
+        f"weights of {spec.name}",
+        weights,
+        tags,
+        "" if tags else "none are published yet; use weights=None, or the path of a weight file",
+    )
 
 
 def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:

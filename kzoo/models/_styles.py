@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -159,37 +160,79 @@ def feature_extractor(model: keras.Model, outputs: str | Sequence[str] | None = 
     >>> feature_extractor(resnet50(input_shape=(64, 64, 3)), ["P3", "P5"]).output_shape
     {'P3': (None, 8, 8, 512), 'P5': (None, 2, 2, 2048)}
     """
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"feature_extractor takes a Keras model; received {model!r}")
     if input_shape_of(model) is None or hasattr(model, "players"):
-        raise KzooError(f"{model.name!r} has several networks or inputs; give one of its networks, with one input")
-    stages = list(flat(model.stages)) if isinstance(model, Definition) else model.layers
-    single = outputs is None or isinstance(outputs, str)
-    places = {name: _place(model, stages, name) for name in ([outputs] if single else outputs)}
-    name = f"{model.name}_features"
+        raise KzooError(f"{model.name!r} must be one network, built, with one input; its inputs are not known to be")
+    if isinstance(outputs, str) or outputs is None:
+        wanted = [outputs]
+    elif isinstance(outputs, Iterable) and (names := list(outputs)) and all(isinstance(n, str) for n in names):
+        wanted = names
+    else:
+        raise KzooError(f"outputs must be a name or several, such as ['P3', 'P5']; received {outputs!r}")
+    single, name = outputs is None or isinstance(outputs, str), f"{model.name}_features"
     if isinstance(model, Definition):
-        return _Trunk(stages[: max(places.values()) + 1], None if single else places, name)
-    made = {name: stages[k].output for name, k in places.items()}
-    return keras.Model(model.inputs[0], made[outputs] if single else made, name=name)
+        stages = list(flat(model.stages))
+        places = {key: _stage(model, [stage.name for stage in stages], key) for key in wanted}
+        trunk = _Trunk(stages[: max(places.values()) + 1], None if single else places, name)
+        trunk(tensors(model._first_inputs))
+        return trunk
+    if style_of(model) == "subclass":
+        raise KzooError(f"{model.name!r} is a class of your own: its inner layers have no graph to cut")
+    made = {key: _tensor(model, key) for key in wanted}
+    return keras.Model(model.inputs[0], made[wanted[0]] if single else made, name=name)
 
 
-def _place(model: keras.Model, stages: list[keras.layers.Layer], name: str | None) -> int:
-    """Where among the stages (the layers, in the functional style) a tap, a stage or a layer is; None: before the head."""
-    names = [stage.name for stage in stages]
-    spec = _spec_of(model)
+def _stage(model: keras.Model, names: list[str], name: str | None) -> int:
+    """Where among a list of stages a tap or a stage is; None: the one before the head, -1 for the input."""
     if name is None:
-        if spec is None or spec.head not in names:
-            why = "is none of kzoo's models" if spec is None else "was built without its classifier"
-            raise KzooError(f"{model.name!r} {why}: name the layers whose outputs you want")
-        if style_of(model) == "functional":
-            return names.index(model.get_layer(spec.head).input._keras_history.operation.name)
-        return names.index(spec.head) - 1
-    taps = spec.definition.taps({**spec.config, **model._kzoo_info.arguments}) if spec else {}
-    stage = taps.get(name, name)
-    if stage in names:
-        return names.index(stage)
-    opened = [k for k, layer in enumerate(names) if layer.startswith(f"{stage}_")] if stage else []
-    if not opened or style_of(model) != "functional":
-        raise unknown("layer" if style_of(model) == "functional" else "stage", name, [*taps, *names])
-    return opened[-1]  # the functional style has a Block's layers in its place, the last one makes its output
+        return names.index(_head(model, names)) - 1
+    stage = _taps(model).get(name, name)
+    if stage not in names:
+        raise _not_there(model, "stage", name, names)
+    return names.index(stage)
+
+
+def _tensor(model: keras.Model, name: str | None) -> Any:
+    """What a tap, a stage or a layer of a graph gives; None: what the head reads."""
+    names = [layer.name for layer in model.layers]
+    if name is None:
+        return model.get_layer(_head(model, names)).input
+    stage = _taps(model).get(name, name)
+    if stage not in names:  # the functional style has a Block's layers in its place, the last one makes its output
+        opened = [layer for layer in names if layer.startswith(f"{stage}_")] if style_of(model) == "functional" else []
+        if not opened:
+            raise _not_there(model, "layer" if style_of(model) == "functional" else "stage", name, names)
+        stage = opened[-1]
+    layer = model.get_layer(stage)
+    if len(layer._inbound_nodes) > 1 and style_of(model) == "functional":
+        raise KzooError(
+            f"the layer {stage!r} of {model.name!r} is used {len(layer._inbound_nodes)} times: no single output"
+        )
+    return layer.output
+
+
+def _head(model: keras.Model, names: list[str]) -> str:
+    spec = _spec_of(model)
+    if spec is None or spec.head not in names:
+        why = "is none of kzoo's models" if spec is None else "has no classifier at its end"
+        raise KzooError(f"{model.name!r} {why}: name the layers whose outputs you want")
+    return spec.head
+
+
+def _taps(model: keras.Model) -> dict[str, str]:
+    spec = _spec_of(model)
+    if spec is None:
+        return {}
+    defaults = {n: p.default for n, p in inspect.signature(spec.definition.define).parameters.items()}
+    return spec.definition.taps({**defaults, **spec.config, **model._kzoo_info.arguments})
+
+
+def _not_there(model: keras.Model, what: str, name: str, names: list[str]) -> KzooError:
+    there = {tap: stage for tap, stage in _taps(model).items() if stage in names or what == "layer"}
+    inner = "" if what == "layer" else "; inner layers are named in the functional style only"
+    remedy = f"It has {', '.join(there)}; " if there else ""
+    return unknown(what, name, [*there, *names], f"{remedy}kzoo.summary lists its layers{inner}")
 
 
 def _spec_of(model: keras.Model) -> ModelSpec | None:

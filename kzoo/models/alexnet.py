@@ -17,11 +17,13 @@ on their own. Its caption gives a 224x224x3 image, 150,528 inputs; without paddi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import layers
 
+from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block, register
 from kzoo.models._convnet import LocalResponseNormalization, images, pooled
 from kzoo.models._registry import register_model
@@ -81,18 +83,21 @@ def convolution(
 class Towers(Block):
     """A convolution on two GPUs: each half of the filters reads the same half of the channels.
 
-    [batch, h, w, c] -> [batch, h, w, filters]. Two convolutions, not `groups=2`: Keras compiles that anew for each batch
+    [batch, h, w, c] -> [batch, h / stride, w / stride, filters]. Two convolutions, not `groups=2`: Keras compiles that anew for each batch
     size on a CPU, and ONNX files of it are invalid.
     """
 
-    def __init__(self, filters: int, kernel: int, padding: int, activation: str, bias: float, **kwargs: Any) -> None:
+    def __init__(
+        self, filters: int, kernel: int, stride: int, padding: int, activation: str, bias: float, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.config = {
-            "filters": filters, "kernel": kernel, "padding": padding, "activation": activation, "bias": bias,
+            "filters": filters, "kernel": kernel, "stride": stride, "padding": padding, "activation": activation,
+            "bias": bias,
         }  # fmt: skip
         self.pad = layers.ZeroPadding2D(padding, name=f"{self.name}_pad")
         self.gpu1, self.gpu2 = (
-            convolution(filters // 2, kernel, 1, 0, activation, bias, f"{self.name}_gpu{i}")[0] for i in (1, 2)
+            convolution(filters // 2, kernel, stride, 0, activation, bias, f"{self.name}_gpu{i}")[0] for i in (1, 2)
         )
         self.concatenate = layers.Concatenate(name=f"{self.name}_output")
 
@@ -111,6 +116,8 @@ class AlexNet(Definition):
     Args:
         convolutions: Rows like ALEXNET's.
         dense: Units of fc6 and fc7.
+        bias: First biases of conv2, conv4, conv5, fc6 and fc7 (section 5: with 1 the units have positive inputs from
+            the start).
         dropout_rate: After fc6 and fc7 (section 4.2).
     """
 
@@ -118,6 +125,7 @@ class AlexNet(Definition):
     def define(
         convolutions: Sequence[Sequence[Any]] = ALEXNET,
         dense: int = 4096,
+        bias: float = 1.0,
         activation: str = "relu",
         dropout_rate: float = 0.5,
         include_top: bool = True,
@@ -127,17 +135,22 @@ class AlexNet(Definition):
     ) -> list[layers.Layer]:
         stages: list[layers.Layer] = []
         for i, (filters, kernel, stride, padding, towers, after) in enumerate(convolutions, start=1):
-            bias = 1.0 if i in (2, 4, 5) else 0.0  # section 5: the units have positive inputs from the start
+            ones = bias if i in (2, 4, 5) else 0.0
             if towers == 2:
-                stages.append(Towers(filters, kernel, padding, activation, bias, name=f"conv{i}"))
+                stages.append(Towers(filters, kernel, stride, padding, activation, ones, name=f"conv{i}"))
             else:
-                stages += convolution(filters, kernel, stride, padding, activation, bias, f"conv{i}")
+                stages += convolution(filters, kernel, stride, padding, activation, ones, f"conv{i}")
+            if towers not in (1, 2):
+                raise KzooError(f"conv{i} of convolutions has 1 or 2 towers; received {towers!r}")
             follows = {
                 "norm": lambda i: LocalResponseNormalization(name=f"norm{i}"),
                 "pool": lambda i: layers.MaxPooling2D(3, 2, name=f"pool{i}"),
                 "pool_all": lambda i: layers.MaxPooling2D(3, 2, "same", name=f"pool{i}"),
             }
-            stages += [follows[kind](i) for kind in after]
+            for kind in after:
+                if kind not in follows:
+                    raise unknown(f"stage after conv{i} in convolutions", kind, follows)
+                stages.append(follows[kind](i))
         if not include_top:
             return stages + pooled(pooling)
         stages.append(layers.Flatten(name="flatten"))
@@ -145,7 +158,7 @@ class AlexNet(Definition):
             stages.append(
                 layers.Dense(
                     dense, activation=activation, kernel_initializer=keras.initializers.RandomNormal(0, 0.01),
-                    bias_initializer="ones", name=fc,
+                    bias_initializer=keras.initializers.Constant(bias), name=fc,
                 )
             )  # fmt: skip
             if dropout_rate:
@@ -180,13 +193,15 @@ RECIPE = Recipe(
     batch_size=128,
     epochs=90,
 )
+# Zeiler and Fergus, section 3: the same with biases of 0, for 70 epochs.
+ZFNET_RECIPE = replace(RECIPE, epochs=70)
 # Section 2: the mean is subtracted, pixels stay in 0 to 255.
 MEAN = Preprocess(size=(227, 227), channels=3, scale=1.0, mean=(123.68, 116.779, 103.939))
 
-for name, table, size, minimum, preprocess, paper, summary in (
-    ("alexnet", ALEXNET, 227, 67, MEAN, PAPER, "AlexNet as on the paper's two GPUs, with local response normalization; 227 for the caption's 224, which does not give its 55x55"),
-    ("alexnet_one_tower", ONE_TOWER, 224, 63, images("torch", 224), ONE_TRICK, "AlexNet in one tower, without normalization; torchvision's"),
-    ("zfnet", ZFNET, 224, 53, MEAN.for_model((224, 224, 3), {}), VISUALIZING, "ZFNet: AlexNet with a finer conv1 (figure 3)"),
+for name, table, size, minimum, bias, preprocess, recipe, paper, summary in (
+    ("alexnet", ALEXNET, 227, 67, 1.0, MEAN, RECIPE, PAPER, "AlexNet as on the paper's two GPUs, with local response normalization; 227 for the caption's 224, which does not give its 55x55"),
+    ("alexnet_one_tower", ONE_TOWER, 224, 63, 1.0, images("torch", 224), RECIPE, ONE_TRICK, "AlexNet in one tower, without normalization; torchvision's"),
+    ("zfnet", ZFNET, 224, 53, 0.0, MEAN.for_model((224, 224, 3), {}), ZFNET_RECIPE, VISUALIZING, "ZFNet: AlexNet with a finer conv1 (figure 3)"),
 ):  # fmt: skip
     register_model(
         ModelSpec(
@@ -198,10 +213,10 @@ for name, table, size, minimum, preprocess, paper, summary in (
             input_shape=(size, size, 3),
             classes=1000,
             head="predictions",
-            config={"convolutions": table},
+            config={"convolutions": table, "bias": bias},
             minimum=minimum,
             preprocess=preprocess,
-            recipe=RECIPE,
+            recipe=recipe,
             paper=paper,
         )
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from keras import layers
 
+from kzoo.errors import KzooError
 from kzoo.models._block import Chain, Parallel, Side, register
 from kzoo.models._convnet import LocalResponseNormalization, images, top
 from kzoo.models._registry import register_model
@@ -109,6 +110,9 @@ def scaled(filters: int, width: float) -> int:
 class GoogLeNet(Definition):
     """float32 [batch, height, width, channels] -> float32 [batch, classes].
 
+    Pooling halves odd sizes upwards, as Keras' "same" does: at 224x224, and wherever all sizes are even, that is
+    torchvision's and Caffe's; theirs differ at odd ones.
+
     With `aux` a dict: `predictions`, and `aux1`, `aux2` of the two classifiers that read inception 4a and 4d. They train
     the lower layers, with a weight of 0.3 each, and are left out afterwards.
 
@@ -161,7 +165,9 @@ class GoogLeNet(Definition):
             module("5a"), module("5b"),
             *top(include_top, pooling, classes, classifier_activation, dropout_rate),
         ]  # fmt: skip
-        if not (aux and include_top):
+        if aux and not include_top:
+            raise KzooError("aux=True adds classifiers beside the network's own; it goes with include_top=True")
+        if not aux:
             return lower + middle + upper
         side = lambda name: auxiliary(name, classes, activation, classifier_activation, batch_norm, width)
         after = Side(Chain(upper, name="upper"), side("aux2"), "aux2", name="inception_4d_on")
@@ -169,9 +175,11 @@ class GoogLeNet(Definition):
 
     @staticmethod
     def taps(config: Mapping[str, Any]) -> dict[str, str]:
-        relu = "_relu" if config["batch_norm"] else ""
+        first, second = (
+            ("conv1_7x7_s2_relu", "conv2_3x3_relu") if config["batch_norm"] else ("conv1_7x7_s2", "conv2_norm2")
+        )
         return {
-            "P1": f"conv1_7x7_s2{relu}", "P2": f"conv2_3x3{relu}", "P3": "inception_3b", "P4": "inception_4e",
+            "P1": first, "P2": second, "P3": "inception_3b", "P4": "inception_4e",
             "P5": "inception_5b",
         }  # fmt: skip
 
@@ -190,9 +198,9 @@ RECIPE = Recipe(
 
 for name, size, config, classes, preprocess, summary in (
     ("googlenet", 224, {}, 1000, images("caffe", 224), "GoogLeNet (table 1): 5x5 branches, biases, local response normalization; aux=True adds its two auxiliary classifiers"),
-    ("googlenet_bn", 224, {"batch_norm": True, "dropout_rate": 0.2}, 1000, images("torch", 224), "GoogLeNet with batch norm; torchvision's, whose 5x5 branch is 3x3"),
+    ("googlenet_bn", 224, {"batch_norm": True, "dropout_rate": 0.2}, 1000, images("tf", 224), "GoogLeNet with batch norm; torchvision's, whose 5x5 branch is 3x3"),
     ("googlenet_tiny", 72, {"width": 0.0625}, 10, images("caffe", 72), "For tests"),
-    ("googlenet_bn_tiny", 48, {"width": 0.0625, "batch_norm": True}, 10, images("torch", 48), "For tests"),
+    ("googlenet_bn_tiny", 48, {"width": 0.0625, "batch_norm": True}, 10, images("tf", 48), "For tests"),
 ):  # fmt: skip
     register_model(
         ModelSpec(

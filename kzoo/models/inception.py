@@ -163,8 +163,8 @@ class InceptionV3(Definition):
         return {"P1": "conv3_3x3_relu", "P2": "conv5_3x3_relu", "P3": "mixed2", "P4": "mixed7", "P5": "mixed10"}
 
 
-# Section 8: RMSprop with decay 0.9 and epsilon 1, label smoothing 0.1 (section 7), the rate 0.045 falling by 6 % every
-# two epochs, for 100 epochs in batches of 32 on each of 50 replicas; here on one, half a cosine.
+# Section 8: RMSprop with decay 0.9 and epsilon 1, the rate 0.045 falling by 6 % every two epochs, for 100 epochs in
+# batches of 32 on each of 50 replicas; here on one, half a cosine, without section 7's label smoothing.
 RECIPE = Recipe(
     loss="sparse_categorical_crossentropy",
     metrics=("accuracy",),

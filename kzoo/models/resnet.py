@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
+from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block, register, through
 from kzoo.models._convnet import CIFAR10, images, top
 from kzoo.models._registry import register_model
@@ -57,6 +58,9 @@ LINEAGES = {
     "torchvision": Lineage(False, 1e-5,     0.9,      3,         HE),
     "paper":       Lineage(False, 1e-5,     0.9,      1,         "he_normal"),       # the CIFAR networks
 }  # fmt: skip
+
+
+SHORTCUTS = ("projection", "padding")  # options B and A of section 4.1
 
 
 def convolution(
@@ -224,6 +228,13 @@ def stem(lineage: Lineage, filters: int, activation: str, small: bool, normalise
     return first
 
 
+def check_plain(residual: bool, survival: float) -> None:
+    if not residual and survival < 1:
+        raise KzooError(
+            f"survival={survival:g} drops residuals, which a network with residual=False lacks; leave it out"
+        )
+
+
 def survival_of(block: int, blocks: int, last: float) -> float:
     """p_l = 1 - l / L (1 - p_L), of block l = 1 … L (Huang et al. 2016, equation 4)."""
     return 1 - block / blocks * (1 - last)
@@ -262,6 +273,11 @@ class ResNet(Definition):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> list[layers.Layer]:
+        if lineage not in LINEAGES:
+            raise unknown("lineage", lineage, LINEAGES)
+        if shortcut not in SHORTCUTS:
+            raise unknown("shortcut", shortcut, SHORTCUTS)
+        check_plain(residual, survival)
         stages = stem(LINEAGES[lineage], filters, activation, small)  # [h / 4, w / 4, 64], or [h, w, 16]
         width, blocks = filters, sum(depths)
         for stage, depth in enumerate(depths):
@@ -310,6 +326,7 @@ class ResNetV2(Definition):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> list[layers.Layer]:
+        check_plain(residual, survival)
         line = LINEAGES["keras"]
         stages = stem(line, filters, activation, small=False, normalised=False)
         blocks = sum(depths)
@@ -338,8 +355,8 @@ class ResNetV2(Definition):
         return {**inner, f"P{len(depths) + 1}": "post_relu"}
 
 
-# Section 3.4 and 4.2: SGD with momentum, decay of the weights, batches of 256 and 128. Keras subtracts the decay beside
-# the momentum, not inside it, so its number is 1 / (1 - momentum) = 10 times the paper's 0.0001.
+# Section 3.4: SGD with momentum, decay of the weights, batches of 256. Keras subtracts the decay beside the momentum, not
+# inside it, so its number is 1 / (1 - momentum) = 10 times the paper's 0.0001.
 IMAGENET = Recipe(
     loss="sparse_categorical_crossentropy",
     metrics=("accuracy",),
@@ -349,6 +366,8 @@ IMAGENET = Recipe(
     batch_size=256,
     epochs=90,
 )
+# Section 4.2: batches of 128, a rate of 0.1. Of later recipes are Nesterov momentum, the decay of 0.0005 (here times 10),
+# the warm-up and the cosine; 60 epochs for the paper's 164.
 CIFAR = Recipe(
     loss="sparse_categorical_crossentropy",
     metrics=("accuracy",),

@@ -15,6 +15,7 @@ from typing import Any
 
 from keras import layers
 
+from kzoo.errors import KzooError
 from kzoo.models._block import register
 from kzoo.models._convnet import CIFAR10, images, pooled
 from kzoo.models._registry import register_model
@@ -52,6 +53,10 @@ class VGG(Definition):
         classes: int = 1000,
         classifier_activation: str | None = "softmax",
     ) -> list[layers.Layer]:
+        if len(depths) != len(filters):
+            raise KzooError(
+                f"depths and filters are of the same blocks; received {len(depths)} and {len(filters)} of them"
+            )
         stages: list[layers.Layer] = []
         for block, (depth, width) in enumerate(zip(depths, filters, strict=True), start=1):
             for i in range(1, depth + 1):

@@ -24,7 +24,7 @@ def conv_bn(filters, kernel, stride, name):
 
 
 @register
-class Residual(Block):
+class TinyResidual(Block):
     """A stand-in for what later families are made of: nested chains, a shortcut, batch norm."""
 
     def __init__(self, filters, stride=1, **kwargs):
@@ -49,7 +49,7 @@ class Residual(Block):
 class Tiny(Definition):
     @staticmethod
     def define(blocks=2, dropout=0.0):
-        stages = [Residual(4, 2 if i else 1, name=f"block{i}") for i in range(blocks)]
+        stages = [TinyResidual(4, 2 if i else 1, name=f"block{i}") for i in range(blocks)]
         stages += [Chain([layers.GlobalAveragePooling2D(name="pool")], name="top_chain")]
         return stages + [layers.Dropout(dropout, name="dropout"), layers.Dense(3, name="output")]
 
@@ -113,7 +113,7 @@ def test_keras_files_hold_blocks(style, images, tmp_path):
 
 
 def test_a_block_built_by_shape_has_its_weights():
-    block = Residual(4, name="block")
+    block = TinyResidual(4, name="block")
     block.build((None, 8, 8, 2))
     assert len(block.weights) == 12
     assert block.get_build_config() == {"inputs": {"shape": [None, 8, 8, 2], "dtype": "float32"}}
