@@ -19,11 +19,10 @@ from kzoo.data._pipeline import Batches
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._players import networks_of
 from kzoo.models._registry import create_model, model_info, model_spec
-from kzoo.training.engines import make_engine
-from kzoo.training.objectives import Supervised
+from kzoo.training.engines import make_engine, objective_of
 from kzoo.training.optimizers import build_optimizer
 from kzoo.training.plan import choose_xla, compile_for
-from kzoo.training.precision import check_precision, precise, scaled
+from kzoo.training.precision import check_precision, precise
 from kzoo.training.step import compiled
 from kzoo.training.strategies import CLUSTERS, strategy_name
 from kzoo.training.strategies import strategy as make_strategy
@@ -125,13 +124,14 @@ def bench(
         model = create_model(model, style=style, **arguments)
     elif arguments:
         raise KzooError(f"{', '.join(arguments)}: for a model given by name; {model.name!r} is built already")
-    data, unit, per_example = _random(model, batch_size)
+    check_single(model)
     compile_for(model, loss=None, optimizer=None, metrics=None, learning_rate=None, schedule="constant", steps=None)
+    data, unit, per_example = _random(model, batch_size)
     batches = Batches(data.repeat(), None, ready=True)
     xla_on, _ = choose_xla(model, xla, the_strategy.num_replicas_in_sync)
     before, executions = model.get_weights(), model.steps_per_execution
     with precise([model], precision):
-        objective = Supervised(model, scaled(model.optimizer, precision))
+        objective = objective_of(model, precision)
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
         objective.prepare(next(iter(data)))
@@ -174,14 +174,20 @@ def bench(
     )
 
 
-def _random(model: keras.Model, batch_size: int) -> tuple[tf.data.Dataset, str, int]:
-    """(batches of random inputs and labels, what is counted, how many of it are in an example)."""
+def check_single(model: keras.Model) -> None:
+    """Refuse what random data cannot be made for."""
     info = model_info(model)
     spec = model_spec(info.model) if info else None
     if spec is not None and (isinstance(spec.input_shape, Mapping) or networks_of(model) != [model]):
         raise KzooError(f"bench makes random data for models with one input; {spec.name} is none: time kzoo fit")
     if info is None and len(getattr(model, "inputs", None) or []) != 1:
         raise KzooError(f"bench makes random data for models with one input; {model.name!r} is none")
+
+
+def _random(model: keras.Model, batch_size: int) -> tuple[tf.data.Dataset, str, int]:
+    """(batches of random inputs and labels, what is counted, how many of it are in an example)."""
+    info = model_info(model)
+    spec = model_spec(info.model) if info else None
     shape = tuple(info.arguments["input_shape"]) if info else model.inputs[0].shape[1:]
     dtype = tf.as_dtype(spec.input_dtype if spec else model.inputs[0].dtype)
     if None in shape:
@@ -192,8 +198,9 @@ def _random(model: keras.Model, batch_size: int) -> tuple[tf.data.Dataset, str, 
         x = rng.integers(0, embedding.input_dim, (DISTINCT * batch_size, *shape)).astype(dtype.as_numpy_dtype)
     else:
         x = rng.random((DISTINCT * batch_size, *shape), dtype="float32")
-    outputs = model(x[:1], training=False)
-    sparse = "sparse" in str(getattr(model.loss, "name", model.loss))
+    outputs = tf.nest.flatten(model(x[:1], training=False))[0]  # of one with auxiliary outputs: all have its labels
+    loss = tf.nest.flatten(model.loss)[0]
+    sparse = "sparse" in str(getattr(loss, "name", loss))
     if sparse:
         y = rng.integers(0, outputs.shape[-1], (len(x), *outputs.shape[1:-1]))
     else:

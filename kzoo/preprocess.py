@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kzoo.errors import KzooError
 from kzoo.spec import (
     AnyPreprocess,
     NoisePreprocess,
@@ -89,6 +90,10 @@ def layer_of(spec: AnyPreprocess | None) -> Any:
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     """Grey to RGB by repeating, RGB to grey by luma (rounded where the image is uint8); alpha is dropped."""
+    if images.shape[-1] == channels:
+        return images
+    if channels not in (1, 3):
+        raise KzooError(f"the network reads {channels} channels; images of {images.shape[-1]} cannot be made into them")
     if images.shape[-1] == 4:
         images = images[..., :3]
     if images.shape[-1] == channels:

@@ -18,7 +18,7 @@ BELOW = {
     "errors": set(),
     "spec": {"errors"},
     "text": {"errors", "spec"},
-    "preprocess": {"spec", "text"},
+    "preprocess": {"errors", "spec", "text"},
     "weights": {"errors", "spec", "models"},
     "models": {"errors", "spec", "weights"},
     "data": {"errors", "spec", "preprocess", "text"},

@@ -105,6 +105,10 @@ def load_data(
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
     if validation is not None and "validation" in splits:
         raise KzooError(f"validation={validation:g}, but {name!r} has a validation split of its own; leave it out")
+    if validation and info.task == "tabular-classification":
+        raise KzooError(
+            f"validation={validation:g}: {name!r} is trained on whole, it has {len(splits['train'].labels)} rows"
+        )
     share = VALIDATION if validation is None else validation
     if "validation" not in splits and share and info.task != "tabular-classification":
         rest, held = stratified(splits["train"].labels[indices["train"]], share, seed=0)

@@ -20,17 +20,19 @@ HIGHEST = 90.0
 def layer_bars(table: Summary, path: Path) -> None:
     """Parameters, multiply-accumulates, activations and receptive field of each layer, the first one on top.
 
-    What is not known has no bar. Where a layer sees all of the input the bar is orange, and as long as the input.
+    What is not known has no bar. Where a layer sees all of the input the bar is orange and the longest; fields of
+    convolutions can exceed the input, and then see padding.
     """
     rows = table.rows
     sides = [n for row in table.inputs for n in (row.output_shape or ())[1:-1] if n]
     fields = [row.receptive_field for row in rows]
     whole = max([*sides, *(max(f) for f in fields if isinstance(f, tuple)), 1])
-    seen = [max(sides, default=whole) if f == "all" else max(f) if f else 0 for f in fields]
+    seen = [whole if f == "all" else max(f) if f else 0 for f in fields]
+    said = lambda total: f"{total:,}" if total else "not known without an input_shape"
     panels = {
         f"parameters: {table.parameters:,}": [row.parameters for row in rows],
-        f"multiply-accumulates: {table.macs:,}": [row.macs or 0 for row in rows],
-        f"activations: {table.values:,} with the input": [row.values or 0 for row in rows],
+        f"multiply-accumulates: {said(table.macs)}": [row.macs or 0 for row in rows],
+        f"activations: {said(table.values)}, with the input": [row.values or 0 for row in rows],
         "receptive field (orange: all)": seen,
     }
     height = min(LINE * len(rows), HIGHEST)
@@ -50,6 +52,7 @@ def layer_bars(table: Summary, path: Path) -> None:
             for k, value in enumerate(values):
                 if value:
                     text = str(value) if value < 1000 else short(value)
+                    text = "all" if values is seen and fields[k] == "all" else text
                     axes.text(value, k, f" {text}", va="center", fontsize=6, color=GREY)
     names = figure.axes[0]
     names.set_ylim(len(rows) - 0.4, -0.6)

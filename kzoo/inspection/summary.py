@@ -143,7 +143,9 @@ class Summary:
 
     def _total(self) -> Row:
         left = f"without {len(self.uncounted)}" if self.uncounted else ""
-        return Row("total", left, None, self.parameters, self.trainable, self.biases, self.macs, self.values)
+        known = lambda total, name: total if total or all(getattr(row, name) is not None for row in self.rows) else None
+        macs, values = known(self.macs, "macs"), known(self.values, "values")
+        return Row("total", left, None, self.parameters, self.trainable, self.biases, macs, values)
 
 
 def summary(model: keras.Model | str, *, input_shape: Any = None, **arguments: Any) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
-    """What a network reads, of raw images: resized, scaled and with the means of its lineage.
+    """What a network reads, of raw images: resized (said on stderr), scaled and with the means of its lineage.
 
     Args:
-        images: uint8 or float [n, height, width, 1 or 3] in 0 to 255, RGB; or a single one without n.
+        images: uint8 or float [n, height, width, 1, 3 or 4] in 0 to 255, RGB; or a single one without n.
         model: A model that kzoo built, or a name: then at the size of its paper.
 
     Returns:
@@ -43,13 +44,22 @@ def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
     preprocess = info.preprocess if info else model_spec(name).preprocess
     if not isinstance(preprocess, Preprocess):
         raise KzooError(f"{name} reads no images; preprocess_input is for models that do")
-    images = np.asarray(images)
-    if images.ndim not in (3, 4) or images.dtype.kind not in "uif" or images.shape[-1] not in (1, 3, 4):
+    images = _array(images)
+    channels = (1, 3, 4, preprocess.channels)
+    if (
+        images.ndim not in (3, 4)
+        or images.dtype.kind not in "uif"
+        or images.shape[-1] not in channels
+        or not images.size
+    ):
         raise KzooError(
-            "images must be numbers [n, height, width, 1 or 3] in 0 to 255;"
+            "images must be numbers [n, height, width, 1, 3 or 4] in 0 to 255;"
             f" received {images.dtype} {list(images.shape)}"
         )
-    return layer_of(preprocess)(images).numpy()
+    for change in preprocess.changes(images.shape[-3:]):
+        print(change, file=sys.stderr)
+    layer = layer_of(preprocess)
+    return layer.normalise(layer.geometry(images)).numpy()
 
 
 def decode_predictions(scores: Any, model: keras.Model | str, top: int = 5) -> list[Prediction]:
@@ -64,18 +74,31 @@ def decode_predictions(scores: Any, model: keras.Model | str, top: int = 5) -> l
         One Prediction a row: `labels`, `class_ids` and `scores`, the likeliest first.
     """
     info, name = _info(model)
-    scores = np.asarray(scores)
-    labels = (info.labels if info else None) or (imagenet_classes() if model_spec(name).classes == 1000 else ())
+    scores = _array(scores["predictions"] if isinstance(scores, dict) and "predictions" in scores else scores)
+    classes = info.arguments["classes"] if info else model_spec(name).classes
+    imagenet = model_spec(name).classes == classes == 1000
+    labels = (info.labels if info else None) or (imagenet_classes() if imagenet else ())
     whole_number("top", top)
     if not labels:
         raise KzooError(f"the classes of {name} have no names; train it on data that names them, or load its weights")
-    if scores.ndim != 2 or scores.shape[1] != len(labels):
-        raise KzooError(f"scores must be [n, {len(labels)}] for {name}; received {list(scores.shape)}")
+    if scores.ndim != 2 or scores.shape[1] != len(labels) or scores.dtype.kind not in "uif":
+        raise KzooError(
+            f"scores must be numbers [n, {len(labels)}] for {name}; received {scores.dtype} {list(scores.shape)}"
+        )
+    if not np.isfinite(scores).all():
+        raise KzooError("scores hold numbers that are not finite, which name no class")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         Prediction(str(i), tuple(labels[k] for k in ids), tuple(map(int, ids)), tuple(float(row[k]) for k in ids))
         for i, (row, ids) in enumerate(zip(scores, best, strict=True))
     ]
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise KzooError("what is given is no array: its rows differ in length; give images of one size") from error
 
 
 def _info(model: Any) -> tuple[ModelInfo | None, str]:

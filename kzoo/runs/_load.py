@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from kzoo.errors import KzooError, unknown
 from kzoo.models import _registry
 from kzoo.models._players import Players
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec, without_auxiliaries
-from kzoo.models._styles import input_shape_of, style_of
+from kzoo.models._styles import deep_graphs, input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._scores import output_kind, to_probabilities
 from kzoo.spec import AnyPreprocess, ModelInfo, PairPreprocess, TextPreprocess, preprocess_from_config
@@ -153,7 +154,8 @@ def read_keras(path: Path) -> keras.Model:
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
     try:
-        model = _recognised(keras.models.load_model(path))
+        with deep_graphs():
+            model = _recognised(keras.models.load_model(path))
         beside = path.parent / "config.json"  # of a run, which knows more than Keras' file
         if path.name == "model.keras" and beside.is_file():
             config = RunFolder(path.parent).read_json("config.json")
@@ -182,8 +184,12 @@ def _recognised(model: keras.Model) -> keras.Model:
     arguments: dict[str, Any] = {"input_shape": shape}
     if isinstance(model, Players):
         arguments = {"input_shape": input_shape_of(model.discriminator), "noise": shape[0]}
-    if not spec.fixed_classes and head is not None:
+    if head is None and "include_top" in inspect.signature(spec.definition.define).parameters:
+        arguments["include_top"] = False
+    elif not spec.fixed_classes and head is not None:
         arguments["classes"] = head.shape[-1]
+    if any(key.startswith("aux1/") for key in weights):
+        arguments["aux"] = True
     try:
         twin = create_model(spec.name, **arguments)
     except KzooError:

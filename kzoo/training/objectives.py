@@ -7,7 +7,7 @@ the global batch's loss: added over the replicas, the parts are what one device 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ class Supervised(Objective):
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """(x, y, weight); the one label for each of `outputs`."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if self.outputs:
+        if self.outputs and not isinstance(y, Mapping):
             y, weight = ({name: part for name in self.outputs} for part in (y, weight))
         return x, y, weight
 
@@ -163,7 +163,7 @@ class Supervised(Objective):
     def label_limit(self, batch: Any) -> int | None:
         """How many classes the labels may name, where the one loss reads class numbers; None for any other loss."""
         leaves = self.model._compile_loss._flat_losses if self.model._compile_loss is not None else []
-        if len(leaves) != len(self.outputs or "1"):
+        if len(leaves) != max(1, len(self.outputs)) or isinstance(batch[1], Mapping):
             return None
         if getattr(leaves[0].loss, "fn", None) is not keras.losses.sparse_categorical_crossentropy:
             return None

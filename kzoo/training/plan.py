@@ -239,12 +239,13 @@ def _compile(
         else:
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
     outputs = auxiliary_outputs(model)
-    if outputs and not (own and own.get("loss") is not None and loss is None):
-        spread = isinstance(values["loss"], Mapping)
-        values["loss"] = values["loss"] if spread else {name: values["loss"] for name in outputs}
-        values["loss_weights"] = dict(recipe.loss_weights)
+    spread = outputs and not isinstance(values["loss"], Mapping)
+    if spread:  # one loss: each output learns from it, the first one is measured
+        values["loss"] = {name: values["loss"] for name in outputs}
+        values["loss_weights"] = (own or {}).get("loss_weights") or dict(recipe.loss_weights)
         if not isinstance(values["metrics"], Mapping):
-            values["metrics"] = {outputs[0]: list(values["metrics"])}
+            metrics = values["metrics"] if isinstance(values["metrics"], list | tuple) else [values["metrics"]]
+            values["metrics"] = {outputs[0]: list(metrics)}
     if isinstance(values["optimizer"], dict):
         values["optimizer"] = _deserialized(values["optimizer"])
     if not isinstance(values["optimizer"], str | keras.optimizers.Optimizer):
@@ -279,7 +280,7 @@ def _compile(
     if learning_rate is not None or schedule is not None or warmup:
         rate = learning_rate if learning_rate is not None else _initial_rate(the_optimizer)
         set_schedule(the_optimizer, schedule or "constant", rate, steps, warmup=warmup or 0, resumed=resumed)
-    changed = own is None or any(v is not None for v in (loss, optimizer, metrics))
+    changed = own is None or spread or any(v is not None for v in (loss, optimizer, metrics))
     if changed:
         if isinstance(values["metrics"], tuple):
             values["metrics"] = list(values["metrics"])

@@ -30,7 +30,8 @@ def kind_of(path: Path, source: str) -> str:
     if path.is_dir():
         raise KzooError(f"{source} is a folder; give a weight file: {ACCEPTED}")
     if not path.is_file():
-        raise KzooError(f"{source}: no weight file there")
+        remedy = "; download it first, and give its path" if "://" in source else ""
+        raise KzooError(f"{source}: no weight file there{remedy}")
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(64)

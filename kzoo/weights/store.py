@@ -28,7 +28,7 @@ from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block
 from kzoo.models._convnet import images
 from kzoo.models._registry import attach_info, model_info, model_spec
-from kzoo.spec import Preprocess
+from kzoo.spec import Preprocess, preprocess_config, preprocess_from_config
 from kzoo.weights.kinds import KINDS, kind_of
 from kzoo.weights.parts import Parts
 
@@ -93,6 +93,9 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
     if not path.parent.is_dir():
         raise KzooError(f"no folder {str(path.parent)!r} to write {path.name} into; make it first")
     metadata = {"format": "kzoo", "model": model.name, **_vocabulary(model)}
+    preprocess = getattr(model_info(model), "preprocess", None)
+    if isinstance(preprocess, Preprocess):
+        metadata["preprocess"] = json.dumps(preprocess_config(preprocess))
     write_tensors(path, {k: _numpy(v) for k, v in weights_by_name(model).items()}, metadata)
     return path
 
@@ -175,13 +178,38 @@ def load(model: keras.Model, path: Path, source: str, head: str) -> LoadReport:
         values = _without(values, report.skipped)
         _check(model.name, used, values, source, parts, kind)
         arrays = {key: values[key][()] for key in used}  # all is read before anything changes
+    check_numbers(arrays, source)
     for key, variable in used.items():
         variable.assign(arrays[key])
     if report.skipped or report.reinitialised:
         print(f"{source}: {report}", file=sys.stderr)
+    if kind == "kzoo":
+        _prepare_as_saved(model, path)
     if kind in ("torch", "pickle"):
         _prepare_as_torch(model, source, parts)
     return report
+
+
+def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """What no training leaves behind: numbers that are not finite, variances below zero."""
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biu" and not np.isfinite(array).all():
+            raise KzooError(
+                f"{source}: {key} holds numbers that are not finite; the file is damaged, or its training diverged"
+            )
+        if key.endswith("/moving_variance") and (array < 0).any():
+            raise KzooError(f"{source}: {key} holds variances below zero; the file is damaged")
+
+
+def _prepare_as_saved(model: keras.Model, path: Path) -> None:
+    """The scaling and means that the weights were saved with, at this model's size."""
+    info, saved = model_info(model), read_metadata(path).get("preprocess")
+    if info is None or not saved or not isinstance(info.preprocess, Preprocess):
+        return
+    shape = (*info.preprocess.size, info.preprocess.channels)
+    theirs = preprocess_from_config(json.loads(saved)).for_model(shape, {})
+    if theirs != info.preprocess:
+        attach_info(model, replace(info, preprocess=theirs))
 
 
 def _prepare_as_torch(model: keras.Model, source: str, parts: Parts) -> None:
@@ -285,7 +313,9 @@ def read_tensors(path: Path, source: str = "") -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise KzooError(f"{source} is not a whole .safetensors file: {str(error).splitlines()[0]}") from error
+        raise KzooError(
+            f"{source} is not a whole .safetensors file: {str(error).splitlines()[0]}; fetch it again"
+        ) from error
     except (KeyError, TypeError, AttributeError) as error:  # how it says that NumPy has no such type
         raise KzooError(f"{source} has numbers of a type that NumPy lacks ({error}); save it in float32") from error
 

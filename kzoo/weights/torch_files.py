@@ -55,7 +55,7 @@ def read_pickle(path: Path, source: str) -> dict[str, np.ndarray]:
             found = found[wrapper]
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise KzooError(f"{source} is no state dict of names and tensors; save model.state_dict()")
-    return {name.removeprefix("module."): value.detach().float().numpy() for name, value in found.items()}
+    return {name: value.detach().float().numpy() for name, value in found.items()}
 
 
 def converted(tensors: Tensors, source: str, parts: Parts) -> dict[str, np.ndarray]:
@@ -70,6 +70,8 @@ def converted(tensors: Tensors, source: str, parts: Parts) -> dict[str, np.ndarr
             f" it has for {', '.join(FAMILIES)}"
         )
     family = FAMILIES[parts.spec.family]
+    if all(name.startswith("module.") for name in tensors):  # saved from a DataParallel
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     modules = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
     names = family.names(modules)
     norms = {name.rpartition(".")[0] for name in tensors if name.endswith(".running_mean")}

@@ -255,7 +255,7 @@ def test_open_sizes_under_dense_layers_are_refused():
 def test_unknown_taps_are_named():
     with pytest.raises(kzoo.KzooError, match="unknown stage 'P6'; did you mean 'P5'"):
         kzoo.feature_extractor(kzoo.create_model("inception_tiny", style="subclass"), "P6")
-    with pytest.raises(kzoo.KzooError, match="built without its classifier"):
+    with pytest.raises(kzoo.KzooError, match="has no classifier at its end"):
         kzoo.feature_extractor(kzoo.create_model("vgg_tiny", include_top=False))
 
 
@@ -410,3 +410,89 @@ def test_the_whole_contract_on_a_real_variant(name, seeded, tmp_path):
         import shutil
 
         shutil.rmtree(tmp_path / style)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# As readers and newcomers found
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: kzoo.resnet20(survival=2), "survival must be a probability above 0 and up to 1; received 2"),
+        (lambda: kzoo.resnet20(survival="a"), "survival must be a probability .* received 'a'"),
+        (lambda: kzoo.resnet20(dropout_rate=1.5), "dropout_rate must be a number from 0 to below 1; received 1.5"),
+        (lambda: kzoo.resnet20(depths=()), "depths must be whole numbers such as .* received none"),
+        (lambda: kzoo.resnet20(depths=(3, -1)), "each number of depths must be a whole number .* received -1"),
+        (lambda: kzoo.resnet20(residual="no"), "residual must be True or False; received 'no'"),
+        (lambda: kzoo.resnet20(residual=False, survival=0.5), "survival=0.5 drops residuals, .* residual=False"),
+        (lambda: kzoo.resnet20(lineage="x"), "unknown lineage 'x'; allowed: keras, torchvision, paper"),
+        (lambda: kzoo.resnet20(shortcut="foo"), "unknown shortcut 'foo'; allowed: projection, padding"),
+        (lambda: kzoo.resnet20(activation="foo"), "activation must be a name of keras.activations.* received 'foo'"),
+        (lambda: kzoo.resnet20(classifier_activation="foo"), "classifier_activation must be a name of"),
+        (lambda: kzoo.resnet20(include_top="no"), "include_top must be True or False; received 'no'"),
+        (lambda: kzoo.resnet20(input_tensor=3), "input_tensor must be a keras.Input; received int"),
+        (lambda: kzoo.inception_v3(width=0), "width must be a number above 0 .* received 0"),
+        (lambda: kzoo.inception_v3(width=float("inf")), "width must be a number above 0"),
+        (lambda: kzoo.vgg11(depths=(1, 1)), "depths and filters are of the same blocks; received 2 and 5"),
+        (lambda: kzoo.alexnet(convolutions=((8, 3, 1, 1, 1, ("nrm",)),)), "unknown stage after conv1 .* 'nrm'"),
+        (lambda: kzoo.googlenet(aux=True, include_top=False), "aux=True adds classifiers .* include_top=True"),
+        (lambda: kzoo.feature_extractor(kzoo.resnet20(), []), r"outputs must be a name or several.* \[\]"),
+        (lambda: kzoo.feature_extractor(kzoo.resnet20(), 3), "outputs must be a name or several, .* received 3"),
+        (lambda: kzoo.feature_extractor("resnet20", "P2"), "feature_extractor takes a Keras model"),
+        (lambda: kzoo.feature_extractor(kzoo.resnet20(), "nosuch"), "unknown layer 'nosuch'; .*It has P0, P1, P2"),
+        (
+            lambda: kzoo.preprocess_input(np.zeros((1, 9, 9, 3)), kzoo.resnet20(input_shape=(32, 32, 4))),
+            "the network reads 4 channels; images of 3 cannot",
+        ),
+    ],
+)  # fmt: skip
+def test_nonsense_is_one_line(call, message):
+    with pytest.raises(kzoo.KzooError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_large_squares_do_not_overflow_in_half_precision():
+    a = np.full((1, 2, 2, 5), 150, "float32")
+    norm = LocalResponseNormalization(name="norm")
+    half = LocalResponseNormalization(name="half", dtype="mixed_float16")
+    np.testing.assert_allclose(np.asarray(half(a), "float32"), norm(a), rtol=2e-3)
+
+
+def test_features_of_a_head_alone_are_the_input():
+    x = np.random.default_rng(0).random((3, 2), "float32")
+    for style in STYLES:
+        np.testing.assert_array_equal(kzoo.feature_extractor(kzoo.perceptron(style=style))(x), x)
+
+
+@pytest.mark.parametrize("arguments", [{"include_top": False}, {"aux": True}])
+def test_keras_files_of_other_ends_are_recognised(arguments, tmp_path):
+    model = kzoo.create_model("googlenet_bn_tiny", **arguments)
+    model.save(tmp_path / "m.keras")
+    again = kzoo.load_model(tmp_path / "m.keras")
+    assert kzoo.feature_extractor(again, "P3").output_shape == (None, 6, 6, 30)
+    if "aux" in arguments:
+        assert len(kzoo.predict(tmp_path / "m.keras", np.zeros((1, 8, 8, 3), "uint8"))) == 1
+
+
+def test_a_deep_file_is_loaded(tmp_path):
+    """A thousand layers are beyond Python's own limit of recursion."""
+    model = kzoo.resnet1202(filters=1, include_top=False)
+    model.save(tmp_path / "deep.keras")
+    assert kzoo.load_model(tmp_path / "deep.keras").count_params() == model.count_params()
+
+
+def test_an_auxiliary_model_compiled_the_usual_way_and_labels_by_output(tmp_path):
+    x, y = np.random.default_rng(0).random((8, 48, 48, 3), "float32"), np.arange(8)
+    model = kzoo.create_model("googlenet_bn_tiny", aux=True)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    run = kzoo.fit(model, (x, y), epochs=1, batch_size=8, run_dir=tmp_path / "a", verbose=False)
+    assert {"aux1_loss", "predictions_accuracy"} <= run.history.keys()
+    labels = {name: y for name in auxiliary_outputs(model)}
+    run = kzoo.fit(model, (x, labels), epochs=1, batch_size=8, run_dir=tmp_path / "b", verbose=False)
+    assert np.isfinite(run.history["loss"]).all()
+    assert (
+        kzoo.bench(kzoo.create_model("googlenet_bn_tiny", aux=True), batch_size=4, seconds=0.1, rounds=1).training > 0
+    )

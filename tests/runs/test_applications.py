@@ -20,8 +20,10 @@ def test_preprocess_input_is_keras_applications(name, module):
 
 def test_preprocess_input_of_torchvisions_networks():
     expected = keras.applications.imagenet_utils.preprocess_input(RAW.astype("float32"), mode="torch")
-    for name in ("resnet18", "vgg16_bn", "googlenet_bn", "alexnet_one_tower"):
+    for name in ("resnet18", "vgg16_bn", "alexnet_one_tower"):
         np.testing.assert_allclose(kzoo.preprocess_input(RAW, name), expected, atol=1e-5)
+    expected = keras.applications.imagenet_utils.preprocess_input(RAW.astype("float32"), mode="tf")
+    np.testing.assert_allclose(kzoo.preprocess_input(RAW, "googlenet_bn"), expected, atol=1e-5)  # transform_input there
 
 
 def test_preprocess_input_follows_the_model():
@@ -49,7 +51,7 @@ def test_decode_predictions():
         (lambda: kzoo.preprocess_input(np.zeros((2, 5)), "vgg16"), r"images must be numbers .* float64 \[2, 5\]"),
         (lambda: kzoo.preprocess_input(RAW, "vgg61"), "unknown model 'vgg61'; did you mean .*'vgg16'"),
         (lambda: kzoo.preprocess_input(RAW, keras.Sequential(name="mine")), "'mine' is none of kzoo's models"),
-        (lambda: kzoo.decode_predictions(np.zeros((1, 9)), "vgg16"), r"scores must be \[n, 1000\] .* \[1, 9\]"),
+        (lambda: kzoo.decode_predictions(np.zeros((1, 9)), "vgg16"), r"scores must be numbers \[n, 1000\] .* \[1, 9\]"),
         (lambda: kzoo.decode_predictions(np.zeros((1, 10)), "resnet20"), "classes of resnet20 have no names"),
         (lambda: kzoo.decode_predictions(np.zeros((1, 1000)), "vgg16", top=0), "top must be"),
     ],

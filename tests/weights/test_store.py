@@ -110,3 +110,30 @@ def test_damaged_and_absent_files(tmp_path):
     with pytest.raises(kzoo.KzooError, match="no folder"):
         kzoo.save_weights(kzoo.mlp_xor(), tmp_path / "no" / "w.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"], "nothing half-written stays"
+
+
+def test_damaged_numbers_are_refused(tmp_path):
+    from kzoo.weights.store import write_tensors
+
+    source = kzoo.create_model("resnet_tiny")
+    for key, value, message in (
+        ("conv1_conv/kernel", np.nan, "conv1_conv/kernel holds numbers that are not finite"),
+        ("conv1_bn/moving_variance", -1.0, "conv1_bn/moving_variance holds variances below zero"),
+    ):
+        tensors = {k: v.numpy() for k, v in kzoo.weights_by_name(source).items()}
+        tensors[key] = np.full_like(tensors[key], value)
+        write_tensors(tmp_path / "w.safetensors", tensors, {"format": "kzoo"})
+        with pytest.raises(kzoo.KzooError, match=message):
+            kzoo.create_model("resnet_tiny", weights=tmp_path / "w.safetensors")
+
+
+def test_weights_bring_the_preprocessing_they_were_saved_with(tmp_path):
+    from dataclasses import replace
+
+    model = kzoo.create_model("vgg_tiny")
+    other = replace(model._kzoo_info.preprocess, mean=(0.1, 0.2, 0.3))
+    model._kzoo_info = replace(model._kzoo_info, preprocess=other)
+    path = kzoo.save_weights(model, tmp_path / "w.safetensors")
+    assert kzoo.create_model("vgg_tiny", weights=path)._kzoo_info.preprocess == other
+    larger = kzoo.create_model("vgg_tiny", include_top=False, input_shape=(48, 48, 3), weights=path)
+    assert larger._kzoo_info.preprocess == replace(other, size=(48, 48))
