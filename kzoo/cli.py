@@ -138,7 +138,7 @@ def info(
         else:
             print(card, end="")
         return
-    sizes = (input_shape or "1").split("x")
+    sizes = ("1" if input_shape is None else input_shape).split("x")
     if not all(n.isdecimal() and int(n) for n in sizes):
         raise KzooError(f"input_shape is whole numbers of at least 1 with x between them; received {input_shape!r}")
     _start_tensorflow()

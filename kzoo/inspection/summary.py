@@ -175,6 +175,8 @@ def summary(model: keras.Model | str, *, input_shape: Any = None, **arguments: A
         input_shape = None if built_for_it else input_shape
     elif arguments:
         raise KzooError(f"{', '.join(arguments)}: arguments of create_model, but {model.name!r} is built already")
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"summary takes a Keras model, or a name from kzoo list; received {model!r}")
     costs = costs_of(model, input_shape)
     order = {layer: k for k, layer in enumerate(costs.layers)}  # of the graph: the same in every style
     layers = sorted(_layers(model), key=lambda layer: order.get(id(layer), len(order)))
