@@ -157,7 +157,8 @@ def feature_extractor(model: keras.Model, outputs: str | Sequence[str] | None = 
         KzooError: No such name, or a model of several networks or inputs.
 
     >>> from kzoo import resnet50
-    >>> feature_extractor(resnet50(input_shape=(64, 64, 3)), ["P3", "P5"]).output_shape
+    >>> extractor = feature_extractor(resnet50(input_shape=(64, 64, 3)), ["P3", "P5"])
+    >>> {name: tensor.shape for name, tensor in extractor.output.items()}
     {'P3': (None, 8, 8, 512), 'P5': (None, 2, 2, 2048)}
     """
     if not isinstance(model, keras.Model):

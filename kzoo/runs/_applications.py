@@ -37,8 +37,8 @@ def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
     Returns:
         float32 [n, height, width, channels].
 
-    >>> preprocess_input(np.full((1, 224, 224, 3), 255, "uint8"), "vgg16")[0, 0, 0].round(3).tolist()
-    [151.061, 138.221, 131.32]
+    >>> preprocess_input(np.full((1, 224, 224, 3), 255, "uint8"), "vgg16")[0, 0, 0].round(3)
+    array([151.061, 138.221, 131.32 ], dtype=float32)
     """
     info, name = _info(model)
     preprocess = info.preprocess if info else model_spec(name).preprocess

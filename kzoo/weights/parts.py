@@ -64,7 +64,7 @@ class Parts:
         """The model's layers that include_top=False would leave out."""
         if not self._config.get("include_top", True) or "include_top" not in self._accepted:
             return set()
-        return self.mine - self.layers(include_top=False).keys() - self.auxiliary
+        return self.mine - self.layers(include_top=False, aux=False).keys() - self.auxiliary
 
     @cached_property
     def auxiliary(self) -> set[str]:
