@@ -43,9 +43,35 @@ class PreprocessLayer(keras.layers.Layer):
     def geometry(self, images: Any) -> tf.Tensor:
         """float32 [..., *size, channels], still in 0 to 255."""
         images = to_channels(tf.convert_to_tensor(images), self.spec.channels)
-        if images.shape[-3:-1] != self.spec.size:
-            images = tf.image.resize(tf.cast(images, tf.float32), self.spec.size, antialias=True)
+        if self.spec.crop is not None:
+            images = self._middle(images)
+        elif images.shape[-3:-1] != self.spec.size:
+            images = self._resized(images, self.spec.size)
         return tf.ensure_shape(tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels])
+
+    def _resized(self, images: tf.Tensor, size: Any) -> tf.Tensor:
+        images = tf.image.resize(tf.cast(images, tf.float32), size, self.spec.interpolation, antialias=True)
+        # Cubic kernels overshoot at edges; where images are kept as bytes, as in Pillow, that is cut off.
+        return images if self.spec.interpolation == "bilinear" else tf.clip_by_value(images, 0.0, 255.0)
+
+    def _middle(self, images: tf.Tensor) -> tf.Tensor:
+        """The centre crop of torchvision's and timm's evaluation, to the pixel: sizes are cut to whole numbers, and
+        half a pixel at the border is rounded to the even one.
+        """
+        shape = tf.shape(images)
+        height, width = shape[-3], shape[-2]
+        rows, columns = self.spec.cover
+        wide = height * columns < width * rows  # of the two, the side that `cover` touches
+        height, width = (
+            tf.where(wide, rows, height * columns // width),
+            tf.where(wide, width * rows // height, columns),
+        )
+        images = self._resized(images, tf.stack([height, width]))
+        top, left = (
+            tf.cast(tf.round(tf.cast(whole - part, tf.float32) / 2), tf.int32)
+            for whole, part in zip((height, width), self.spec.size, strict=True)
+        )
+        return images[..., top : top + self.spec.size[0], left : left + self.spec.size[1], :]
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
         if self.spec.pad:

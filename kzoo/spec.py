@@ -22,17 +22,23 @@ TASKS = (
 )
 
 
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos3")
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """From a raw image (uint8 or float in 0 to 255) to what the network reads; the order is the order of the fields.
 
     Attributes:
-        size: Height and width in pixels the image is resized to (bilinear, antialiased); unchanged where it fits.
+        size: Height and width in pixels the image is resized to (antialiased); unchanged where it fits.
         channels: 1 (grey) or 3 (RGB); converted where the image has another number.
         pad: Pixels of zeros added on each side after resizing (LeNet-5 sees 28x28 digits in a 32x32 field).
         scale: Factor on the pixel values.
         order: "RGB", or "BGR" as OpenCV and Caffe read images; `mean` and `std` are in this order.
         mean, std: Taken from and divided into the scaled values; one number, or one a channel.
+        crop: None: the whole image is resized to `size`, whatever its shape. Else its centre is kept: the image is
+            resized, in its shape, to cover `size` / crop, and `size` is cut out of the middle (0.875: 224 of 256).
+        interpolation: Of the resizing, one of INTERPOLATIONS.
     """
 
     size: tuple[int, int]
@@ -42,6 +48,20 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     order: str = "RGB"
+    crop: float | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be above 0 and up to 1; received {self.crop!r}")
+
+    @property
+    def cover(self) -> tuple[int, int]:
+        """Height and width that the image is resized to cover before `size` is cut out of its middle."""
+        height, width = (int(n / self.crop + 1e-3) if self.crop else n for n in self.size)
+        return height, width
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -66,9 +86,13 @@ class Preprocess:
         """What must be said of raw images of that shape (height, width, channels) becoming inputs."""
         said = []
         height, width, channels = shape
-        if (height, width) != tuple(self.size):
-            before = f"{height}x{width}" if height else "their own sizes"
-            said.append(f"images are resized from {before} to {self.size[0]}x{self.size[1]}")
+        before = f"{height}x{width}" if height else "their own sizes"
+        size = f"{self.size[0]}x{self.size[1]}"
+        if self.crop is not None:
+            cover = f"{self.cover[0]}x{self.cover[1]}"
+            said.append(f"images are resized from {before} to cover {cover}, and cut to {size} in the middle")
+        elif (height, width) != tuple(self.size):
+            said.append(f"images are resized from {before} to {size}")
         if channels != self.channels:
             names = {1: "grey", 3: "RGB", 4: "RGBA"}
             to = names.get(self.channels, f"{self.channels} channels")
@@ -79,11 +103,15 @@ class Preprocess:
         """One line for plans and cards."""
         height, width = self.size
         parts = [f"{height}x{width}x{self.channels}"]
+        if self.crop is not None:
+            parts.append(f"the middle of {self.cover[0]}x{self.cover[1]}")
+        if self.interpolation != "bilinear":
+            parts.append(self.interpolation)
         if self.pad:
             parts.append(f"{self.pad} pixels of padding a side")
         parts.append("/ 255" if self.scale == 1 / 255 else f"* {self.scale:g}")
         if self.order != "RGB":
-            parts.insert(1, self.order)
+            parts.append(self.order)
         if self.mean != (0.0,) or self.std != (1.0,):
             parts.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)}")
         return ", ".join(parts)

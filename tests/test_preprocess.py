@@ -15,6 +15,7 @@ SPECS = {
     "plain": Preprocess(size=(28, 28), channels=1),
     "padded": Preprocess(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
     "rgb": Preprocess(size=(20, 24), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "middle": Preprocess(size=(28, 28), channels=3, crop=0.875, interpolation="bicubic", order="BGR"),
 }
 
 
@@ -52,6 +53,34 @@ def test_resizing_is_pillows(rng):
     expected = np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR))
     found = PreprocessLayer(SPECS["plain"]).geometry(image[..., None]).numpy()[..., 0]
     np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(97, 131), (131, 97), (32, 32), (28, 28), (29, 400), (61, 62)])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos3"])
+def test_the_middle_is_torchvisions(name, shape, rng):
+    """Its Resize of the shorter side and CenterCrop, in its arithmetic, on Pillow's float images."""
+    image = np.cumsum(rng.random(shape, dtype="float32") - 0.5, axis=1) * 10 + 128
+    short, side = int(28 / 0.875), 28
+    height, width = shape
+    size = (int(short * width / height), short) if height < width else (short, int(short * height / width))  # w, h
+    method = {"lanczos3": "LANCZOS"}.get(name, name.upper())
+    resized = Image.fromarray(image).resize(size, Image.Resampling[method])
+    left, top = (int(round((n - side) / 2.0)) for n in size)
+    expected = np.clip(np.asarray(resized.crop((left, top, left + side, top + side))), 0, 255)
+    spec = Preprocess(size=(side, side), channels=1, crop=0.875, interpolation=name)
+    found = PreprocessLayer(spec).geometry(image[..., None]).numpy()[..., 0]
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_a_middle_that_is_not_square():
+    spec = Preprocess(size=(20, 30), channels=3, crop=0.5)
+    assert spec.cover == (40, 60)
+    assert PreprocessLayer(spec)(np.zeros((100, 60, 3), "uint8")).shape == (20, 30, 3)
+    assert PreprocessLayer(spec)(np.zeros((2, 41, 300, 3), "uint8")).shape == (2, 20, 30, 3)
+    with pytest.raises(ValueError, match="crop must be above 0"):
+        Preprocess(size=(20, 30), channels=3, crop=0.0)
+    with pytest.raises(ValueError, match="interpolation 'cubic' is not one of"):
+        Preprocess(size=(20, 30), channels=3, interpolation="cubic")
 
 
 def test_grey_of_rgb_is_pillows_within_rounding(rng):
