@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 
 SPLITS = ("train", "validation", "test")
+IMBALANCE = 1.5  # times the smallest class
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class DataInfo:
         task: One of kzoo.spec.TASKS.
         classes: The labels' names, in the order of their numbers; empty where there are none.
         counts: Examples of each split.
+        class_counts: Examples of each class, by its number, in each split whose labels are known without reading it.
+        files: Of data in files, where each example of a split comes from, in the order of the split: paths relative to
+            the folder, or absolute where they lie outside it.
         shape: Of one raw input; None where it differs from example to example.
         source, licence: Who made it, on what terms; "" where not known.
         notes: What was done to it: a split taken, files skipped. Printed before training.
@@ -44,6 +48,8 @@ class DataInfo:
     arguments: dict[str, Any] = field(default_factory=dict)
     units: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
         counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())
@@ -68,13 +74,9 @@ class Data:
     def __init__(self, train: Any, validation: Any = None, test: Any = None, info: DataInfo | None = None) -> None:
         splits = dict(zip(SPLITS, (train, validation, test), strict=True))
         self.splits = {name: _dataset(name, split) for name, split in splits.items() if split is not None}
+        whole = {name: _whole_labels(split) for name, split in splits.items()}
         # {split: (smallest, largest)} of labels that are whole numbers in an array; nothing is known of datasets.
-        self.labels = {
-            name: (int(np.min(split[1])), int(np.max(split[1])))
-            for name, split in splits.items()
-            if isinstance(split, tuple) and not isinstance(split[1], dict | list | tuple)
-            and np.asarray(split[1]).dtype.kind in "iu" and np.size(split[1])
-        }  # fmt: skip
+        self.labels = {name: (int(y.min()), int(y.max())) for name, y in whole.items() if y is not None}
         counts = {name: int(split.cardinality()) for name, split in self.splits.items()}
         if info is None:
             specs = self.splits["train"].element_spec
@@ -88,7 +90,11 @@ class Data:
                 task=task,
                 shape=tuple(shape) if shape.rank is not None else None,
             )
-        self.info = replace(info, counts=counts)
+        found = {}
+        if info.task.endswith("classification"):
+            found = {name: counts_of(y, len(info.classes)) for name, y in whole.items() if y is not None}
+        known = {name: counted for name, counted in found.items() if counted}
+        self.info = replace(info, counts=counts, class_counts={**info.class_counts, **known})
 
     @property
     def train(self) -> tf.data.Dataset:
@@ -109,6 +115,61 @@ class Data:
 
     def __repr__(self) -> str:
         return f"<kzoo.Data {self.info.describe()}>"
+
+
+def _whole_labels(split: Any) -> np.ndarray | None:
+    """Labels that are whole numbers in an array; None of anything else."""
+    if not isinstance(split, tuple) or isinstance(split[1], dict | list | tuple):
+        return None
+    labels = np.asarray(split[1])
+    return labels if labels.dtype.kind in "iu" and labels.size else None
+
+
+def counts_of(labels: np.ndarray, classes: int = 0) -> tuple[int, ...]:
+    """Examples of each class from 0, of at least `classes`; () where the numbers are not those of classes.
+
+    >>> counts_of(np.array([0, 2, 2]), 4)
+    (1, 0, 2, 0)
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not len(labels) or labels.min() < 0 or labels.max() >= 1000 + 10 * len(labels):
+        return ()
+    return tuple(np.bincount(labels.astype("int64"), minlength=classes).tolist())
+
+
+def imbalance(counts: Sequence[int], classes: Sequence[str]) -> str:
+    """One line where the largest class has more than 1.5 times the smallest; otherwise ""."""
+    if not counts or max(counts) <= IMBALANCE * min(counts):
+        return ""
+    largest, smallest = int(np.argmax(counts)), int(np.argmin(counts))
+    return (
+        f"imbalance: {counts[largest]:,} {classes[largest]!r} to {counts[smallest]:,} {classes[smallest]!r};"
+        " class_weight='balanced' weighs them"
+    )
+
+
+def balanced_weights(info: DataInfo) -> dict[int, float]:
+    """{class number: weight} that makes every class count the same in training: n / (k * its examples).
+
+    n is the number of training examples, k that of the classes that have any: the mean weight over the examples is 1.
+    A class without training examples has nothing to weigh and gets 1. (As scikit-learn's `class_weight="balanced"`,
+    after King and Zeng 2001, Logistic Regression in Rare Events Data.)
+
+    Raises:
+        KzooError: The data does not say how many examples each class has.
+
+    >>> balanced_weights(DataInfo("two", "image-classification", class_counts={"train": (30, 10)}))
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    counts = info.class_counts.get("train")
+    if not counts:
+        raise KzooError(
+            f"class_weight='balanced' needs the examples of each class, and {info.name} does not say them; give"
+            " {class number: weight}"
+        )
+    present = sum(n > 0 for n in counts)
+    return {k: sum(counts) / (present * n) if n else 1.0 for k, n in enumerate(counts)}
 
 
 def _arrays(part: list[Any]) -> bool:
@@ -148,15 +209,16 @@ def _dataset(name: str, split: Any) -> tf.data.Dataset:
 
 @dataclass
 class Examples:
-    """The examples of one split: their labels, and how to get any of them as an unbatched dataset."""
+    """The examples of one split: their labels, how to get any of them as an unbatched dataset, their files."""
 
     labels: np.ndarray
     select: Callable[[np.ndarray], tf.data.Dataset]
     shape: tuple[int | None, ...] | None = None
+    files: tuple[str, ...] | None = None
 
     @classmethod
-    def of_arrays(cls, x: np.ndarray, y: np.ndarray) -> Examples:
-        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:])
+    def of_arrays(cls, x: np.ndarray, y: np.ndarray, files: tuple[str, ...] | None = None) -> Examples:
+        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:], files)
 
 
 def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,3 +235,13 @@ def stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
             count = min(max(count, 1), len(members) - 1)
         second[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def some_of_each(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` examples of each class (all of a smaller one), ascending.
+
+    Those for a smaller count are among those for a larger one: experiments with more and more images add to them.
+    """
+    rng = np.random.default_rng(seed)
+    kept = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(kept))

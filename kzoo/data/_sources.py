@@ -1,7 +1,7 @@
 """Where data comes from: embedded sets, folders of images or texts, files, TensorFlow Datasets.
 
-A source gives `Examples` for each split it has; `load_data` takes a validation split out of train where there is none,
-keeps only some classes if asked, and says both in the notes.
+A source gives `Examples` for each split it has; `load_data` keeps only some classes if asked, takes test and validation
+out of train where there are none, keeps only some images of each class if asked, and says all of it in the notes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data._data import SPLITS, Data, DataInfo, Examples, stratified
+from kzoo.data._data import SPLITS, Data, DataInfo, Examples, counts_of, imbalance, some_of_each, stratified
 from kzoo.data._images import SPLIT_FOLDERS, image_folder, labels_csv
 from kzoo.data._texts import check_task, is_table, text_file, text_folder, tfds_texts
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.spec import TASKS
 
 VALIDATION = 0.1
@@ -34,6 +34,9 @@ def load_data(
     download: bool = False,
     only: Sequence[str | int] | None = None,
     validation: float | None = None,
+    test: float | None = None,
+    per_class: int | None = None,
+    split_seed: int = 0,
     task: str | None = None,
     languages: str | None = None,
 ) -> Data:
@@ -42,8 +45,9 @@ def load_data(
     Args:
         name: `"digits"` (scikit-learn's 1,797 handwritten digits, embedded), `"and"`, `"or"`, `"xor"` (four rows), a
             TensorFlow Datasets name (`"mnist"`), or a path: a folder with one subfolder of images a class, with or
-            without train/validation/test above; a folder of images with a `labels.csv` of file, label; the four
-            MNIST `*-ubyte` files, gzipped or not; a `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) of text
+            without train/validation/test above; a folder of images with a `labels.csv` of file, label (and split, under
+            a header; separated by commas, semicolons or tabs); the four MNIST `*-ubyte` files, gzipped or not; a
+            `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) of text
             and label, or of source and target; a folder of these named train, val, test; a folder of parallel files
             `train.en`, `train.de`, …; a folder with one subfolder of `.txt` files a class.
         data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
@@ -51,13 +55,21 @@ def load_data(
         only: Keep only these classes, by name or number; they are numbered anew in the order given.
         validation: Share of train that is taken for validation where the source has none; default 0.1, and 0 leaves
             all of it for training.
+        test: Share of train that is taken for test where the source has none; default none.
+        per_class: Train on only so many examples of each class. What is left over is not used.
+        split_seed: Another one takes other examples.
         task: How a table of two columns without a header is read: `"text-classification"` or `"translation"`; guessed
             otherwise, and `info.notes` says so. Any other task than the data's is refused.
         languages: Direction of translations, `"en-de"` from English to German.
 
+    The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
+    that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
+    the examples for a smaller `per_class` are among those for a larger one. What is taken is stratified: a part gets
+    one example at least of each class that then has two or more; a class with a single one keeps it in train.
+
     Returns:
-        Data with train, validation and, where the source has one, test. What is taken from train for validation is
-        stratified, by seed 0; `info.notes` says so.
+        Data with train, validation and, where the source has one or `test` takes one, test; `info.notes` says what was
+        done.
 
     Raises:
         KzooError: An unknown name, no such path, nothing readable in it, a class left without images, a line of text
@@ -71,9 +83,7 @@ def load_data(
         raise unknown("task", task, TASKS)
     if languages is not None and not isinstance(languages, str):
         raise KzooError(f"languages must be text like 'en-de' (source-target); received {languages!r}")
-    number = isinstance(validation, numbers.Real) and not isinstance(validation, bool)
-    if validation is not None and (not number or not 0 <= validation < 1):
-        raise KzooError(f"validation must be a share of train from 0 to below 1; received {validation!r}")
+    drawn = Drawn(test, validation, per_class, split_seed)
     is_path = False
     if name in EMBEDDED:
         splits, info = EMBEDDED[name]()
@@ -84,7 +94,7 @@ def load_data(
         splits, info = _tfds(name, data_dir, download, task, languages)
     check_task(name, info.task, task, None if info.languages else languages)
     arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
-    given = {"only": list(only) if only else None, "validation": validation, "task": task, "languages": languages}
+    given = {"only": list(only) if only else None, **drawn.arguments(), "task": task, "languages": languages}
     arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
     arguments |= {key: value for key, value in given.items() if value is not None}
 
@@ -103,29 +113,115 @@ def load_data(
         notes.append(f"only the classes {', '.join(classes)}")
     if info.task in ("image-classification", "text-classification") and len(classes) < 2:
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
-    if validation is not None and "validation" in splits:
-        raise KzooError(f"validation={validation:g}, but {name!r} has a validation split of its own; leave it out")
-    if validation and info.task == "tabular-classification":
-        raise KzooError(
-            f"validation={validation:g}: {name!r} is trained on whole, it has {len(splits['train'].labels)} rows"
-        )
-    share = VALIDATION if validation is None else validation
-    if "validation" not in splits and share and info.task != "tabular-classification":
-        rest, held = stratified(splits["train"].labels[indices["train"]], share, seed=0)
-        indices["validation"], indices["train"] = indices["train"][held], indices["train"][rest]
-        splits["validation"] = splits["train"]
-        notes.append(f"validation: {100 * share:g}% of train, {'stratified, ' if classes else ''}seed 0")
-    data = {}
-    for split in SPLITS:
-        if split in splits:
-            data[split] = splits[split].select(indices[split])
-            if renumber is not None:
-                table = tf.constant(renumber)
-                data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
-    shape = splits["train"].shape
-    shape = tuple(shape) if shape else None
-    info = replace(info, classes=tuple(classes), shape=shape, notes=tuple(notes), arguments=arguments)
+    if splits["train"].files is not None:
+        _check_every_class(name, splits["train"].labels[indices["train"]], info, classes)
+    notes += drawn.draw(name, splits, indices, classes, info.task)
+    labels = {split: splits[split].labels[rows] for split, rows in indices.items()}
+    labels = labels if renumber is None else {split: renumber[y] for split, y in labels.items()}
+    counts = {split: counts_of(y, len(classes)) for split, y in labels.items()} if classes else {}
+    notes += drawn.shortages(counts, classes)
+    if info.task in ("image-classification", "text-classification"):
+        notes += [line] if (line := imbalance(counts["train"], classes)) else []
+    data, files = {}, {}
+    for split in (name for name in SPLITS if name in splits):
+        data[split] = splits[split].select(indices[split])
+        if renumber is not None:
+            table = tf.constant(renumber)
+            data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
+        if splits[split].files is not None:
+            files[split] = tuple(splits[split].files[i] for i in indices[split])
+    info = replace(
+        info,
+        classes=tuple(classes),
+        shape=tuple(splits["train"].shape) if splits["train"].shape else None,
+        notes=tuple(notes),
+        arguments=arguments,
+        class_counts={split: counts[split] for split in data if counts.get(split)},
+        files=files,
+    )
     return Data(data["train"], data.get("validation"), data.get("test"), info)
+
+
+class Drawn:
+    """What is drawn of a source's examples: test and validation where it has none, so many of each class."""
+
+    def __init__(self, test: Any, validation: Any, per_class: Any, seed: Any) -> None:
+        for part, share in (("validation", validation), ("test", test)):
+            number = isinstance(share, numbers.Real) and not isinstance(share, bool)
+            if share is not None and (not number or not 0 <= share < 1):
+                raise KzooError(f"{part} must be a share of train from 0 to below 1; received {share!r}")
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
+            raise KzooError(f"split_seed must be a whole number of at least 0; received {seed!r}")
+        self.given = {"test": test, "validation": validation}
+        self.per_class = None if per_class is None else whole_number("per_class", per_class)
+        self.seed = int(seed)
+        self.parts: list[str] = []  # those that were taken of train
+
+    def arguments(self) -> dict[str, Any]:
+        return {**self.given, "per_class": self.per_class, "split_seed": self.seed or None}
+
+    def draw(
+        self, name: str, splits: dict[str, Examples], indices: dict[str, np.ndarray], classes: list[str], task: str
+    ) -> list[str]:
+        """Add to `splits` and `indices` what is taken of train, and leave there what stays; what was done, as notes."""
+        for part, share in self.given.items():
+            if share is not None and part in splits:
+                raise KzooError(f"{part}={share:g}, but {name!r} has a {part} split of its own; leave it out")
+            if share and task == "tabular-classification":
+                rows = len(splits["train"].labels)
+                raise KzooError(f"{part}={share:g}: {name!r} is trained on whole, it has {rows} rows")
+        if self.per_class is not None and not classes:
+            raise KzooError(f"per_class={self.per_class} goes with classes, and {name!r} has none; leave it out")
+        shares = {"test": self.given["test"] or 0, "validation": self.given["validation"]}
+        if shares["validation"] is None:
+            shares["validation"] = 0 if task == "tabular-classification" else VALIDATION
+        shares = {part: share for part, share in shares.items() if share and part not in splits}
+        left, notes = 1.0, []
+        if sum(shares.values()) >= 1:
+            given = " and ".join(f"{part}={share:g}" for part, share in shares.items())
+            raise KzooError(f"{given} leave nothing to train on; together they must be below 1")
+        for part, share in shares.items():
+            rest, held = stratified(splits["train"].labels[indices["train"]], share / left, self.seed)
+            splits[part] = splits["train"]
+            indices[part], indices["train"] = indices["train"][held], indices["train"][rest]
+            left -= share
+            self.parts.append(part)
+            notes.append(f"{part}: {100 * share:g}% of train, {'stratified, ' if classes else ''}seed {self.seed}")
+        if self.per_class is not None:
+            labels = splits["train"].labels[indices["train"]]
+            indices["train"] = indices["train"][some_of_each(labels, self.per_class, self.seed)]
+            notes.append(f"train: only {self.per_class} examples of each class, seed {self.seed}")
+        elif self.seed and not self.parts:
+            raise KzooError(f"split_seed={self.seed}: {name!r} has its own splits, nothing is drawn; leave it out")
+        return notes
+
+    def shortages(self, counts: dict[str, tuple[int, ...]], classes: list[str]) -> list[str]:
+        """Notes on classes too small for what was drawn."""
+        few = lambda names: f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        notes = []
+        for part in self.parts if classes else ():
+            absent = [
+                c for c, there, here in zip(classes, counts["train"], counts[part], strict=True) if there > here == 0
+            ]
+            if absent:
+                notes.append(f"{part} has no example of {few(absent)}: it has too few for every part")
+        if self.per_class is not None:
+            small = [f"{c} has {n}" for c, n in zip(classes, counts["train"], strict=True) if n < self.per_class]
+            if small:
+                notes.append(f"train: fewer than {self.per_class} there are: {few(small)}")
+        return notes
+
+
+def _check_every_class(name: str, labels: np.ndarray, info: DataInfo, classes: list[str]) -> None:
+    """Of files: a class without one that can be read is a mistake, unless `only` leaves it out."""
+    there = set(np.unique(labels).tolist())
+    empty = [c for c in classes if info.classes.index(c) not in there]
+    if empty:
+        why = f"; skipped: {'; '.join(info.skipped[:3])}" if info.skipped else ""
+        raise KzooError(
+            f"no readable image of {', '.join(map(repr, empty[:5]))} in the train part of {name!r}{why}; mend or remove"
+            " it, or name the other classes with only=…"
+        )
 
 
 def _is_path(name: str, data_dir: Any) -> bool:

@@ -109,3 +109,90 @@ def test_a_part_of_the_batches_is_prepared_like_the_whole(rng):
 def test_unknown_augmentation():
     with pytest.raises(kzoo.KzooError, match="unknown augmentation 'shfit'; did you mean 'shift'"):
         check_augment("shfit")
+
+
+def augmented(name, images, seed=(0, 1)):
+    return AUGMENTATIONS[name](tf.constant(images), Draw(tf.constant(seed), 0, len(images))).numpy()
+
+
+class TestAugmentations:
+    @pytest.mark.parametrize("name", [n for n in AUGMENTATIONS if n != "rotate90"])
+    @pytest.mark.parametrize("shape", [(20, 31, 1), (15, 9, 3)])
+    def test_any_shape_stays_in_range_and_is_the_same_under_xla(self, name, shape, rng):
+        images = rng.uniform(0, 255, (40, *shape)).astype("float32")
+        images[:5], images[5:10] = 0, 255
+        out = augmented(name, images)
+        assert out.shape == images.shape and out.dtype == np.float32
+        assert out.min() >= 0 and out.max() <= 255
+        change = tf.function(lambda x: AUGMENTATIONS[name](x, Draw(tf.constant([0, 1]), 0, 40)), jit_compile=True)
+        np.testing.assert_array_equal(change(tf.constant(images)), out)
+
+    def test_flips_go_both_ways(self, rng):
+        images = rng.random((400, 4, 4, 1), dtype="float32")
+        out = augmented("flips", images)
+        ways = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
+        counts = [sum(np.array_equal(o, w) for o, w in zip(out, way, strict=True)) for way in ways]
+        assert sum(counts) == 400 and min(counts) > 60
+        vertical = augmented("flip-vertical", images)
+        assert {np.array_equal(o, i[::-1]) for o, i in zip(vertical, images, strict=True)} == {True, False}
+
+    def test_rotate90_turns_by_whole_quarters(self, rng):
+        images = rng.random((400, 5, 5, 3), dtype="float32")
+        out = augmented("rotate90", images)
+        counts = [sum(np.array_equal(o, np.rot90(i, k)) for o, i in zip(out, images, strict=True)) for k in range(4)]
+        assert sum(counts) == 400 and min(counts) > 60
+        with pytest.raises(kzoo.KzooError, match="turns square images; the network reads 5x6"):
+            augmented("rotate90", rng.random((2, 5, 6, 1), dtype="float32"))
+
+    def test_rotate_turns_about_the_centre_by_up_to_15_degrees(self):
+        """A ramp is a plane: turned, it is the plane with the turned slope, which gives the angle back."""
+        y, x = np.mgrid[:41, :41] - 20.0
+        ramp = (2 * x + 120)[None, :, :, None].astype("float32")
+        out = augmented("rotate", np.repeat(ramp, 300, axis=0))[:, 12:29, 12:29, 0]  # whose places lie inside
+        right, down = np.diff(out, axis=2).mean((1, 2)) / 2, np.diff(out, axis=1).mean((1, 2)) / 2
+        np.testing.assert_allclose(right**2 + down**2, 1, atol=0.01)
+        angles = np.degrees(np.arctan2(down, right))
+        assert -15.2 < angles.min() < -13 and 13 < angles.max() < 15.2 and abs(angles.mean()) < 1.5
+        np.testing.assert_allclose(out[:, 8, 8], 120, atol=0.1, err_msg="the centre stays")
+
+    def test_rotate_is_pillows(self, rng):
+        from PIL import Image
+
+        smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8), dtype="uint8")).resize((64, 64), 3), "float32")
+        out = augmented("rotate", np.repeat(smooth[None, :, :, None], 8, axis=0))[..., 0]
+        for turned in out:
+            best = min(
+                np.abs(np.asarray(Image.fromarray(smooth).rotate(a, 2))[12:-12, 12:-12] - turned[12:-12, 12:-12]).max()
+                for a in np.arange(-60, 61) / 4
+            )
+            assert best < 0.5
+
+    def test_zoom_shows_80_to_100_percent_of_each_side(self):
+        ramp = np.broadcast_to(np.arange(50, dtype="float32")[None, None, :, None] * 4, (400, 30, 50, 1))
+        out = augmented("zoom", np.ascontiguousarray(ramp))[:, 15, :, 0]
+        slope = (out[:, 40] - out[:, 10]) / 30 / 4
+        assert slope.min() + 0.002 >= 0.8 and slope.min() < 0.81 and slope.max() > 0.99 and slope.max() < 1.002
+        first, last = out[:, 0] / 4, out[:, -1] / 4
+        assert first.min() >= 0 and last.max() <= 49, "never outside"
+        np.testing.assert_allclose((first + (49 - last)).mean(), 49 * 0.1, atol=0.6)
+        assert abs(first.mean() - (49 - last).mean()) < 0.6, "anywhere, not in a corner"
+
+    def test_color_changes_by_up_to_20_percent(self, rng):
+        images = np.full((500, 6, 6, 3), 100, "float32")
+        images[:, :3] += 40
+        images[..., 0] += 20
+        out = augmented("color", images)
+        brightness = out.mean((1, 2, 3)) / images.mean((1, 2, 3))
+        assert 0.79 < brightness.min() < 0.82 and 1.18 < brightness.max() < 1.21
+        assert abs(brightness.mean() - 1) < 0.02
+        grey = out.mean(3)
+        contrast = (grey[:, 0, 0] - grey[:, 5, 0]) / 40 / brightness
+        assert 0.78 < contrast.min() < 0.83 and 1.17 < contrast.max() < 1.22
+        saturation = (out[:, 0, 0, 0] - out[:, 0, 0, 1]) / 20 / brightness / contrast
+        assert 0.75 < saturation.min() < 0.84 and 1.16 < saturation.max() < 1.25
+
+    def test_cutout_hides_a_square_of_half_the_side(self, rng):
+        images = np.zeros((300, 16, 20, 3), "float32")
+        hidden = (augmented("cutout", images) == 127.5).all(-1)
+        assert hidden.sum((1, 2)).max() == 64 and hidden.sum((1, 2)).min() >= 16
+        assert hidden.any(0).all(), "anywhere"
