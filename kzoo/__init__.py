@@ -24,6 +24,7 @@ _PUBLIC = {
     "feature_extractor": "kzoo.models._styles",
     "fit": "kzoo.runs",
     "generate": "kzoo.runs",
+    "hypermodel": "kzoo.tuning",
     "list_models": "kzoo.models._registry",
     "load_data": "kzoo.data",
     "load_model": "kzoo.runs",
@@ -35,6 +36,7 @@ _PUBLIC = {
     "save_weights": "kzoo.weights.store",
     "strategy": "kzoo.training",
     "summary": "kzoo.inspection.summary",
+    "tune": "kzoo.tuning",
     "weights_by_name": "kzoo.weights.store",
 }
 

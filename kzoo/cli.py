@@ -28,6 +28,7 @@ HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
 \b
   kzoo list                                   the models
   kzoo fit lenet5 --data digits               train one; writes runs/0001-lenet5-digits
+  kzoo tune lenet5 --data digits              search for a better recipe
   kzoo evaluate last                          how good it is, class by class
   kzoo predict last image.png                 classify an image
   kzoo generate last "a small dog"            translate, or make images
@@ -56,6 +57,7 @@ DataDir = Annotated[str | None, typer.Option(help="Folder of prepared TensorFlow
 Languages = Annotated[str | None, typer.Option(help="Of pairs, from-to: en-de.")]
 Beams = Annotated[int, typer.Option(help="Of a translator's beam search; 1 is greedy.", min=1)]
 LengthPenalty = Annotated[float, typer.Option(help="Of the beam search; 0 compares sums of log probabilities.")]
+AUGMENT = "shift, flip, flip-vertical, flips, crop-flip, rotate90, rotate, zoom, color or cutout"
 Debug = typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")
 
 
@@ -190,7 +192,10 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or inverse-sqrt.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
-    augment: Annotated[list[str] | None, typer.Option(help="shift, flip or crop-flip; may be repeated.")] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="Layers whose names begin so do not learn; may be repeated.")
+    ] = None,
+    augment: Annotated[list[str] | None, typer.Option(help=f"{AUGMENT}; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and random layers.")] = None,
     deterministic: Annotated[
         bool | None, typer.Option("--deterministic", help="Deterministic operations (slower).")
@@ -205,6 +210,11 @@ def fit(
     validation: Annotated[
         float | None, typer.Option(help="Share of train held back where the data has no validation split.")
     ] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Share of train for test where the data has no test split.")
+    ] = None,
+    per_class: Annotated[int | None, typer.Option(help="Train on only so many examples of each class.", min=1)] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Another one draws other examples for them.", min=0)] = None,
     download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
     languages: Languages = None,
     run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
@@ -220,6 +230,7 @@ def fit(
       kzoo fit lenet5 --data mnist --data-dir ~/tensorflow_datasets --augment shift
       kzoo fit mlp --data photos/ --style subclass
       kzoo fit mlp_16_16_16 --data digits --only 1 --only 7
+      kzoo fit resnet20 --data photos/ --test 0.2 --augment flips --augment rotate90
       kzoo fit --resume last --epochs 40
     """
     arguments = {k: v for k, v in locals().items() if k not in ("json_",)}
@@ -240,15 +251,14 @@ def fit(
     _start_tensorflow(make_strategy)
     import kzoo
 
-    only, validation = arguments.pop("only"), arguments.pop("validation")
-    if only or validation is not None:
+    drawn = {name: arguments.pop(name) for name in ("only", "validation", "test", "per_class", "split_seed")}
+    drawn = {name: value for name, value in drawn.items() if value not in (None, [])}
+    if drawn:
         from kzoo.data._sources import load_for
         from kzoo.runs._given import task_of
 
         task = "" if model is None or model.endswith(".keras") else task_of(model)
-        arguments["data"] = load_for(
-            task, data or "digits", data_dir=data_dir, download=download, only=only, validation=validation
-        )
+        arguments["data"] = load_for(task, data or "digits", data_dir=data_dir, download=download, **drawn)
     run = kzoo.fit(**arguments)
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
@@ -272,6 +282,79 @@ def fit(
         print(f"{Path(name).stem:13} {path}")
     split = "" if " test" in run.plan.data else " --split validation"  # a single file has no test split
     print(f"next          kzoo evaluate {shlex.quote(str(run.path))}{split}")
+
+
+@app.command()
+def tune(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A name from kzoo list. Not needed with --resume.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="As for fit; default digits.")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="random, hyperband or bayesian. Default random.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many. Default 8.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of a trial, of Hyperband of the longest; default the model's recipe.")
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What trials are scored by: val_accuracy, val_loss, … Default the recipe's metric."),
+    ] = None,
+    compare_seeds: Annotated[
+        int | None, typer.Option(help="Seeds on which default and best are compared on test. Default 3; 0 for none.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Given, it is not searched; so the next ones.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Global.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="As for fit.")] = None,
+    dropout_rate: Annotated[float | None, typer.Option(help="Of a model that has dropout.")] = None,
+    augment: Annotated[list[str] | None, typer.Option(help="none, shift, flip or crop-flip; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the values and of every trial's training.")] = None,
+    style: Annotated[str | None, typer.Option(help="sequential, functional or subclass.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="As for fit, of one process.")] = None,
+    devices: Annotated[str | None, typer.Option(help="How many, or names: 2, or GPU:0,GPU:1.")] = None,
+    xla: Annotated[str | None, typer.Option(help="auto, on or off.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="Deterministic operations (slower).")
+    ] = None,
+    limit_train_batches: Annotated[int | None, typer.Option(help="Only so many batches an epoch.")] = None,
+    limit_validation_batches: Annotated[int | None, typer.Option(help="Only so many validation batches.")] = None,
+    data_dir: DataDir = None,
+    download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
+    languages: Languages = None,
+    run_dir: Annotated[str | None, typer.Option(help="The folder; default the next number in runs/.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this search (path, number or 'last'): no trial is repeated.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Search for a better recipe by keras-tuner; the best trial is a run like any other.
+
+    \b
+      kzoo tune lenet5 --data digits --trials 8
+      kzoo tune mlp --data digits --algorithm hyperband --trials 18 --batch-size 64
+      kzoo tune --resume last --trials 16
+    """
+    arguments = {k: v for k, v in locals().items() if k != "json_"}
+    arguments["devices"] = _devices(devices)
+    for name in ("learning_rate", "batch_size", "optimizer", "dropout_rate", "augment"):
+        if arguments[name] is None:  # searched
+            arguments.pop(name)
+
+    def make_strategy() -> None:
+        from kzoo.training.strategies import strategy as make
+
+        make(strategy or "auto", arguments["devices"])
+
+    _start_tensorflow(make_strategy)
+    import kzoo
+
+    found = kzoo.tune(**arguments)
+    if json_:
+        _print_json(found.to_config())
+        return
+    print(found)
+    split = "" if found.comparison is not None else " --split validation"
+    print(f"next          kzoo evaluate {shlex.quote(str(found.path))}{split}")
 
 
 @app.command()

@@ -26,6 +26,7 @@ BELOW = {
     "inspection": {"errors", "spec", "models", "weights"},
     "runs": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection"},
     "benchmark": {"errors", "data", "models", "training"},
+    "tuning": {"errors", "spec", "data", "models", "training", "runs"},
     "exporting": {
         "errors",
         "spec",
