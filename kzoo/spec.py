@@ -345,24 +345,38 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """One published set of weights, with everything needed to use it and to believe it.
+    """One set of weights that a model can be built with, and everything needed to use it and to believe it.
 
-    `metrics` are as measured by `command`; `sha256` is checked before the file is used.
+    Attributes:
+        model, tag: `lenet5@mnist`.
+        checksum: `"sha256:<digits>"` or `"md5:<digits>"`, as its source publishes it: whole, or the first digits. It is
+            checked before the file is used. None: the sha256 that the source's server names is.
+        size: In bytes; of what is fetched as its source publishes it, rounded there, or None.
+        classes: Their names, in the order of the outputs.
+        preprocess: How its images are prepared.
+        metrics: Measured by `command`, or reported by the authors.
+        data: What it was trained on: a name that `load_data` knows.
+        source: Who made it, and where its numbers stand.
+        file: Its name among the files that come with kzoo; or
+        url: where it is fetched from, by `https://` or `hf://`.
+        parameters: Of the whole model; None of what is fetched.
     """
 
     model: str
     tag: str
-    file: str
-    sha256: str
-    parameters: int
+    checksum: str | None
+    size: int | None
     classes: tuple[str, ...]
     preprocess: Preprocess
     metrics: Mapping[str, float]
     data: str
-    command: str
-    recipe: str
     licence: str
     source: str
+    file: str = ""
+    url: str = ""
+    parameters: int | None = None
+    command: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models._registry import described_shape, list_models, model_info, row_of
-from kzoo.weights.table import PUBLISHED
+from kzoo.spec import WeightSpec
+from kzoo.weights.table import rows_of
 
 
 def model_card(model: Any) -> str:
@@ -22,8 +23,9 @@ def model_card(model: Any) -> str:
             raise unknown("model", model, known, "See kzoo list")
         raise KzooError(f"no card for {model.name!r}: it is none of kzoo's models")
     row = row_of(name)
-    if tag and tag not in row["weights"]:
-        raise unknown(f"weights of {name}", tag, row["weights"], "" if row["weights"] else "none are published yet")
+    weights = rows_of(name)
+    if tag and tag not in weights:
+        raise unknown(f"weights of {name}", tag, weights, "" if weights else "none are published yet")
     shape = described_shape(row["input_shape"])
     output = f"{row['classes']} ({row['classifier_activation'] or 'logits'})" if row["classes"] else row["task"]
     lines = [
@@ -36,23 +38,37 @@ def model_card(model: Any) -> str:
         f"- Input: {shape}; output: {output}",
         f"- Parameters: {row['parameters']:,}, {row['trainable']:,} trainable",
     ]
-    for weights in PUBLISHED:
-        if weights.model == name and tag in ("", weights.tag):
-            lines += ["", f"## Weights `{weights.tag}`", "", *weights_lines(weights)]
+    for key, found in weights.items():
+        if tag in ("", key):
+            lines += ["", f"## Weights `{key}`", "", *weights_lines(found)]
     return "\n".join(lines) + "\n"
 
 
-def weights_lines(row: Any) -> list[str]:
-    return [
-        f"- Trained on: {row.data}",
-        *(
-            f"- {name.capitalize()}: {value:{'.4f' if isinstance(value, float) else ','}}"
-            for name, value in row.metrics.items()
-        ),
-        f"- Recipe: {row.recipe}",
-        f"- Command: `{row.command}`",
-        f"- Preprocessing: {row.preprocess.describe()}",
-        f"- Classes: {', '.join(row.classes)}",
-        f"- Source: {row.source}; licence: {row.licence}",
-        f"- sha256: {row.sha256}",
+def weights_lines(row: WeightSpec) -> list[str]:
+    """What is known of one set of weights, a line each."""
+    said = [f"- Trained on: {row.data}"]
+    said += [
+        f"- {name[0].upper()}{name[1:]}: {value:{'.4f' if isinstance(value, float) else ','}}"
+        for name, value in row.metrics.items()
     ]
+    if row.recipe:
+        said.append(f"- Recipe: {row.recipe}")
+    if row.command:
+        said.append(f"- Command: `{row.command}`")
+    shown, more = row.classes[:10], len(row.classes) - 10
+    said += [
+        f"- Preprocessing: {row.preprocess.describe()}",
+        f"- Classes: {', '.join(shown)}{f' and {more:,} more' if more > 0 else ''}",
+        f"- Source: {row.source}; licence: {row.licence}",
+        f"- File: {row.url or f'{row.file}, comes with kzoo'}; {_size(row)}",
+        f"- Checksum: {row.checksum or 'none is published; the sha256 that its server names is checked'}",
+    ]
+    return said
+
+
+def _size(row: WeightSpec) -> str:
+    """Exact of a file that comes with kzoo; of others as their sources round it."""
+    if row.size is None:
+        return "its size is not published"
+    megabytes = row.size / 2**20
+    return f"{megabytes:,.1f} MB" if megabytes < 10 else f"{megabytes:,.0f} MB"

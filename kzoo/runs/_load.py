@@ -21,8 +21,8 @@ from kzoo.models._styles import deep_graphs, input_shape_of, style_of
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._scores import output_kind, to_probabilities
 from kzoo.spec import AnyPreprocess, ModelInfo, PairPreprocess, TextPreprocess, preprocess_from_config
+from kzoo.weights.sources import resolve
 from kzoo.weights.store import weights_by_name
-from kzoo.weights.table import PUBLISHED
 
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
 
@@ -222,15 +222,14 @@ def _of_run(folder: RunFolder, config: Mapping[str, Any], model: keras.Model) ->
 
 
 def _published(text: str) -> Loaded:
-    name, tag = text.split("@", 1)
+    name, weights = text.split("@", 1)
     spec = model_spec(name)
-    row = next((row for row in PUBLISHED if (row.model, row.tag) == (name, tag)), None)
-    if row is None:
-        tags = [row.tag for row in PUBLISHED if row.model == name]
-        raise unknown(f"weights of {name}", tag, tags, "" if tags else "none are published yet")
-    model = create_model(spec.name, weights=tag)
+    row = resolve(name, weights).row
+    model = create_model(spec.name, weights=weights)
     info = model_info(model)
-    return Loaded(model, text, row.preprocess, row.classes, info.task, {"name": row.data})
+    labels = info.labels or (row.classes if row else ())
+    preprocess = row.preprocess if row else info.preprocess
+    return Loaded(model, text, preprocess, labels, info.task, {"name": row.data} if row else {})
 
 
 class _Served(keras.layers.TFSMLayer):

@@ -1,18 +1,19 @@
-"""The published weights: `published/<model>-<tag>.safetensors`, and beside each the row that describes it.
+"""The table of weights: those that come with kzoo, and those that others published (`origins`).
 
+Of those that come with it, `published/<model>-<tag>.safetensors` has beside it the row that describes it.
 `python -m kzoo.runs.publish RUN --tag TAG` writes both from a run; nothing in a row is typed by hand that can be
 computed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from kzoo.errors import KzooError
 from kzoo.spec import WeightSpec, preprocess_from_config
+from kzoo.weights.download import digests_of, matches
+from kzoo.weights.origins import ORIGINS
 
 FOLDER = Path(__file__).with_name("published")
 
@@ -24,18 +25,34 @@ def _row(path: Path) -> WeightSpec:
     )
 
 
-PUBLISHED: tuple[WeightSpec, ...] = tuple(_row(path) for path in sorted(FOLDER.glob("*.json")))
+SHIPPED: tuple[WeightSpec, ...] = tuple(_row(path) for path in sorted(FOLDER.glob("*.json")))
+PUBLISHED: tuple[WeightSpec, ...] = (*SHIPPED, *ORIGINS)
 
 
-def load_published(model: Any, row: WeightSpec, *, include_top: bool = True) -> None:
-    """Read a published file into `model`, after its sha256 was checked; without the top, only the rest of it."""
-    from kzoo.weights.store import assign, read_tensors, weights_by_name
+def rows_of(model: str) -> dict[str, WeightSpec]:
+    """{tag: row} of a model's weights.
 
+    >>> list(rows_of("resnet34"))
+    ['torchvision', 'timm', 'timm_tv']
+    """
+    return {row.tag: row for row in PUBLISHED if row.model == model}
+
+
+def published_path(row: WeightSpec) -> Path:
+    """The file of a row, checked; fetched where it does not come with kzoo and is not in the cache.
+
+    Raises:
+        KzooError: It is not the file that the row describes, or cannot be had.
+    """
+    if row.url:
+        from kzoo.weights.sources import resolve
+
+        return resolve(row.model, row.tag).path()
     path = FOLDER / row.file
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != row.sha256:
-        raise KzooError(f"{path} is damaged: sha256 {found}, expected {row.sha256}; install kzoo again")
-    tensors = read_tensors(path)
-    if not include_top:
-        tensors = {key: tensors[key] for key in weights_by_name(model) if key in tensors}
-    assign(model, tensors, f"the weights {row.tag!r}")
+    if not path.is_file():
+        raise KzooError(f"{path} is missing; install kzoo again")
+    digests = digests_of(path, row.checksum)
+    if not matches(digests, row.checksum):
+        algorithm, _, digits = row.checksum.partition(":")
+        raise KzooError(f"{path} is damaged: {algorithm} {digests[algorithm]}, expected {digits}; install kzoo again")
+    return path

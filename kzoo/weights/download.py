@@ -1,0 +1,521 @@
+"""Files from the network into a cache: whole, checked, once.
+
+The cache is `$XDG_CACHE_HOME/kzoo/weights` (else `~/.cache/kzoo/weights`), laid out `<host>/<path of the URL>` as
+`wget -x` lays files out, so that files can be placed in it by hand, and a copy of it is a mirror. A file gets its name
+only after it was checked; until then it is `.<name>.part`, and a broken download goes on from there. Beside a file lies
+`.<name>.json`: what was found when it was checked. While its size and time of change are those noted there, it is not
+read through again.
+
+Environment: `KZOO_WEIGHTS_URL` is a mirror, asked instead of the sources, for `<mirror>/<host>/<path>`.
+`KZOO_OFFLINE=1` keeps to the cache, as `HF_HUB_OFFLINE=1` does for Hugging Face, whose address is `HF_ENDPOINT`.
+`requests` honours `HTTPS_PROXY` and the like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from kzoo.errors import KzooError
+from kzoo.weights.kinds import kind_of
+
+if TYPE_CHECKING:  # imported where something is fetched, and nowhere else
+    import requests
+
+TRIES = 5  # in a row that bring no byte more; 2 where the server was never reached
+WAIT = 1.0  # seconds before the second try, twice as many before each further one
+TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+PIECE = 1 << 16  # bytes at a time; of a cut connection the last, unfinished piece is lost
+ALGORITHMS = {"sha256": 64, "md5": 32}  # digits of a whole digest
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "kzoo" / "weights"
+
+
+def hf_endpoint() -> str:
+    """The address of Hugging Face, or of what `HF_ENDPOINT` puts in its place."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def cached_path(url: str) -> Path:
+    """Where the file of `url` is in the cache, or would be.
+
+    Raises:
+        KzooError: Not an address of a file by http or https.
+
+    >>> cached_path("https://example.org/models/vgg16.h5").parts[-3:]
+    ('example.org', 'models', 'vgg16.h5')
+    """
+    parts, names = _parts(url)
+    return cache_folder().joinpath(_host(parts), *names)
+
+
+def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> Path:
+    """The file of `url`: from the cache, or fetched into it.
+
+    Args:
+        checksum: `"sha256:<digits>"` or `"md5:<digits>"`, whole or the first digits where no more is published. None:
+            the sha256 that the server names, as Hugging Face's does; where it names none, nothing vouches for the
+            file, and that is said on stderr with the sha256 found.
+        size: Bytes, about: for the progress where the server does not say.
+        source: What errors call the file: `weights='imagenet'`.
+
+    Returns:
+        The path of the checked file.
+
+    Raises:
+        KzooError: It cannot be had, is not what it should be, or the cache cannot be written; one line each. What came
+            and is not the file is removed.
+    """
+    path = cached_path(url)
+    if checksum is not None:
+        check_checksum(checksum, source)
+    fault = _fault(path, checksum)
+    if fault is None:
+        return path
+    if name := _offline(url):
+        raise KzooError(
+            f"{source}: {fault}, and {name} is set; unset it, or put {shown(url)} there by hand, as {str(path)!r}"
+        )
+    asked = _mirrored(url)
+    with _locked(path, source):
+        fault = _fault(path, checksum)  # another process may have fetched it meanwhile
+        if fault is not None:
+            if path.exists():
+                print(f"{source}: {fault}; it is removed and fetched again", file=sys.stderr)
+                path.unlink()
+            _Download(asked, path, checksum, size, source).run()
+    return path
+
+
+def shown(url: str) -> str:
+    """An address as it may be printed: without a password, and without the query, which may hold a key.
+
+    >>> shown("https://me:secret@example.org/a.h5?key=1")
+    'https://example.org/a.h5'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{_host(parts)}{parts.path}"
+
+
+def check_checksum(checksum: str, source: str) -> None:
+    """
+    Raises:
+        KzooError: It cannot be one.
+    """
+    algorithm, _, digits = checksum.partition(":")
+    if not re.fullmatch(r"[0-9a-f]{8,}", digits) or len(digits) > ALGORITHMS.get(algorithm, 0):
+        raise KzooError(
+            f"{source}: a checksum is sha256: or md5: and 8 or more hexadecimal digits; received {checksum!r}"
+        )
+
+
+def digests_of(path: Path, checksum: str | None) -> dict[str, str]:
+    """{"sha256": digits}, and the digest that `checksum` needs."""
+    algorithms = {"sha256", (checksum or "sha256").partition(":")[0]}
+    found = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(algorithms)}
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            for digest in found.values():
+                digest.update(piece)
+    return {name: digest.hexdigest() for name, digest in found.items()}
+
+
+def matches(digests: Mapping[str, str], checksum: str) -> bool:
+    """Whether a digest begins with the checksum's digits.
+
+    >>> matches({"sha256": "f37072fd47e89c5e"}, "sha256:f37072fd")
+    True
+    """
+    algorithm, _, digits = checksum.partition(":")
+    return digests.get(algorithm, "").startswith(digits)
+
+
+def _parts(url: str) -> tuple[SplitResult, list[str]]:
+    """The parts of an address, and the names of its path."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise KzooError(f"{url!r} is no address: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise KzooError(f"{url!r} is no address by http or https; give https://host/path/file")
+    names = parts.path.lstrip("/").split("/")
+    if parts.query:  # as wget names such files
+        names[-1] += f"?{parts.query}"
+    if not all(_plain(name) for name in [*names, host]):
+        raise KzooError(f"{shown(url)} is not the address of a file; give https://host/path/file")
+    return parts, names
+
+
+def _plain(name: str) -> bool:
+    """Whether it is one name below its folder."""
+    return name.strip(".") != "" and not re.search(r"[\\/\x00-\x1f]", name) and len(name) < 200
+
+
+def _host(parts: SplitResult) -> str:
+    """With the port, without a user."""
+    return parts.netloc.rpartition("@")[2].lower()
+
+
+def _mirrored(url: str) -> str:
+    """What is asked for a file: the mirror, where there is one."""
+    mirror = os.environ.get("KZOO_WEIGHTS_URL")
+    if not mirror:
+        return url
+    if not mirror.startswith(("http://", "https://")):
+        raise KzooError(f"KZOO_WEIGHTS_URL must be an address by http or https; received {mirror!r}")
+    parts = urlsplit(url)
+    query = f"%3F{parts.query}" if parts.query else ""
+    return f"{mirror.rstrip('/')}/{_host(parts)}{parts.path}{query}"
+
+
+def _offline(url: str) -> str:
+    """The variable of the environment that forbids to fetch it; "" where none does."""
+    names = ["KZOO_OFFLINE"]
+    if url.startswith(f"{hf_endpoint()}/"):
+        names.append("HF_HUB_OFFLINE")
+    return next((name for name in names if os.environ.get(name, "").lower() in ("1", "on", "yes", "true")), "")
+
+
+def _fault(path: Path, checksum: str | None) -> str | None:
+    """What is wrong with the cached file; None where it is the right one.
+
+    It is read through only where its notes do not vouch for it. Without a checksum it must still be what was fetched;
+    a file that was placed there by hand has no notes yet, and is taken as it is.
+    """
+    if not path.is_file():
+        return "it is not in the cache"
+    state, noted = path.stat(), _read_json(_notes(path))
+    known = noted if (noted.get("size"), noted.get("mtime_ns")) == (state.st_size, state.st_mtime_ns) else {}
+    checksum = checksum or f"sha256:{noted.get('sha256', '')}"
+    algorithm, _, digits = checksum.partition(":")
+    if not isinstance(known.get(algorithm), str):
+        known = digests_of(path, checksum)
+        if matches(known, checksum):
+            _write_notes(path, known)
+    if matches(known, checksum):
+        return None
+    return f"{str(path)!r} has {algorithm} {known[algorithm][: len(digits)]}, expected {digits}"
+
+
+def _notes(path: Path) -> Path:
+    return path.with_name(f".{path.name}.json")
+
+
+def _write_notes(path: Path, digests: Mapping[str, str]) -> None:
+    state = path.stat()
+    _write_json(_notes(path), {"size": state.st_size, "mtime_ns": state.st_mtime_ns, **digests})
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Written beside and renamed. Notes save time only: where they cannot be written, there are none."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(values), encoding="utf-8")
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _locked(path: Path, source: str) -> Iterator[None]:
+    """One process at a time fetches a file; the others wait, and say so."""
+    import filelock
+
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"{source}: waiting for another process that fetches {path.name}", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        raise KzooError(
+            f"{source}: the cache {str(path.parent)!r} cannot be written ({_said(error)}); make it writable, or set"
+            " XDG_CACHE_HOME to a folder that is"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _said(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+@dataclass
+class _Download:
+    """One file into `.<name>.part`, checked, then renamed to `path`."""
+
+    url: str
+    path: Path
+    checksum: str | None
+    size: int | None
+    source: str
+    promised: str | None = None  # the checksum that the server names
+
+    @property
+    def part(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.part")
+
+    @property
+    def by_hand(self) -> str:
+        return f"fetch it by hand, as {str(self.path)!r}"
+
+    def run(self) -> None:
+        started = time.perf_counter()
+        try:
+            self.get()
+            digests = digests_of(self.part, self.checksum)
+            self.check(digests)
+            os.replace(self.part, self.path)
+        except OSError as error:
+            raise KzooError(
+                f"{self.source}: {self.path.name} cannot be written to {str(self.path.parent)!r} ({_said(error)}); make"
+                " room there, or set XDG_CACHE_HOME to another folder"
+            ) from error
+        _notes(self.part).unlink(missing_ok=True)
+        _write_notes(self.path, digests)
+        size, seconds = _megabytes(self.path.stat().st_size), time.perf_counter() - started
+        print(f"{self.source}: fetched {size} in {seconds:.0f} s, {str(self.path)!r}", file=sys.stderr)
+        if self.checksum is None and self.promised is None:
+            print(
+                f"{self.source}: nothing vouches for this file; its sha256 is {digests['sha256']}",
+                file=sys.stderr,
+            )
+
+    def remove(self) -> None:
+        self.part.unlink(missing_ok=True)
+        _notes(self.part).unlink(missing_ok=True)
+
+    def check(self, digests: Mapping[str, str]) -> None:
+        """By the checksum; without one it is at least a weight file. What is not the file is removed."""
+        checksum = self.checksum or self.promised
+        good = checksum is not None and matches(digests, checksum)
+        try:
+            kind_of(self.part, "what came")
+            said = ""
+        except KzooError as error:  # a web page, most often: the address has moved, or asks for a login
+            said = str(error)
+        if good or (checksum is None and not said):
+            return
+        self.remove()
+        if checksum is None:
+            raise KzooError(f"{self.source}: {shown(self.url)} gave no weights, and it was removed: {said}")
+        algorithm, _, digits = checksum.partition(":")
+        raise KzooError(
+            f"{self.source}: {shown(self.url)} gave a file of {algorithm} {digests[algorithm][: len(digits)]}, expected"
+            f" {digits}; it was removed: {said or 'it was changed there or on its way; try again, or another mirror'}"
+        )
+
+    def get(self) -> None:
+        """All bytes into `part`, going on where it ends."""
+        import requests
+        from requests import exceptions
+
+        hopeless = (exceptions.InvalidSchema, exceptions.InvalidURL, exceptions.SSLError, exceptions.TooManyRedirects)
+        failed, most, kept = 0, 2, 0
+        with requests.Session() as session, _Bar(shown(self.url), self.source) as bar:
+            session.headers.update({"User-Agent": "kzoo", "Accept-Encoding": "identity"})
+            while True:
+                before = self.part.stat().st_size if self.part.exists() else 0
+                try:
+                    with session.get(self.url, headers=self.headers(before), stream=True, timeout=TIMEOUT) as response:
+                        most = TRIES
+                        self.refuse(response)
+                        self.write(response, before, bar)
+                        return
+                except exceptions.RequestException as error:
+                    kept = self.part.stat().st_size if self.part.exists() else 0
+                    failed = 1 if kept > before else failed + 1
+                    if failed >= most or isinstance(error, hopeless):
+                        remains = f"; {kept:,} bytes are kept, and the next try goes on from there" if kept else ""
+                        raise KzooError(
+                            f"{self.source}: {shown(self.url)} cannot be fetched: {_reason(error)}{remains}; look at"
+                            f" the network, set KZOO_WEIGHTS_URL to a mirror, or {self.by_hand}"
+                        ) from error
+                time.sleep(WAIT * 2 ** (failed - 1))
+
+    def headers(self, before: int) -> dict[str, str]:
+        """The rest only, if the file there is still the one that the part was begun with."""
+        noted = _read_json(_notes(self.part))
+        if not before or noted.get("url") != self.url or not noted.get("validator"):
+            return {}
+        return {"Range": f"bytes={before}-", "If-Range": noted["validator"]}
+
+    def refuse(self, response: requests.Response) -> None:
+        """
+        Raises:
+            requests.HTTPError: What may pass: the server is overloaded.
+            KzooError: What will not.
+        """
+        from requests import HTTPError
+
+        code, where = response.status_code, shown(response.url)
+        if self.url.startswith("https:") and not response.url.startswith("https:"):
+            raise KzooError(
+                f"{self.source}: {shown(self.url)} leads to {where}, which is not encrypted; {self.by_hand}"
+            )
+        if code in (200, 206):
+            return
+        if code == 416:  # the part is longer than what is there now
+            self.remove()
+            raise HTTPError("the file there has another length now")
+        if code in (408, 425, 429) or code >= 500:
+            raise HTTPError(f"the server answers {code} {response.reason}")
+        if code in (404, 410):
+            mirror = "the mirror has no such file; unset KZOO_WEIGHTS_URL" if os.environ.get("KZOO_WEIGHTS_URL") else ""
+            raise KzooError(
+                f"{self.source}: {where} is not there ({code}); {mirror or 'look at the name'}, or {self.by_hand}"
+            )
+        if code in (401, 403):
+            raise KzooError(
+                f"{self.source}: {where} is not given to everyone ({code}): it needs a login, or does not exist;"
+                f" {self.by_hand}"
+            )
+        raise KzooError(f"{self.source}: {where} answers {code} {response.reason}; {self.by_hand}")
+
+    def write(self, response: requests.Response, before: int, bar: _Bar) -> None:
+        from requests import exceptions
+
+        going_on = response.status_code == 206
+        total = response.headers.get("Content-Length", "")
+        total = int(total) if total.isdecimal() and "Content-Encoding" not in response.headers else None
+        if going_on:
+            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if not found or int(found[1]) != before:
+                self.remove()
+                raise exceptions.ChunkedEncodingError("the server gives another part than the one asked for")
+            total = int(found[2])
+        start = before if going_on else 0
+        self.promised = _promised([*response.history, response])
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - start > free:
+            raise KzooError(
+                f"{self.source}: {self.path.name} needs {_megabytes(total - start)}, and {str(self.path.parent)!r} has"
+                f" {_megabytes(free)} free; make room there, or set XDG_CACHE_HOME to another folder"
+            )
+        validator = response.headers.get("ETag", "")
+        if not validator or validator.startswith("W/"):
+            validator = response.headers.get("Last-Modified", "")
+        _write_json(_notes(self.part), {"url": self.url, "validator": validator})
+        bar.begin(start, total or self.size)
+        with self.part.open("ab" if going_on else "wb") as file:
+            for piece in response.iter_content(PIECE):
+                file.write(piece)
+                bar.advance(len(piece))
+            file.flush()
+            os.fsync(file.fileno())
+        written = self.part.stat().st_size
+        if total is not None and written != total:
+            raise exceptions.ChunkedEncodingError(f"the connection was cut at {written:,} of {total:,} bytes")
+
+
+def _promised(responses: list[requests.Response]) -> str | None:
+    """The sha256 that Hugging Face names on the way to a large file."""
+    for response in responses:
+        digits = response.headers.get("X-Linked-ETag", "").strip('"').lower()
+        if re.fullmatch(r"[0-9a-f]{64}", digits):
+            return f"sha256:{digits}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong on the way, in a few words."""
+    from requests import exceptions
+
+    said = str(error)
+    if isinstance(error, exceptions.Timeout):
+        return "the server does not answer in time"
+    if isinstance(error, exceptions.SSLError):
+        return "its certificate is not accepted"
+    if isinstance(error, exceptions.ProxyError):
+        return "the proxy does not let it through"
+    if "NameResolution" in said or "getaddrinfo" in said:
+        return "no such host is known: a wrong name, or no network"
+    if "refused" in said:
+        return "the connection is refused"
+    if "IncompleteRead" in said or "Connection broken" in said or "aborted" in said:
+        return "the connection was cut"
+    return said.splitlines()[0] if said else type(error).__name__
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MB"
+
+
+class _Bar:
+    """Progress on stderr: a bar on a terminal or in a notebook, a line elsewhere."""
+
+    def __init__(self, url: str, source: str) -> None:
+        self.url, self.source, self.bar, self.task = url, source, None, None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def begin(self, start: int, total: int | None) -> None:
+        """The server gives bytes, from `start` on; again after a cut."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        console = Console(stderr=True, highlight=False)
+        if console.is_terminal or console.is_jupyter:
+            if self.bar is None:
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(bar_width=24),
+                    DownloadColumn(binary_units=True),
+                    TransferSpeedColumn(),
+                    TimeRemainingColumn(),
+                )
+                self.bar = Progress(*columns, console=console, transient=True)
+                self.task = self.bar.add_task(self.url.rpartition("/")[2], total=total)
+                self.bar.start()
+            self.bar.update(self.task, completed=start, total=total)
+            return
+        how = f", going on after {_megabytes(start)}" if start else ""
+        size = f" ({_megabytes(total)}{how})" if total else ""
+        print(f"{self.source}: fetching {self.url}{size}", file=sys.stderr)
+
+    def advance(self, count: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, advance=count)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()

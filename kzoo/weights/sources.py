@@ -1,0 +1,161 @@
+"""What `weights=` names, and the file it means: a tag of the table, a path, an address, or a model on Hugging Face.
+
+`resolve` checks the name and what can be said of it; nothing is fetched before `Source.path()` is called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urldefrag, urlsplit
+
+from kzoo.errors import KzooError, unknown
+from kzoo.spec import Preprocess, WeightSpec
+from kzoo.weights.download import cached_path, check_checksum, digests_of, fetch, hf_endpoint, matches
+from kzoo.weights.kinds import kind_of
+from kzoo.weights.origins import KERAS
+from kzoo.weights.table import published_path, rows_of
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")  # what PyTorch writes by pickle
+HF = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+))?")
+HF_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A weight file, wherever it lies.
+
+    Attributes:
+        label: What errors call it: `weights='imagenet'`.
+        row: Of the table; None where the table does not have it.
+        file: On this machine; or
+        url: where it is fetched from, with
+        checksum: what it must match, None where only its server can say.
+    """
+
+    label: str
+    row: WeightSpec | None = None
+    file: Path | None = None
+    url: str = ""
+    checksum: str | None = None
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """None where it is not known before the file is read."""
+        return self.row.preprocess if self.row else None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return self.row.classes if self.row else None
+
+    def path(self) -> Path:
+        """The checked file; fetched where it is not in the cache.
+
+        Raises:
+            KzooError: It cannot be had, or is not the one that was published; one line each.
+        """
+        if self.file is not None:
+            return self.file
+        if not self.url:
+            return published_path(self.row)
+        if own := self._of_keras():
+            return own
+        return fetch(self.url, checksum=self.checksum, size=self.row.size if self.row else None, source=self.label)
+
+    def _of_keras(self) -> Path | None:
+        """A file of keras.applications that Keras has fetched already, if it is the right one."""
+        if not self.url.startswith(KERAS):
+            return None
+        home = os.environ.get("KERAS_HOME")
+        folder = Path(home).expanduser() if home else Path.home() / ".keras"
+        path = folder / "models" / self.url.rpartition("/")[2]
+        if cached_path(self.url).is_file() or not path.is_file():
+            return None
+        if matches(digests_of(path, self.checksum), self.checksum):
+            return path
+        print(f"{self.label}: {str(path)!r} is not the published file, and is left aside", file=sys.stderr)
+        return None
+
+
+def resolve(model: str, weights: str | os.PathLike[str]) -> Source:
+    """What `weights` means for a model.
+
+    Args:
+        model: A name from `list_models`.
+        weights: A tag (`"imagenet"`), a path, `"https://…"` (with `#sha256=…` to be checked), or
+            `"hf://owner/name[@revision][/file]"`.
+
+    Raises:
+        KzooError: No such tag or file, or a name that is none of these; or only PyTorch reads it, and is not installed.
+
+    >>> resolve("resnet50", "imagenet").url.rpartition("/")[2]
+    'resnet50_weights_tf_dim_ordering_tf_kernels.h5'
+    >>> resolve("resnet18", "hf://timm/resnet18.a1_in1k").url
+    'https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors'
+    """
+    if not isinstance(weights, str | os.PathLike):
+        raise KzooError(f"weights must be None, a tag, a path or an address; received {weights!r}")
+    label, text = f"weights={str(weights)!r}", os.fspath(weights)
+    rows = rows_of(model)
+    if isinstance(weights, str) and text in rows:
+        row = rows[text]
+        source = Source(label, row) if row.file else _remote(label, row.url, rows)
+    elif isinstance(weights, str) and "://" in text:
+        source = _remote(label, text, rows)
+    elif not isinstance(weights, str) or Path(text).exists() or Path(text).suffix or {"/", os.sep} & set(text):
+        kind_of(Path(text), label)  # what is no weight file is said before anything is built
+        return Source(label, file=Path(text))
+    else:
+        others = "a path, an address or hf://owner/name"
+        remedy = (
+            f"{model} has {', '.join(rows)}; or give {others}" if rows else f"none are published yet; give {others}"
+        )
+        raise unknown(f"weights of {model}", text, rows, remedy)
+    if source.url:
+        cached_path(source.url)  # says what is no address of a file
+        _check_torch(source, rows)
+    return source
+
+
+def _remote(label: str, given: str, rows: dict[str, WeightSpec]) -> Source:
+    """Of an address, `https://` or `hf://`; known where the table has it."""
+    bare, fragment = urldefrag(given)
+    if bare.startswith("hf://"):
+        url, bare = _hf(label, bare)
+    else:
+        url = bare
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise KzooError(f"{label} is no address that kzoo fetches from; it takes https://, http:// and hf://owner/name")
+    row = next((row for row in rows.values() if row.url == bare), None)
+    checksum = row.checksum if row else None
+    if fragment:
+        name, _, digits = fragment.partition("=")
+        checksum = f"{name.lower()}:{digits.lower()}"
+        check_checksum(checksum, label)
+    return Source(label, row, url=url, checksum=checksum)
+
+
+def _hf(label: str, given: str) -> tuple[str, str]:
+    """The address of a file on Hugging Face, and its shortest name."""
+    found = HF.fullmatch(given)
+    if not found:
+        raise KzooError(f"{label} is no model on Hugging Face; give hf://owner/name[@revision][/file.safetensors]")
+    name, revision, file = found[1], found[2] or "main", found[3] or HF_FILE
+    short = f"hf://{name}" if (revision, file) == ("main", HF_FILE) else given
+    return f"{hf_endpoint()}/{name}/resolve/{quote(revision, safe='%')}/{quote(file)}", short
+
+
+def _check_torch(source: Source, rows: dict[str, WeightSpec]) -> None:
+    """A file that could not be read is not fetched."""
+    name = urlsplit(source.url).path.rpartition("/")[2]
+    if not name.endswith(TORCH_SUFFIXES) or importlib.util.find_spec("torch") is not None:
+        return
+    others = [repr(tag) for tag, row in rows.items() if not row.url.endswith(TORCH_SUFFIXES)]
+    instead = f"take {' or '.join(others)}" if others else "take a .safetensors or .h5 file"
+    raise KzooError(
+        f"{source.label}: {name} is PyTorch's own format, which only PyTorch reads; {instead}, or pip install torch"
+    )
