@@ -7,9 +7,11 @@ import hashlib
 import os
 import threading
 import unicodedata
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -306,7 +308,7 @@ def _images(
     skipped: list[str] = []
     splits, digests = {}, {}
     for split, files in pairs.items():
-        with ThreadPoolExecutor() as pool:
+        with no_size_warnings(), ThreadPoolExecutor() as pool:
             looked = list(pool.map(lambda pair: _look(pair.path), files))
         good = [(pair, found) for pair, found in zip(files, looked, strict=True) if not isinstance(found, str)]
         skipped += [f"{p.name}: {found}" for p, found in zip(files, looked, strict=True) if isinstance(found, str)]
@@ -353,19 +355,25 @@ def _twice(good: dict[str, list[tuple[Pair, Found]]], classes: Sequence[str]) ->
     return notes
 
 
+@contextmanager
+def no_size_warnings() -> Iterator[None]:
+    """Pillow warns of images a little smaller than those refused here. Not thread-safe: for the main thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def open_image(path: Path) -> tuple[tf.Tensor, bool, bytes]:
     """(uint8 [height, width, 3], whether it is grey, the file's bytes).
 
     Raises:
-        Unreadable: No such file, no image by its name, cut short or damaged (never half an image), too many pixels.
+        Unreadable: No such file, no image, cut short or damaged (never half an image), too many pixels.
     """
     try:
         if not path.is_file():
             raise Unreadable("no such file")
         if path.stat().st_size == 0:
             raise Unreadable("empty file")
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise Unreadable(f"not an image ({path.suffix or 'no suffix'})")
         with Image.open(path) as header:
             pixels = header.width * header.height
             if pixels > MAX_PIXELS:
@@ -388,6 +396,8 @@ def open_image(path: Path) -> tuple[tf.Tensor, bool, bytes]:
 
 def _look(path: Path) -> Found | str:
     """What an image that decodes is like; otherwise why not."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
+        return f"not an image ({path.suffix or 'no suffix'})"
     try:
         image, grey, contents = open_image(path)
     except Unreadable as error:

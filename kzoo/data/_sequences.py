@@ -53,6 +53,10 @@ class Sequences(Batches):
         self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
         return self._dataset(order, part).prefetch(tf.data.AUTOTUNE)
 
+    def order(self, number: int) -> np.ndarray:
+        """Places in the split of the examples of an epoch, in its order."""
+        return np.concatenate(self._batches(number)[: self.limit])
+
     def portable(self) -> Callable[[], tf.data.Dataset]:
         order = self._batches(0)[: self.limit]
         opened, steps = ported(self._dataset(order, None)), len(order)

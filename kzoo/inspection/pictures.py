@@ -1,4 +1,4 @@
-"""Pictures as PNG: learning curves, confusion matrix, a batch as the network sees it, predictions."""
+"""Pictures as PNG: learning curves, confusion matrix, a batch as the network sees it, predictions, mistakes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
+SHOWN = 32  # images in a grid
+NAMED = 150  # classes whose names can be written along a confusion matrix
 
 
 def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
@@ -32,44 +35,95 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> No
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
-    """Counts and, beside them, the share of each true class; counts are written in while they can be read."""
+    """Counts and, beside them, the share of each true class; counts are written in while they can be read.
+
+    Names are shortened to 24 letters; beyond 150 classes only some of their numbers are written.
+    """
+    count = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    size = max(4.2, 0.42 * len(labels) + 1.5)
-    figure = Figure(figsize=(2 * size + 1, size), layout="constrained")
+    names = [shortened(label, 24) for label in labels]
+    size = min(max(4.2, 0.42 * count + 1.5), 13)
+    letters = min(max(0.7 * 72 * (size - 1.5) / count, 3), 9)  # points: a row of the matrix is as high
+    room = min(0.6 * letters / 72 * max(map(len, names)), 2.5)  # of the longest name
+    figure = Figure(figsize=(2 * (size + room) + 0.6, size + room), layout="constrained")
     for axes, values, name in zip(
         figure.subplots(1, 2), (matrix, share), ("counts", "share of the true class"), strict=True
     ):
-        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if values is share else None)
-        axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 2 else 0, parse_math=False)
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+        top = 1 if values is share else max(values.max(), 1)
+        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
+        if count <= NAMED:
+            turned = 90 if max(map(len, names)) > 2 else 0
+            axes.set_xticks(range(count), names, rotation=turned, parse_math=False, fontsize=letters)
+            axes.set_yticks(range(count), names, parse_math=False, fontsize=letters)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.set_title(name)
-        if len(labels) <= 20:
-            top = values.max() or 1
+        if count <= 20:
             for i, j in np.argwhere(values > 0):
                 text = f"{values[i, j]:.2f}".removeprefix("0") if values is share else str(values[i, j])
                 colour = "white" if values[i, j] > top / 2 else "black"
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        if values is matrix:
+            bar.locator = MaxNLocator(integer=True)
     _save(figure, title, path)
+
+
+def shortened(text: str, letters: int) -> str:
+    """The two ends of a long name, where names of one kind differ.
+
+    >>> shortened("a_very_long_name_of_a_class", 13)
+    'a_very…_class'
+    """
+    if len(text) <= letters:
+        return text
+    return f"{text[: letters // 2]}…{text[-((letters - 1) // 2) :]}"
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str, wrong: Sequence[bool] = ()) -> None:
     """Up to 32 float images [n, height, width, 1 or 3], each scaled to its own range; wrong ones titled in orange."""
-    count = min(len(images), 32)
-    columns = min(count, 8)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(1.35 * columns, 1.6 * rows + 0.4), layout="constrained")
+    shown = []
+    for image in images[:SHOWN]:
+        low, high = image.min(), image.max()
+        shown.append((image - low) / max(high - low, 1e-9))
+    colours = [ORANGE if len(wrong) and wrong[k] else "black" for k in range(len(shown))]
+    lines = [[shortened(line, 18) for line in text.split("\n")] for text in titles[:SHOWN]]
+    _grid(shown, ["\n".join(each) for each in lines], colours, path, title)
+
+
+def mistakes(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]], path: Path, title: str) -> None:
+    """Up to 32 images of any sizes as they are, each under the class it was given, with its probability, and its own.
+
+    Args:
+        images: [height, width, 1, 3 or 4] each; uint8, or numbers in 0 to 255.
+        said: (guess, true class, probability of the guess) of each.
+    """
+    shown = [np.clip(_small(image).astype("float32") / 255, 0, 1) for image in images[:SHOWN]]
+    titles = [f"{shortened(guess, 14)} {p:.2f}\n(is {shortened(true, 14)})" for guess, true, p in said[:SHOWN]]
+    _grid(shown, titles, ["black"] * len(shown), path, title)
+
+
+def _small(image: np.ndarray, side: int = 256) -> np.ndarray:
+    """With at most `side` pixels a side, one in so many of them: enough for a grid, and a ribbon is not a thread."""
+    height, width = image.shape[:2]
+    return image[:: -(-height // side), :: -(-width // side)]
+
+
+def _grid(images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], path: Path, title: str) -> None:
+    """Images [height, width, 1, 3 or 4] of 0 to 1, eight a row."""
+    columns = min(max(len(images), 3), 8)  # with fewer than three the title would be wider than the picture
+    rows = -(-len(images) // columns)
+    lines = max((text.count("\n") + 1 for text in titles), default=1)
+    figure = Figure(figsize=(1.35 * columns, (1.45 + 0.16 * lines) * rows + 0.4), layout="constrained")
     for k, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).ravel()):
-        axes.axis("off")
-        if k < count:
-            low, high = images[k].min(), images[k].max()
-            shown = (images[k] - low) / max(high - low, 1e-9)
-            axes.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
-            axes.set_title(
-                titles[k], fontsize=8, parse_math=False, color=ORANGE if len(wrong) and wrong[k] else "black"
-            )
+        if k >= len(images):
+            axes.axis("off")
+        else:
+            image = images[k]
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color=GREY, linewidth=0.5)  # or a white image has no end
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+            axes.set_title(titles[k], fontsize=8, parse_math=False, color=colours[k])
     _save(figure, title, path)
 
 

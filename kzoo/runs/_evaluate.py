@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data, load_data
-from kzoo.data._sequences import batches_of
+from kzoo.data._images import no_size_warnings, open_image
+from kzoo.data._sequences import Sequences, batches_of
 from kzoo.data._sources import load_for
 from kzoo.errors import KzooError, whole_number
 from kzoo.inspection import pictures
@@ -33,6 +36,24 @@ OTHERS = {
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """An example whose likeliest class is not its own.
+
+    Attributes:
+        index: Its place in the split, from 0.
+        true, guess: Names of the classes.
+        probability: Of the guess.
+        input: Its file, relative to the data's folder, or its text; "" where it has neither.
+    """
+
+    index: int
+    true: str
+    guess: str
+    probability: float
+    input: str = ""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The figures of one split.
 
@@ -42,6 +63,7 @@ class Evaluation:
         baseline: Accuracy of always saying the split's commonest class.
         per_class: {class: precision, recall, f1, support}.
         confusion: int [classes, classes], true classes in rows.
+        mistakes: All wrong examples, those of which the model is surest first.
         notes: What was done to the data: images resized, files skipped, classes of other names.
         files: Where the pictures and the figures lie.
     """
@@ -57,11 +79,14 @@ class Evaluation:
     labels: tuple[str, ...]
     per_class: dict[str, dict[str, float]] = field(repr=False)
     confusion: np.ndarray = field(repr=False)
+    mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
 
     def to_config(self) -> dict[str, Any]:
-        return {**self.__dict__, "confusion": self.confusion.tolist()}
+        """For JSON; of the mistakes the first 32, as in the picture: `mistakes-*.csv` has all."""
+        worst = [mistake.__dict__ for mistake in self.mistakes[: pictures.SHOWN]]
+        return {**self.__dict__, "confusion": self.confusion.tolist(), "mistakes": worst}
 
     def __str__(self) -> str:
         width = max(9, *(len(label) for label in self.labels))
@@ -112,7 +137,8 @@ def evaluate(
         checkpoint: Of a run: `"last"` or `"best"`.
         data_dir, languages: For `load_data`.
         beams, length_penalty: Of a translator's beam search; an export has its own inside.
-        output_dir: Where `evaluation-*.json` and `confusion-*.png` go; default the run folder, otherwise nowhere.
+        output_dir: Where `evaluation-*.json`, `confusion-*.png`, `mistakes-*.csv` and, of images, `mistakes-*.png` go;
+            default the run folder, otherwise nowhere.
 
     Returns:
         Evaluation, TranslationEvaluation or PlayersEvaluation.
@@ -139,10 +165,10 @@ def evaluate(
         if folder is not None:
             _write_figures(evaluation, folder, checkpoint if loaded.run else None)
         return evaluation
-    scores, y, notes = scores_of(loaded, examples, batch_size)
-    evaluation = _figures(loaded, data, split, scores, y, notes)
+    scores, y, order, notes = scores_of(loaded, examples, batch_size)
+    evaluation = _figures(loaded, data, split, scores, y, order, notes)
     if folder is not None:
-        _write(evaluation, folder, checkpoint if loaded.run else None)
+        _write(evaluation, data, folder, checkpoint if loaded.run else None)
     return evaluation
 
 
@@ -162,8 +188,13 @@ def read_data(loaded: Loaded, data: Any, data_dir: str | None, languages: str | 
     return load_for(loaded.task, data, data_dir=data_dir, languages=languages)
 
 
-def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(scores [n, classes], labels [n], notes on the texts); a model with one output gets two columns."""
+def scores_of(
+    loaded: Loaded, examples: tf.data.Dataset, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """(scores [n, classes], labels [n], places in the split [n], notes on the texts).
+
+    Texts come sorted by length, anything else in the split's order. A model with one output gets two columns.
+    """
     if int(examples.cardinality()) == 0:
         raise KzooError("the split is empty")
     layer = layer_of(loaded.preprocess)
@@ -180,7 +211,8 @@ def scores_of(loaded: Loaded, examples: tf.data.Dataset, batch_size: int) -> tup
     y = np.concatenate(labels)
     if y.ndim == 2 and y.shape[1] > 1:  # one-hot
         y = y.argmax(axis=1)
-    return loaded.probabilities(found), y.reshape(-1).astype("int64"), getattr(batches, "notes", [])
+    order = batches.order(0) if isinstance(batches, Sequences) else np.arange(len(y))
+    return loaded.probabilities(found), y.reshape(-1).astype("int64"), order, getattr(batches, "notes", [])
 
 
 def single_output(loaded: Loaded, outputs: Any) -> tf.Tensor:
@@ -217,7 +249,9 @@ def class_names(loaded: Loaded, data: Data, columns: int) -> tuple[str, ...]:
     return tuple(names) + tuple(map(str, range(len(names), columns)))
 
 
-def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.ndarray, notes: list[str]) -> Evaluation:
+def _figures(
+    loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.ndarray, order: np.ndarray, notes: list[str]
+) -> Evaluation:
     from sklearn import metrics
 
     names = class_names(loaded, data, scores.shape[1])
@@ -245,8 +279,47 @@ def _figures(loaded: Loaded, data: Data, split: str, scores: np.ndarray, y: np.n
             for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
         },
         confusion=metrics.confusion_matrix(y, guess, labels=numbers),
+        mistakes=_mistakes(data, split, scores, guess, y, order, names),
         notes=(*data.info.notes, *_notes(loaded, data, split), *notes),
     )
+
+
+def _mistakes(
+    data: Data,
+    split: str,
+    scores: np.ndarray,
+    guess: np.ndarray,
+    y: np.ndarray,
+    order: np.ndarray,
+    names: tuple[str, ...],
+) -> tuple[Mistake, ...]:
+    sure = scores.max(axis=1)
+    wrong = np.flatnonzero(guess != y)
+    wrong = wrong[np.lexsort((order[wrong], -sure[wrong]))]
+    inputs = dict(enumerate(data.info.files.get(split, ())))
+    if len(wrong) and data[split].element_spec[0].dtype == tf.string:
+        inputs = {i: text.decode("utf-8", "replace") for i, text in _examples_at(data, split, order[wrong])}
+    return tuple(
+        Mistake(int(order[k]), names[y[k]], names[guess[k]], float(sure[k]), inputs.get(int(order[k]), ""))
+        for k in wrong
+    )
+
+
+def _examples_at(data: Data, split: str, places: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """(place, raw input), in the split's order."""
+    wanted = set(map(int, places))
+    rows = data[split].map(lambda x, *_: x).take(max(wanted) + 1)
+    yield from ((i, x) for i, x in enumerate(rows.as_numpy_iterator()) if i in wanted)
+
+
+def _raw_images(data: Data, split: str, mistakes: Sequence[Mistake]) -> list[np.ndarray]:
+    """The images as the user has them: read from their files, or else found in the split."""
+    if split in data.info.files:
+        folder = Path(data.info.arguments.get("name", "."))
+        with no_size_warnings():
+            return [open_image(folder / mistake.input)[0].numpy() for mistake in mistakes]
+    found = dict(_examples_at(data, split, [mistake.index for mistake in mistakes]))
+    return [found[mistake.index] for mistake in mistakes]
 
 
 def _notes(loaded: Loaded, data: Data, split: str) -> list[str]:
@@ -258,13 +331,38 @@ def _notes(loaded: Loaded, data: Data, split: str) -> list[str]:
     return notes
 
 
-def _write(evaluation: Evaluation, folder: Path, checkpoint: str | None) -> None:
-    png = folder / f"confusion-{_end(evaluation, checkpoint)}.png"
-    evaluation.files.update(confusion=str(png))
+def _write(evaluation: Evaluation, data: Data, folder: Path, checkpoint: str | None) -> None:
+    end = _end(evaluation, checkpoint)
+    png, table, worst = (
+        folder / name for name in (f"confusion-{end}.png", f"mistakes-{end}.csv", f"mistakes-{end}.png")
+    )
+    shown = evaluation.mistakes[: pictures.SHOWN]
+    drawn = bool(shown) and data[evaluation.split].element_spec[0].shape.rank == 3
+    evaluation.files.update(confusion=str(png), mistakes=str(table))
+    if drawn:
+        evaluation.files.update(worst=str(worst))
     _write_figures(evaluation, folder, checkpoint)
     title = f"{evaluation.name} on {evaluation.data}, {evaluation.split}: accuracy {evaluation.accuracy:.4f}"
     with atomic(png) as beside:
         pictures.confusion(evaluation.confusion, evaluation.labels, beside, title)
+    with atomic(table) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", "true", "guess", "probability", "input"])
+        writer.writerows([m.index, m.true, m.guess, f"{m.probability:.6f}", m.input] for m in evaluation.mistakes)
+    if not drawn:
+        worst.unlink(missing_ok=True)  # of an earlier evaluation: it would show mistakes that are none now
+        return
+    count = len(evaluation.mistakes)
+    which = f"the {len(shown)} surest of {count:,} mistakes"
+    if count == len(shown):
+        which = f"all {count} mistakes, the surest first" if count > 1 else "the only mistake"
+    with atomic(worst) as beside:
+        pictures.mistakes(
+            _raw_images(data, evaluation.split, shown),
+            [(m.guess, m.true, m.probability) for m in shown],
+            beside,
+            f"{evaluation.name} on {evaluation.data}, {evaluation.split}: {which}",
+        )
 
 
 def _write_figures(evaluation: Any, folder: Path, checkpoint: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kzoo.data._images import Unreadable, is_hidden, no_size_warnings, open_image
 from kzoo.errors import KzooError, whole_number
 from kzoo.models._styles import input_shape_of
-from kzoo.preprocess import IMAGE_SUFFIXES, decode_image, layer_of
+from kzoo.preprocess import IMAGE_SUFFIXES, layer_of
 from kzoo.runs._evaluate import OTHERS, single_output
 from kzoo.runs._load import Loaded, check_checkpoint, load
 from kzoo.text import TextLayer
@@ -56,7 +57,8 @@ def predict(
         One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax.
 
     Raises:
-        KzooError: A file that is no readable image, an empty text; nothing is predicted then.
+        KzooError: A file given by its name that is no readable image, an empty text; nothing is predicted then. What
+            cannot be read in a folder is left out, and named on stderr.
     """
     check_checkpoint(checkpoint)
     for name, value in (("top", top), ("batch_size", batch_size)):
@@ -68,6 +70,8 @@ def predict(
     own_texts = layer is None and _takes_strings(loaded.model)
     reads_texts = isinstance(layer, TextLayer) or own_texts
     paths = image_paths(inputs) if not reads_texts and _are_paths(inputs) else None
+    if paths is not None and layer is None:
+        raise KzooError(f"{loaded.name} reads no images; give an array of examples")
     if own_texts:
         names = texts_of(inputs)
         prepared = np.array(names, object).reshape(-1, *[1] * len(input_shape_of(loaded.model)))
@@ -78,23 +82,26 @@ def predict(
             cut = f"only its first {layer.spec.length} are read"
             print(f"text {k + 1} has {counts[k]} {layer.spec.unit}: {cut}", file=sys.stderr)
         prepared = layer(tf.constant(names)).numpy()
-    elif paths is not None:
-        if layer is None:
-            raise KzooError(f"{loaded.name} reads no images; give an array of examples")
-        names = [str(path) for path in paths]
-        prepared = np.concatenate([layer(read_image(path)[None]).numpy() for path in paths])
-    else:
+    elif paths is None:
         raw = _examples(loaded, inputs, layer is not None)
         names = [str(i) for i in range(len(raw))]
         prepared = layer(raw).numpy() if layer is not None else raw.astype("float32")
+    if paths is not None:
+        batches = _image_batches(paths, layer, batch_size)
+    else:
+        starts = range(0, len(prepared), batch_size)
+        batches = ((names[i : i + batch_size], prepared[i : i + batch_size]) for i in starts)
     forward = compiled(lambda x: loaded.model(x, training=False))
-    parts = [tf.constant(prepared[i : i + batch_size]) for i in range(0, len(prepared), batch_size)]
-    scores = loaded.probabilities(np.concatenate([single_output(loaded, forward(part)).numpy() for part in parts]))
+    read, outputs = [], []
+    for those, part in batches:
+        read += those
+        outputs.append(single_output(loaded, forward(tf.constant(part))).numpy())
+    scores = loaded.probabilities(np.concatenate(outputs))
     labels = loaded.labels or tuple(map(str, range(scores.shape[1])))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         Prediction(name, tuple(labels[k] for k in ids), tuple(int(k) for k in ids), tuple(float(row[k]) for k in ids))
-        for name, row, ids in zip(names, scores, best, strict=True)
+        for name, row, ids in zip(read, scores, best, strict=True)
     ]
 
 
@@ -174,29 +181,47 @@ def _are_paths(inputs: Any) -> bool:
     return isinstance(inputs, Sequence) and len(inputs) > 0 and all(isinstance(i, str | os.PathLike) for i in inputs)
 
 
-def image_paths(inputs: Any) -> list[Path]:
-    """The files, and the images in the folders, in order."""
-    found: list[Path] = []
+def image_paths(inputs: Any) -> list[tuple[Path, bool]]:
+    """The files, and the images in the folders, in order; each with whether it was given by its own name."""
+    found: list[tuple[Path, bool]] = []
     for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         path = Path(item)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            others = sum(p.is_file() for p in path.iterdir()) - len(inside)
+            files = sorted(p for p in path.iterdir() if not is_hidden(p.name) and p.is_file())
+            inside = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+            others = len(files) - len(inside)
             if others and inside:
                 print(f"{path}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
             if not inside:
                 raise KzooError(f"no images in the folder {str(path)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
-            found += inside
+            found += [(p, False) for p in inside]
         elif path.is_file():
-            found.append(path)
+            found.append((path, True))
         else:
             raise KzooError(f"no file {str(path)!r}")
     return found
 
 
-def read_image(path: Path) -> tf.Tensor:
-    """uint8 [height, width, 3]."""
-    try:
-        return decode_image(tf.io.read_file(str(path)))
-    except (tf.errors.OpError, ValueError) as error:
-        raise KzooError(f"{str(path)!r} is no readable image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})") from error
+def _image_batches(paths: list[tuple[Path, bool]], layer: Any, size: int) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(names, prepared images), a batch at a time: a folder may hold more than fits in memory."""
+    names, images, any_read = [], [], False
+    for path, given in paths:
+        try:
+            with no_size_warnings():
+                image = open_image(path)[0]
+        except Unreadable as error:
+            if given:
+                kinds = ", ".join(s[1:] for s in IMAGE_SUFFIXES)
+                raise KzooError(f"{str(path)!r} is no readable image ({kinds}): {error}") from error
+            print(f"{path}: {error}; left out", file=sys.stderr)
+            continue
+        any_read = True
+        names.append(str(path))
+        images.append(layer(image[None]).numpy())
+        if len(images) == size:
+            yield names, np.concatenate(images)
+            names, images = [], []
+    if images:
+        yield names, np.concatenate(images)
+    if not any_read:
+        raise KzooError(f"none of the {len(paths)} images can be read; the reasons are above")

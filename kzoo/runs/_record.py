@@ -157,8 +157,10 @@ def show_predictions(folder: RunFolder, model: keras.Model, validation: Batches 
     labels = [*labels, *map(str, range(len(labels), max(scores.shape[1], 2)))]
     guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
     wrong = guess != y
-    titles = [f"{labels[g]} (is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
-    if isinstance(validation.layer, TextLayer):
+    texts = isinstance(validation.layer, TextLayer)
+    said = "{} (is {})" if texts else "{}\n(is {})"
+    titles = [said.format(labels[g], labels[t]) if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
+    if texts:
         texts = [t.decode() for t in validation.layer.text(x).numpy()]
         with atomic(folder / "predictions.txt") as beside:
             lines = [f"{title}: {text}" for title, text in zip(titles, texts, strict=True)]
