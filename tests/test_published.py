@@ -8,18 +8,19 @@ import pytest
 import tensorflow as tf
 
 import kzoo
+from kzoo.models._registry import model_info
 from kzoo.spec import STYLES
-from kzoo.weights.table import FOLDER, PUBLISHED
+from kzoo.weights.table import FOLDER, SHIPPED
 
-NAMES = [f"{row.model}@{row.tag}" for row in PUBLISHED]
+NAMES = [f"{row.model}@{row.tag}" for row in SHIPPED]
 EXPORTS = Path(__file__).parents[1] / "saved_models"
 
 
-@pytest.mark.parametrize("row", PUBLISHED, ids=NAMES)
+@pytest.mark.parametrize("row", SHIPPED, ids=NAMES)
 def test_the_file_is_the_one_described(row):
     path = FOLDER / row.file
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
-    assert path.stat().st_size < 5e6
+    assert f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" == row.checksum
+    assert path.stat().st_size == row.size < 5e6
     model = kzoo.create_model(row.model, weights=row.tag)
     assert model.count_params() == row.parameters
     assert model.output_shape[-1] == len(row.classes)
@@ -36,7 +37,7 @@ def test_all_styles_give_the_same(name, rng):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("row", PUBLISHED, ids=NAMES)
+@pytest.mark.parametrize("row", SHIPPED, ids=NAMES)
 def test_the_accuracy_is_the_one_described(row, tfds_folder):
     found = kzoo.evaluate(f"{row.model}@{row.tag}", row.data, data_dir=str(tfds_folder))
     assert found.examples == row.metrics["test examples"]
@@ -67,13 +68,17 @@ def test_without_the_top_the_rest_is_read():
 def test_a_damaged_file_is_refused(monkeypatch, tmp_path):
     import kzoo.weights.table as published
 
-    row = PUBLISHED[0]
+    row = SHIPPED[0]
     (tmp_path / row.file).write_bytes((FOLDER / row.file).read_bytes()[:-1] + b"\0")
     monkeypatch.setattr(published, "FOLDER", tmp_path)
     with pytest.raises(kzoo.KzooError, match="is damaged: sha256"):
         kzoo.create_model(row.model, weights=row.tag)
 
 
-def test_other_classes_than_the_weights_are_refused():
-    with pytest.raises(kzoo.KzooError, match="classes=5, but the weights 'mnist' of lenet5 have 10"):
-        kzoo.lenet5(weights="mnist", classes=5)
+def test_other_classes_than_the_weights_get_a_fresh_head(capsys):
+    model = kzoo.lenet5(weights="mnist", classes=5)
+    assert "not from the file: output" in capsys.readouterr().err
+    assert model.output_shape == (None, 5) and model_info(model).labels is None
+    whole = kzoo.lenet5(weights="mnist")
+    np.testing.assert_array_equal(model.get_layer("c1").kernel.numpy(), whole.get_layer("c1").kernel.numpy())
+    assert model_info(kzoo.lenet5(weights="mnist", classes=10)).labels == model_info(whole).labels

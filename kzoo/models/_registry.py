@@ -12,7 +12,6 @@ import inspect
 import json
 import math
 import numbers
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -204,9 +203,11 @@ def builder(name: str) -> Callable[..., Any]:
 
     Args:
         include_top: False leaves out the classifier.
-        weights: None for random ones, the tag of published ones (here: {", ".join(row["weights"]) or "none yet"}), or the
-            path of a file: kzoo's .safetensors, keras.applications' .h5 or .weights.h5, or a state dict of torchvision or
-            timm, .safetensors or .pth. With `classes`, a head of another size in the file is left out, and said so.
+        weights: None for random ones, the tag of published ones (here: {", ".join(row["weights"]) or "none yet"}), an
+            address (`https://…#sha256=…`, `hf://owner/name`), or the path of a file: kzoo's .safetensors,
+            keras.applications' .h5 or .weights.h5, or a state dict of torchvision or timm, .safetensors or .pth. With
+            `classes`, a head of another size in the file is left out; with `input_shape`, what reads the image is
+            adapted to its channels; both are said.
         input_tensor: A keras.Input to build on; functional style only.
         input_shape: Without the batch; default {described_shape(row["input_shape"])}.
         pooling: Without the top: `"avg"` or `"max"` over the positions, or None for the feature map.
@@ -306,20 +307,18 @@ def _build(
                 f"input_shape {tuple(input_shape)} and input_tensor {tuple(input_tensor.shape[1:])} differ; give one"
             )
         input_shape = tuple(input_tensor.shape[1:])
-    published = _published(spec, weights)
+    from kzoo.weights.sources import resolve
+
+    source = None if weights is None else resolve(spec.name, weights)
     head = "load" if classes is None else "fit"  # of a file: a fresh head only for who asked for another one
+    channels = classes is not None or input_shape is not None  # likewise
     if classes is None:
-        classes = len(published.classes) if published else spec.classes
+        classes = len(source.classes) if source is not None and source.classes else spec.classes
     if spec.classes or classes:
         classes = whole_number("classes", classes)
     if spec.fixed_classes and classes != spec.classes:
         raise KzooError(
             f"{spec.name} has exactly {spec.classes} classes; received classes={classes}; use another model"
-        )
-    if published and include_top and classes != len(published.classes):
-        raise KzooError(
-            f"classes={classes}, but the weights {weights!r} of {spec.name} have {len(published.classes)};"
-            " leave classes out, or use weights=None"
         )
     if pooling not in (None, "avg", "max"):
         raise KzooError(f"pooling must be None, 'avg' or 'max'; received {pooling!r}")
@@ -349,6 +348,7 @@ def _build(
             config[argument] = value
         elif value != default:
             raise KzooError(f"{spec.name} does not take {argument}={value!r}: it is fixed to {default!r}")
+    path = None if source is None else source.path()  # fetched now, when all arguments hold
     try:
         model = spec.definition.assemble(
             config,
@@ -376,25 +376,15 @@ def _build(
     if classifier_activation != spec.classifier_activation:
         arguments["classifier_activation"] = classifier_activation
     attach_info(model, ModelInfo(spec.name, style, arguments, spec.task, preprocess))
-    if weights is not None:
+    if source is not None:
         from kzoo.weights.store import load
-        from kzoo.weights.table import load_published
 
-        if published:
-            load_published(model, published, include_top=include_top)
-            attach_info(
-                model,
-                ModelInfo(
-                    spec.name,
-                    style,
-                    arguments,
-                    spec.task,
-                    published.preprocess.for_model(input_shape, config),
-                    published.classes,
-                ),
-            )
-        else:
-            load(model, Path(weights), f"weights={str(weights)!r}", head)
+        report = load(model, path, source.label, head, channels=channels)
+        labels = source.classes if include_top and not report.reinitialised else None
+        theirs = source.preprocess or model_info(model).preprocess
+        if source.preprocess:
+            theirs = theirs.for_model(input_shape, config)
+        attach_info(model, replace(model_info(model), preprocess=theirs, labels=labels))
     return model
 
 
@@ -458,28 +448,6 @@ def _reason(error: Exception) -> str:
     lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()
     said = [line for line in lines if line.strip() and not line.startswith("Exception encountered")]
     return said[0] if said else type(error).__name__
-
-
-def _published(spec: ModelSpec, weights: str | None) -> Any:
-    """The WeightSpec of a tag, None for no weights or for a file that exists."""
-    if weights is None:
-        return None
-    if not isinstance(weights, str | os.PathLike):
-        raise KzooError(f"weights must be None, a tag or a path; received {weights!r}")
-    tags = {row.tag: row for row in PUBLISHED if row.model == spec.name}
-    if weights in tags:
-        return tags[weights]
-    if Path(weights).exists() or Path(weights).suffix:
-        from kzoo.weights.kinds import kind_of
-
-        kind_of(Path(weights), f"weights={str(weights)!r}")  # what is no weight file is said before anything is built
-        return None
-    raise unknown(
-        f"weights of {spec.name}",
-        weights,
-        tags,
-        "" if tags else "none are published yet; use weights=None, or the path of a weight file",
-    )
 
 
 def _shape(spec: ModelSpec, shape: Any) -> tuple[int | None, ...]:

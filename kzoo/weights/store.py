@@ -110,6 +110,7 @@ class LoadReport:
     Attributes:
         kind: What the file is.
         loaded: In the file and in the model.
+        adapted: Of those loaded, the ones that read the image and were made for another number of channels.
         skipped: In the file and not used.
         reinitialised: In the model and not taken from the file: they keep the values they had, fresh ones in a model
             that was just built.
@@ -119,9 +120,12 @@ class LoadReport:
     loaded: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     reinitialised: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = [f"{len(self.loaded)} layers loaded"]
+        if self.adapted:
+            said.append(f"adapted to the image's channels: {_listed(self.adapted)}")
         if self.skipped:
             said.append(f"skipped, in the file only: {_listed(self.skipped)}")
         if self.reinitialised:
@@ -144,8 +148,10 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     printed: top layers in a file for a model without top; auxiliary heads that only one of the two has; the head.
 
     Args:
-        head: Of the layers whose size is the number of classes: `"load"`: they must fit; `"fit"`: loaded where they
-            fit, else left as they are; `"keep"`: left as they are.
+        head: `"load"`: every layer must fit. `"fit"`: a head of another number of classes is left as it is, and so is
+            a top whose dense layers read a flattened image of another size. `"keep"`: the head is left as it is,
+            whether it fits or not. With the latter two, what reads images of another number of channels is adapted
+            (`adapted_kernel`).
 
     Raises:
         KzooError: No such file, not a whole one, one of another model, names or shapes that differ, or weights that
@@ -153,11 +159,11 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     """
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    return load(model, Path(path), f"the file {str(path)!r}", head)
+    return load(model, Path(path), f"the file {str(path)!r}", head, channels=head != "load")
 
 
-def load(model: keras.Model, path: Path, source: str, head: str) -> LoadReport:
-    """`load_weights`; `source` is what errors call the file."""
+def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bool) -> LoadReport:
+    """`load_weights`; `source` is what errors call the file, `channels`: adapt to the image's."""
     kind = kind_of(path, source)
     variables = weights_by_name(model)
     parts = _parts(model, variables)
@@ -173,21 +179,52 @@ def load(model: keras.Model, path: Path, source: str, head: str) -> LoadReport:
                     f"{source} has weights for another vocabulary: its token ids mean other words than those of"
                     f" {model.name!r}; load it into a model of the run it came from"
                 )
-        report = _report(KINDS[kind], variables, values, parts, head)
+        report = _report(KINDS[kind], variables, values, parts, head, channels)
         used = _without(variables, report.reinitialised)
         values = _without(values, report.skipped)
-        _check(model.name, used, values, source, parts, kind)
+        _check(model.name, _without(used, report.adapted), _without(values, report.adapted), source, parts, kind)
+        if not report.loaded:
+            raise KzooError(f"{source}: no layer of it fits the model {model.name!r}; it is another model's")
         arrays = {key: values[key][()] for key in used}  # all is read before anything changes
     check_numbers(arrays, source)
+    order = _order_of(kind, path, parts) if report.adapted else "RGB"
+    for key in [key for key in used if key.split("/")[0] in report.adapted]:
+        if arrays[key].ndim == 4:
+            arrays[key] = adapted_kernel(arrays[key], used[key].shape[2], order)
     for key, variable in used.items():
         variable.assign(arrays[key])
-    if report.skipped or report.reinitialised:
+    if report.skipped or report.reinitialised or report.adapted:
         print(f"{source}: {report}", file=sys.stderr)
     if kind == "kzoo":
         _prepare_as_saved(model, path)
     if kind in ("torch", "pickle"):
         _prepare_as_torch(model, source, parts)
     return report
+
+
+def adapted_kernel(kernel: np.ndarray, channels: int, order: str = "RGB") -> np.ndarray:
+    """A convolution [h, w, its channels, filters] for images of another number of channels.
+
+    Grey: the sum over the channels, which says of a grey image what the kernel says of the three copies of it. More:
+    its channels again and again (as RGB, where they are in the order BGR), scaled by their number over the new one, as
+    timm's `adapt_input_conv` does.
+    """
+    theirs = kernel.shape[2]
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    if order == "BGR":
+        kernel = kernel[:, :, ::-1]
+    again = kernel[:, :, np.arange(channels) % theirs]
+    return again * (theirs / channels)
+
+
+def _order_of(kind: str, path: Path, parts: Parts) -> str:
+    """In which order the file's network reads colours."""
+    if kind == "kzoo" and (saved := read_metadata(path).get("preprocess")):
+        return json.loads(saved).get("order", "RGB")
+    if kind in ("torch", "pickle"):
+        return "RGB"
+    return getattr(parts.spec.preprocess, "order", "RGB")
 
 
 def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -261,7 +298,7 @@ def _opened(path: Path, source: str, kind: str, parts: Parts | None) -> Iterator
 
 
 def _report(
-    kind: str, variables: Mapping[str, Any], values: Mapping[str, Any], parts: Parts | None, head: str
+    kind: str, variables: Mapping[str, Any], values: Mapping[str, Any], parts: Parts | None, head: str, channels: bool
 ) -> LoadReport:
     """Which layers are loaded, skipped and left; what is in none of the three is an error."""
     mine, theirs = _shapes(variables), _shapes(values)
@@ -271,15 +308,34 @@ def _report(
     left: set[str] = set()
     if head == "keep":
         left |= parts.heads
+    misfits = {layer for layer in mine.keys() & theirs.keys() - left if not fits(layer)}
+    adapted = {layer for layer in misfits if channels and _differ(mine[layer], theirs[layer]) == [(4, 2)]}
     if head == "fit":
-        left |= {layer for layer in parts.heads if not fits(layer)}
+        left |= misfits & parts.heads
+        resized = {layer for layer in misfits if _differ(mine[layer], theirs[layer]) == [(2, 0)]}
+        for group in (parts.top, parts.auxiliary):  # what follows in the same head has learned from what is left
+            resized |= group if resized & group else set()
+        left |= resized
     if head != "load" and not parts.top & theirs.keys():
         left |= parts.top
     if not parts.auxiliary & theirs.keys():
         left |= parts.auxiliary
     skipped = [layer for layer in theirs if layer in left or (layer not in mine and layer in parts.beyond)]
     loaded = tuple(layer for layer in mine if layer in theirs and layer not in left)
-    return LoadReport(kind, loaded, tuple(skipped), tuple(layer for layer in mine if layer in left))
+    reinitialised = tuple(layer for layer in mine if layer in left)
+    return LoadReport(kind, loaded, tuple(skipped), reinitialised, tuple(layer for layer in loaded if layer in adapted))
+
+
+def _differ(mine: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]) -> list[tuple[int, int]]:
+    """[(rank, axis)] of each axis in which a layer's weights differ; [] where more than that differs."""
+    if mine.keys() != theirs.keys() or any(len(mine[key]) != len(theirs[key]) for key in mine):
+        return []
+    return [
+        (len(mine[key]), axis)
+        for key in mine
+        for axis, (one, other) in enumerate(zip(mine[key], theirs[key], strict=True))
+        if one != other
+    ]
 
 
 def _vocabulary(model: keras.Model) -> dict[str, str]:

@@ -177,10 +177,10 @@ def test_what_does_not_fit_says_what_would(vgg):
         kzoo.vgg16(weights=vgg["whole"], **SIDE)
     one_line(error, r"weights='.*has 10 classes; give classes=10, or for a fresh head")
     with pytest.raises(kzoo.KzooError) as error:
-        kzoo.vgg16(weights=vgg["whole"], classes=10, input_shape=(32, 32, 1))
+        kzoo.load_weights(kzoo.vgg16(classes=10, input_shape=(32, 32, 1)), vgg["whole"])
     one_line(error, r"block1_conv1/kernel is \(3, 3, 3, 64\)", r"images of 3 channels; give input_shape=\(32, 32, 3\)")
     with pytest.raises(kzoo.KzooError) as error:
-        kzoo.vgg16(weights=vgg["whole"], classes=10, input_shape=(64, 64, 3))
+        kzoo.load_weights(kzoo.vgg16(classes=10, input_shape=(64, 64, 3)), vgg["whole"])
     one_line(error, r"fc1/kernel is \(512, 4096\) there and \(2048, 4096\) here", "images of another size")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.vgg19(weights=vgg["whole"], classes=10, **SIDE)
