@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
 import os
 import platform
 import shlex
@@ -49,6 +48,8 @@ from kzoo.runs._given import (
 from kzoo.runs._record import NOT_METRICS, Recorder, run_card, samplers, show_batch, show_predictions
 from kzoo.spec import ModelInfo, preprocess_config
 from kzoo.training.engines import make_engine, objective_of
+from kzoo.training.freezing import check_names, check_rates, described_rates, freezing_of
+from kzoo.training.freezing import freeze as freeze_layers
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import unchanged
 from kzoo.training.optimizers import build_optimizer, skip_biases_and_norms
@@ -65,7 +66,7 @@ DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
 NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
 # What a resumed run takes over from the run it continues, unless the caller gives it anew.
 REPEATED = ("epochs", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "sync_batch_norm",
-            "schedule", "warmup", "class_weight", "augment", "seed", "deterministic",
+            "schedule", "warmup", "class_weight", "augment", "freeze", "rates", "seed", "deterministic",
             "limit_train_batches", "limit_validation_batches")  # fmt: skip
 
 
@@ -86,6 +87,8 @@ def fit(
     learning_rate: float | None = None,
     schedule: str | None = None,
     warmup: int | None = None,
+    freeze: Sequence[str] | str | None = None,
+    rates: Mapping[str, float] | None = None,
     loss: Any = None,
     metrics: Any = None,
     class_weight: Mapping[int, float] | None = None,
@@ -125,6 +128,10 @@ def fit(
         schedule: Of the learning rate: `"constant"`, `"cosine"` (half a cosine to zero over the run) or
             `"inverse-sqrt"` (after the warm-up, as in the Transformer's paper).
         warmup: Steps over which the learning rate first rises to its value.
+        freeze: Layers whose names begin so do not learn; their batch normalization keeps its statistics. They stay
+            frozen after the run, as if you had set `trainable` on them.
+        rates: {how names of layers begin: factor on the learning rate}: `{"conv": 0.1}` trains these layers ten times
+            slower. The longest of several that fit decides; the factor of the others is 1.
         class_weight: {class number: weight of its examples in the loss}, in training, as `keras.Model.fit` takes it.
         callbacks: Keras callbacks.
         augment: Names from `kzoo.data`: `"shift"`, `"flip"`, `"crop-flip"`.
@@ -158,6 +165,9 @@ def fit(
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
     if "class_weight" in options:
         options["class_weight"] = numbered(options["class_weight"])
+    for key, check in (("freeze", check_names), ("rates", check_rates)):
+        if key in options:
+            options[key] = check(options[key])
     check_options(options, style)
     check_number("learning_rate", learning_rate)
     learning_rate = None if learning_rate is None else float(learning_rate)
@@ -189,6 +199,8 @@ def fit(
         model = model_of(model, style, data, folder, config, fed_as_given)
         check_train_step(model)
         check_classes(model, data)
+    if options.get("freeze"):
+        freeze_layers(model, options["freeze"])
     info = model_info(model)
     recipe = recipe_of(info)
     sources: dict[str, str] = {}
@@ -242,7 +254,7 @@ def fit(
         raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), replicas, sync_batch_norm)
     precision = options.get("precision")
-    objective = objective_of(model, precision)
+    objective = objective_of(model, precision, options.get("rates"))
     with _placement(the_strategy):
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
@@ -292,9 +304,9 @@ def fit(
             plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
         folder.save_checkpoint("last", model, epoch=0)
     else:
-        rates = [current_rate(network.optimizer) for network in objective.networks]
+        current = [current_rate(network.optimizer) for network in objective.networks]
         first_epoch = folder.load_checkpoint(folder.to_resume(), model)
-        for network, rate in zip(objective.networks, rates, strict=True):
+        for network, rate in zip(objective.networks, current, strict=True):
             if learning_rate is not None and not follows_schedule(network.optimizer):
                 inner(network.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
         rows = folder.read_metrics()[:first_epoch]
@@ -356,11 +368,14 @@ def _plan(
     options: dict[str, Any], *, input_notes: Sequence[str], **decided: Any,
 ) -> Plan:  # fmt: skip
     info, objective, replicas = model_info(model), engine.objective, strategy.num_replicas_in_sync
+    freezing = freezing_of(model)
     return Plan(
         model=info.model if info else model.name,
         style=info.style if info else type(model).__name__,
         parameters=model.count_params(),
-        trainable=sum(math.prod(v.shape) for v in model.trainable_variables),
+        trainable=freezing.trained,
+        frozen=str(freezing) if freezing.frozen else "",
+        rates=described_rates(model, options["rates"]) if options.get("rates") else "",
         data=data.info.describe(),
         objective=", then ".join(
             p.name if p.name == p.model.name else f"{p.name} {p.model.name}" for p in objective.phases

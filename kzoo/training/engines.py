@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import keras
 import tensorflow as tf
 
 from kzoo.models._registry import auxiliary_outputs
 from kzoo.training.adversarial import Adversarial
+from kzoo.training.freezing import factors_of
 from kzoo.training.kernels import Kernels
 from kzoo.training.objectives import Objective, Supervised
 from kzoo.training.optimizers import made_in
@@ -41,8 +45,18 @@ def make_engine(
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)
 
 
-def objective_of(model: keras.Model, precision: str | None) -> Objective:
-    """What trains the compiled `model`; a holder of several networks names its objective."""
+def objective_of(model: keras.Model, precision: str | None, rates: Mapping[str, float] | None = None) -> Objective:
+    """What trains the compiled `model`; a holder of several networks names its objective.
+
+    Args:
+        rates: {how names of layers begin: factor on their learning rate}.
+    """
     if getattr(model, "objective", None) == "adversarial":
-        return Adversarial(model, {name: scaled(p.optimizer, precision) for name, p in model.players.items()})
-    return Supervised(model, scaled(model.optimizer, precision), auxiliary_outputs(model))
+        players = {name: scaled(p.optimizer, precision) for name, p in model.players.items()}
+        objective: Objective = Adversarial(model, players)
+    else:
+        objective = Supervised(model, scaled(model.optimizer, precision), auxiliary_outputs(model))
+    if rates:
+        factors = factors_of(model, rates)
+        objective.phases = [replace(phase, factors=factors) for phase in objective.phases]
+    return objective

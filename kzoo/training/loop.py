@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kzoo.data._pipeline import LABELS, Batches
 from kzoo.errors import KzooError
+from kzoo.training.optimizers import finalize
 from kzoo.training.progress import TrainingProgress
 from kzoo.training.step import Engine
 
@@ -103,8 +104,8 @@ class Trainer:
                 if self.engine.decided(over):
                     self.progress.say(f"stopped after epoch {epoch + 1}: {self.max_seconds:g} s have passed")
                     break
-            for phase in self.objective.phases:  # an average of weights (use_ema) takes their place, as Keras ends
-                phase.optimizer.finalize_variable_values(phase.model.trainable_weights)
+            for phase in self.objective.phases:
+                finalize(phase)
             self.callbacks.on_train_end(logs)
         finally:
             self.progress.close()

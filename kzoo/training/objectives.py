@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -44,12 +44,14 @@ class Phase:
         model: The network whose trainable variables move.
         optimizer: Built on them.
         loss: (batch, share) -> scalar; runs the networks in training mode and updates metrics.
+        factors: {id of a variable: factor on its updates}; 1 for those that are not there.
     """
 
     name: str
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     loss: Callable[[Any, Share], tf.Tensor]
+    factors: Mapping[int, float] = field(default_factory=dict)
 
 
 class Objective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backen
            "_backend_reset_gradient_accumulators", "_backend_increment_gradient_accumulators",
            "_overwrite_model_variables_with_average_value", "_var_key", "stateless_apply")  # fmt: skip
 
+NOT_SCALED = ("Ftrl", "ScheduleFreeAdamW", "MultiOptimizer")  # what they store fits only the steps that they made
 
 POSITIVE = ("learning_rate", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
 
@@ -113,6 +115,93 @@ def without_frozen(gradients: list[Any], phase: Any) -> list[Any]:
     return [g if id(v) in learning else None for g, v in zip(gradients, variables_of(phase), strict=True)]
 
 
+def finalize(phase: Any) -> None:
+    """End a training as Keras does: an average of the weights (`use_ema`) takes their place. Frozen ones keep theirs,
+    which their average equals but for rounding.
+    """
+    if inner(phase.optimizer).use_ema:
+        kept = [(v, tf.identity(v.value)) for v in _frozen(phase)]
+        phase.optimizer.finalize_variable_values(variables_of(phase))
+        for variable, value in kept:
+            variable.assign(value)
+
+
+def _frozen(phase: Any) -> list[keras.Variable]:
+    """Those that the optimizer knows and that are not trainable now."""
+    learning = {id(v) for v in phase.model.trainable_variables}
+    return [v for v in variables_of(phase) if id(v) not in learning]
+
+
+class _Partly:
+    """Comes before an optimizer's own class: the updates of some variables are scaled, frozen ones stay.
+
+    With a factor f on its update a variable goes from old to old + f (new - old): for an optimizer whose update is
+    proportional to the learning rate, weight decay included, the step at the rate times f. This happens inside Keras'
+    step, after the update and before what reads the new weights: moving averages and constraints.
+    """
+
+    _factors: Mapping[int, float]
+    _kept: Sequence[keras.Variable]
+
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:  # the first thing that moves a variable
+        scaled = [(v, self._factors[id(v)]) for v in variables if id(v) in self._factors]
+        vars(self)["_before"] = [(v, factor, tf.convert_to_tensor(v.value)) for v, factor in scaled]
+        super()._apply_weight_decay(variables)
+
+    def _backend_update_step(self, gradients: list[Any], variables: list[keras.Variable], rate: Any) -> None:
+        super()._backend_update_step(gradients, variables, rate)
+        for variable, factor, old in vars(self).pop("_before"):
+            variable.assign(old + tf.cast(factor, old.dtype) * (tf.convert_to_tensor(variable.value) - old))
+
+    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
+        kept = [(v, tf.convert_to_tensor(v.value)) for v in self._kept]
+        super()._backend_apply_gradients(gradients, variables)
+        for variable, old in kept:  # an average that is written into the weights (ema_overwrite_frequency)
+            variable.assign(old)
+
+
+def stepper(phase: Any) -> keras.optimizers.Optimizer:
+    """The phase's optimizer, on the same variables, with the factors of the phase on their updates.
+
+    Where nothing is scaled it is the optimizer itself. Otherwise a copy with the settings it has now; nothing of the
+    optimizer is changed.
+
+    Raises:
+        KzooError: Updates of this optimizer cannot be scaled.
+    """
+    own = inner(phase.optimizer)
+    known = {id(v) for v in variables_of(phase)}
+    factors = {key: factor for key, factor in phase.factors.items() if key in known}
+    kept = _frozen(phase) if own.use_ema and own.ema_overwrite_frequency else []
+    if not factors and not kept:
+        return phase.optimizer
+    if factors and any(kind.__name__ in NOT_SCALED for kind in type(own).__mro__):
+        raise KzooError(
+            f"rates cannot scale the updates of {type(own).__name__}, which are not proportional to its learning rate;"
+            " use another optimizer, or leave rates out"
+        )
+    return _partly(phase.optimizer, factors, kept)
+
+
+def _partly(
+    optimizer: keras.optimizers.Optimizer, factors: Mapping[int, float], kept: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        copy = _copy(optimizer, type(optimizer))
+        vars(copy)["inner_optimizer"] = _partly(optimizer.inner_optimizer, factors, kept)
+        return copy
+    copy = _copy(optimizer, type(type(optimizer).__name__, (_Partly, type(optimizer)), {}))
+    vars(copy).update(_factors=factors, _kept=kept)
+    return copy
+
+
+def _copy(optimizer: keras.optimizers.Optimizer, kind: type) -> keras.optimizers.Optimizer:
+    """Another object on the same variables."""
+    copy = object.__new__(kind)
+    vars(copy).update(vars(optimizer))
+    return copy
+
+
 class _Pure:
     """What Keras' backend-neutral optimizer does with assignments inside `cond`, by selection instead."""
 
@@ -163,8 +252,7 @@ def pure(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     methods |= {name: method for name, method in vars(_Pure).items() if name.startswith(("_backend", "_filter"))}
     between = type("Neutral", (TFOptimizer,), methods)
     kind = type(type(optimizer).__name__, (type(optimizer), between), {})
-    copy = object.__new__(kind)
-    vars(copy).update(vars(optimizer))
+    copy = _copy(optimizer, kind)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         vars(copy)["inner_optimizer"] = pure(optimizer.inner_optimizer)
         return copy

@@ -45,6 +45,8 @@ class Plan:
     deterministic: bool
     kernels: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
+    frozen: str = ""
+    rates: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -58,12 +60,14 @@ class Plan:
         steps = f", {self.steps_per_epoch:,} steps each" if self.steps_per_epoch else ""
         rows = [
             ("model", f"{self.model}, {self.style}, {self.parameters:,} parameters, {self.trainable:,} trainable"),
+            *[("frozen", self.frozen)] * bool(self.frozen),
             ("data", self.data),
             ("input", self.input),
             ("augment", ", ".join(self.augment) or "none"),
             ("objective", self.objective),
             ("loss", self.loss + source("loss")),
             ("optimizer", self.optimizer + source("optimizer")),
+            *[("rates", self.rates)] * bool(self.rates),
             ("metrics", (self.metrics or "none") + source("metrics")),
             (
                 "strategy",

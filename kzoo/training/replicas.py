@@ -27,7 +27,7 @@ from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure, variables_of, without_frozen
+from kzoo.training.optimizers import pure, stepper, variables_of, without_frozen
 from kzoo.training.step import Engine
 
 Values = list[tf.Tensor]  # of every variable of the state, in its order
@@ -318,7 +318,7 @@ class _Parts:
     """
 
     def __init__(self, engine: InSync, phase: Phase) -> None:
-        self.engine, self.phase, self.optimizer = engine, phase, pure(phase.optimizer)
+        self.engine, self.phase, self.optimizer = engine, phase, pure(stepper(phase))
         self.moved = engine.state.at(variables_of(phase))
         self.slots = engine.state.at(phase.optimizer.variables)
         self.has_gradient: list[bool] = []

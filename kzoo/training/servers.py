@@ -20,7 +20,7 @@ from kzoo.errors import KzooError
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import pure, variables_of, without_frozen
+from kzoo.training.optimizers import pure, stepper, variables_of, without_frozen
 from kzoo.training.replicas import check_stateless, state_variables
 from kzoo.training.step import Engine, InPlace
 
@@ -79,7 +79,7 @@ class Servers(Engine):
                     copy.assign_add(change)
 
     def _update(self, phase: Phase) -> Any:
-        optimizer = pure(phase.optimizer)
+        optimizer = pure(stepper(phase))
         weights_at = [self.places[id(v)] for v in variables_of(phase)]
         slots_at = [self.places[id(v)] for v in phase.optimizer.variables]
 

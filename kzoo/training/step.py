@@ -16,7 +16,7 @@ from kzoo.data._pipeline import Batches
 from kzoo.training.kernels import Kernels
 from kzoo.training.losses import Share
 from kzoo.training.objectives import Objective, Phase
-from kzoo.training.optimizers import variables_of
+from kzoo.training.optimizers import stepper, variables_of
 
 
 def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
@@ -146,10 +146,11 @@ class InPlace(Engine):
 
 def _update(phase: Phase, dense: bool) -> Callable[[list[Any]], None]:
     """(gradients) -> nothing: the optimizer's step; `dense`: on gradients without IndexedSlices."""
+    optimizer = stepper(phase)
 
     def update(gradients: list[Any]) -> None:
         if dense:
             gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
-        phase.optimizer.apply(gradients, phase.model.trainable_variables)
+        optimizer.apply(gradients, phase.model.trainable_variables)
 
     return update

@@ -110,6 +110,27 @@ def kinds():
     return kinds.trajectories()
 
 
+def freezing():
+    """What moved of a model with a frozen part, and changes of one step with factors on rates, on every worker."""
+    import kzoo
+
+    kzoo.strategy("multiworker")  # before any operation
+    import test_freezing
+
+    return test_freezing.in_processes()
+
+
+def scaled_on_servers():
+    """{weight: its change in one step} with factors on rates."""
+    import kzoo
+
+    strategy = kzoo.strategy("parameter_server")
+    import test_freezing
+
+    changes = test_freezing.stepped("functional", strategy, rates=test_freezing.RATES)
+    return {key: change.tolist() for key, change in changes.items()}
+
+
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     result = globals()[sys.argv[1]]()
