@@ -50,7 +50,9 @@ class PreprocessLayer(keras.layers.Layer):
         return tf.ensure_shape(tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels])
 
     def _resized(self, images: tf.Tensor, size: Any) -> tf.Tensor:
-        images = tf.image.resize(tf.cast(images, tf.float32), size, self.spec.interpolation, antialias=True)
+        # Bytes are given as they are: as floats a photograph of 90 million pixels would take a gigabyte.
+        images = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+        images = tf.cast(tf.image.resize(images, size, self.spec.interpolation, antialias=True), tf.float32)
         # Cubic kernels overshoot at edges; where images are kept as bytes, as in Pillow, that is cut off.
         return images if self.spec.interpolation == "bilinear" else tf.clip_by_value(images, 0.0, 255.0)
 
