@@ -1,10 +1,8 @@
-"""Files from the network into a cache: whole, checked, once.
+"""Files from the network into the cache: whole, checked, once.
 
-The cache is `$XDG_CACHE_HOME/kzoo/weights` (else `~/.cache/kzoo/weights`), laid out `<host>/<path of the URL>` as
-`wget -x` lays files out, so that files can be placed in it by hand, and a copy of it is a mirror. A file gets its name
-only after it was checked; until then it is `.<name>.part`, and a broken download goes on from there. Beside a file lies
-`.<name>.json`: what was found when it was checked. While its size and time of change are those noted there, it is not
-read through again.
+A file gets its name only after it was checked; until then it is `.<name>.part`, and a broken download goes on from
+there. What is in the cache is not asked for again, whatever became of it at its source; a revision (`hf://owner/name@…`)
+or a checksum says which one is meant.
 
 Environment: `KZOO_WEIGHTS_URL` is a mirror, asked instead of the sources, for `<mirror>/<host>/<path>`.
 `KZOO_OFFLINE=1` keeps to the cache, as `HF_HUB_OFFLINE=1` does for Hugging Face, whose address is `HF_ENDPOINT`.
@@ -13,22 +11,35 @@ Environment: `KZOO_WEIGHTS_URL` is a mirror, asked instead of the sources, for `
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from kzoo.errors import KzooError
+from kzoo.weights.cache import (
+    cache_folder,
+    cached_path,
+    check_checksum,
+    digests_of,
+    fault_of,
+    host_of,
+    locked,
+    matches,
+    notes_of,
+    read_json,
+    reason_of,
+    shown,
+    write_json,
+    write_notes,
+)
 from kzoo.weights.kinds import kind_of
 
 if TYPE_CHECKING:  # imported where something is fetched, and nowhere else
@@ -38,31 +49,12 @@ TRIES = 5  # in a row that bring no byte more; 2 where the server was never reac
 WAIT = 1.0  # seconds before the second try, twice as many before each further one
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 PIECE = 1 << 16  # bytes at a time; of a cut connection the last, unfinished piece is lost
-ALGORITHMS = {"sha256": 64, "md5": 32}  # digits of a whole digest
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "kzoo" / "weights"
+__all__ = ["cache_folder", "fetch", "hf_endpoint"]
 
 
 def hf_endpoint() -> str:
     """The address of Hugging Face, or of what `HF_ENDPOINT` puts in its place."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-
-
-def cached_path(url: str) -> Path:
-    """Where the file of `url` is in the cache, or would be.
-
-    Raises:
-        KzooError: Not an address of a file by http or https.
-
-    >>> cached_path("https://example.org/models/vgg16.h5").parts[-3:]
-    ('example.org', 'models', 'vgg16.h5')
-    """
-    parts, names = _parts(url)
-    return cache_folder().joinpath(_host(parts), *names)
 
 
 def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> Path:
@@ -85,7 +77,7 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> P
     path = cached_path(url)
     if checksum is not None:
         check_checksum(checksum, source)
-    fault = _fault(path, checksum)
+    fault = fault_of(path, checksum, source)
     if fault is None:
         return path
     if name := _offline(url):
@@ -93,84 +85,14 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> P
             f"{source}: {fault}, and {name} is set; unset it, or put {shown(url)} there by hand, as {str(path)!r}"
         )
     asked = _mirrored(url)
-    with _locked(path, source):
-        fault = _fault(path, checksum)  # another process may have fetched it meanwhile
+    with locked(path, source):
+        fault = fault_of(path, checksum, source)  # another process may have fetched it meanwhile
         if fault is not None:
             if path.exists():
                 print(f"{source}: {fault}; it is removed and fetched again", file=sys.stderr)
                 path.unlink()
             _Download(asked, path, checksum, size, source).run()
     return path
-
-
-def shown(url: str) -> str:
-    """An address as it may be printed: without a password, and without the query, which may hold a key.
-
-    >>> shown("https://me:secret@example.org/a.h5?key=1")
-    'https://example.org/a.h5'
-    """
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{_host(parts)}{parts.path}"
-
-
-def check_checksum(checksum: str, source: str) -> None:
-    """
-    Raises:
-        KzooError: It cannot be one.
-    """
-    algorithm, _, digits = checksum.partition(":")
-    if not re.fullmatch(r"[0-9a-f]{8,}", digits) or len(digits) > ALGORITHMS.get(algorithm, 0):
-        raise KzooError(
-            f"{source}: a checksum is sha256: or md5: and 8 or more hexadecimal digits; received {checksum!r}"
-        )
-
-
-def digests_of(path: Path, checksum: str | None) -> dict[str, str]:
-    """{"sha256": digits}, and the digest that `checksum` needs."""
-    algorithms = {"sha256", (checksum or "sha256").partition(":")[0]}
-    found = {name: hashlib.new(name, usedforsecurity=False) for name in sorted(algorithms)}
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            for digest in found.values():
-                digest.update(piece)
-    return {name: digest.hexdigest() for name, digest in found.items()}
-
-
-def matches(digests: Mapping[str, str], checksum: str) -> bool:
-    """Whether a digest begins with the checksum's digits.
-
-    >>> matches({"sha256": "f37072fd47e89c5e"}, "sha256:f37072fd")
-    True
-    """
-    algorithm, _, digits = checksum.partition(":")
-    return digests.get(algorithm, "").startswith(digits)
-
-
-def _parts(url: str) -> tuple[SplitResult, list[str]]:
-    """The parts of an address, and the names of its path."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise KzooError(f"{url!r} is no address: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise KzooError(f"{url!r} is no address by http or https; give https://host/path/file")
-    names = parts.path.lstrip("/").split("/")
-    if parts.query:  # as wget names such files
-        names[-1] += f"?{parts.query}"
-    if not all(_plain(name) for name in [*names, host]):
-        raise KzooError(f"{shown(url)} is not the address of a file; give https://host/path/file")
-    return parts, names
-
-
-def _plain(name: str) -> bool:
-    """Whether it is one name below its folder."""
-    return name.strip(".") != "" and not re.search(r"[\\/\x00-\x1f]", name) and len(name) < 200
-
-
-def _host(parts: SplitResult) -> str:
-    """With the port, without a user."""
-    return parts.netloc.rpartition("@")[2].lower()
 
 
 def _mirrored(url: str) -> str:
@@ -182,7 +104,7 @@ def _mirrored(url: str) -> str:
         raise KzooError(f"KZOO_WEIGHTS_URL must be an address by http or https; received {mirror!r}")
     parts = urlsplit(url)
     query = f"%3F{parts.query}" if parts.query else ""
-    return f"{mirror.rstrip('/')}/{_host(parts)}{parts.path}{query}"
+    return f"{mirror.rstrip('/')}/{host_of(parts)}{parts.path}{query}"
 
 
 def _offline(url: str) -> str:
@@ -191,82 +113,6 @@ def _offline(url: str) -> str:
     if url.startswith(f"{hf_endpoint()}/"):
         names.append("HF_HUB_OFFLINE")
     return next((name for name in names if os.environ.get(name, "").lower() in ("1", "on", "yes", "true")), "")
-
-
-def _fault(path: Path, checksum: str | None) -> str | None:
-    """What is wrong with the cached file; None where it is the right one.
-
-    It is read through only where its notes do not vouch for it. Without a checksum it must still be what was fetched;
-    a file that was placed there by hand has no notes yet, and is taken as it is.
-    """
-    if not path.is_file():
-        return "it is not in the cache"
-    state, noted = path.stat(), _read_json(_notes(path))
-    known = noted if (noted.get("size"), noted.get("mtime_ns")) == (state.st_size, state.st_mtime_ns) else {}
-    checksum = checksum or f"sha256:{noted.get('sha256', '')}"
-    algorithm, _, digits = checksum.partition(":")
-    if not isinstance(known.get(algorithm), str):
-        known = digests_of(path, checksum)
-        if matches(known, checksum):
-            _write_notes(path, known)
-    if matches(known, checksum):
-        return None
-    return f"{str(path)!r} has {algorithm} {known[algorithm][: len(digits)]}, expected {digits}"
-
-
-def _notes(path: Path) -> Path:
-    return path.with_name(f".{path.name}.json")
-
-
-def _write_notes(path: Path, digests: Mapping[str, str]) -> None:
-    state = path.stat()
-    _write_json(_notes(path), {"size": state.st_size, "mtime_ns": state.st_mtime_ns, **digests})
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Written beside and renamed. Notes save time only: where they cannot be written, there are none."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(values), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-@contextmanager
-def _locked(path: Path, source: str) -> Iterator[None]:
-    """One process at a time fetches a file; the others wait, and say so."""
-    import filelock
-
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"{source}: waiting for another process that fetches {path.name}", file=sys.stderr)
-            lock.acquire()
-    except OSError as error:
-        raise KzooError(
-            f"{source}: the cache {str(path.parent)!r} cannot be written ({_said(error)}); make it writable, or set"
-            " XDG_CACHE_HOME to a folder that is"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _said(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 @dataclass
@@ -297,11 +143,11 @@ class _Download:
             os.replace(self.part, self.path)
         except OSError as error:
             raise KzooError(
-                f"{self.source}: {self.path.name} cannot be written to {str(self.path.parent)!r} ({_said(error)}); make"
-                " room there, or set XDG_CACHE_HOME to another folder"
+                f"{self.source}: {self.path.name} cannot be written to {str(self.path.parent)!r}"
+                f" ({reason_of(error)}); make room there, or set XDG_CACHE_HOME to another folder"
             ) from error
-        _notes(self.part).unlink(missing_ok=True)
-        _write_notes(self.path, digests)
+        notes_of(self.part).unlink(missing_ok=True)
+        write_notes(self.path, digests)
         size, seconds = _megabytes(self.path.stat().st_size), time.perf_counter() - started
         print(f"{self.source}: fetched {size} in {seconds:.0f} s, {str(self.path)!r}", file=sys.stderr)
         if self.checksum is None and self.promised is None:
@@ -312,7 +158,7 @@ class _Download:
 
     def remove(self) -> None:
         self.part.unlink(missing_ok=True)
-        _notes(self.part).unlink(missing_ok=True)
+        notes_of(self.part).unlink(missing_ok=True)
 
     def check(self, digests: Mapping[str, str]) -> None:
         """By the checksum; without one it is at least a weight file. What is not the file is removed."""
@@ -364,7 +210,7 @@ class _Download:
 
     def headers(self, before: int) -> dict[str, str]:
         """The rest only, if the file there is still the one that the part was begun with."""
-        noted = _read_json(_notes(self.part))
+        noted = read_json(notes_of(self.part))
         if not before or noted.get("url") != self.url or not noted.get("validator"):
             return {}
         return {"Range": f"bytes={before}-", "If-Range": noted["validator"]}
@@ -424,7 +270,7 @@ class _Download:
         validator = response.headers.get("ETag", "")
         if not validator or validator.startswith("W/"):
             validator = response.headers.get("Last-Modified", "")
-        _write_json(_notes(self.part), {"url": self.url, "validator": validator})
+        write_json(notes_of(self.part), {"url": self.url, "validator": validator})
         bar.begin(start, total or self.size)
         with self.part.open("ab" if going_on else "wb") as file:
             for piece in response.iter_content(PIECE):

@@ -15,7 +15,8 @@ from urllib.parse import quote, urldefrag, urlsplit
 
 from kzoo.errors import KzooError, unknown
 from kzoo.spec import Preprocess, WeightSpec
-from kzoo.weights.download import cached_path, check_checksum, digests_of, fetch, hf_endpoint, matches
+from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches
+from kzoo.weights.download import fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of
 from kzoo.weights.origins import KERAS
 from kzoo.weights.table import published_path, rows_of

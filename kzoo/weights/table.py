@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kzoo.errors import KzooError
 from kzoo.spec import WeightSpec, preprocess_from_config
-from kzoo.weights.download import digests_of, matches
+from kzoo.weights.cache import digests_of, matches
 from kzoo.weights.origins import ORIGINS
 
 FOLDER = Path(__file__).with_name("published")

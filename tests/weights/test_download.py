@@ -16,8 +16,10 @@ import safetensors.numpy
 from file_server import File
 
 from kzoo.errors import KzooError
+from kzoo.weights import cache as caching
 from kzoo.weights import download
-from kzoo.weights.download import cached_path, fetch
+from kzoo.weights.cache import cached_path
+from kzoo.weights.download import fetch
 
 DATA = safetensors.numpy.save({"fc.weight": np.random.default_rng(0).random((250, 1000), "float32")})  # 1 MB
 SHA256 = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -60,7 +62,7 @@ def test_a_file_is_fetched_once_and_checked(server, cache, checksum, capsys, mon
     said = capsys.readouterr().err.splitlines()
     assert re.fullmatch(rf"weights='w': fetching {server.url}{PATH} \(1.0 MB\)", said[0])
     assert re.fullmatch(r"weights='w': fetched 1.0 MB in \d+ s, '.*w.safetensors'", said[1]) and len(said) == 2
-    monkeypatch.setattr(download, "digests_of", lambda *_: pytest.fail("read through again"))
+    monkeypatch.setattr(caching, "digests_of", lambda *_: pytest.fail("read through again"))
     assert get(server, checksum) == path
     assert capsys.readouterr().err == "" and len(server.asked) == 1
     assert sorted(p.name for p in path.parent.iterdir() if not p.name.endswith(".lock")) == [
@@ -251,6 +253,21 @@ def test_what_nothing_vouches_for_is_said(server, capsys):
     server.files[PATH] = File(DATA)
     get(server, None)
     assert f"weights='w': nothing vouches for this file; its sha256 is {SHA256[7:]}\n" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_read(server, monkeypatch):
+    server.files[PATH] = File(DATA)
+    path = get(server)
+    os.utime(path, (0, 0))  # its notes do not vouch for it any more
+
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(caching, "digests_of", forbidden)
+    with pytest.raises(
+        KzooError, match=r"^weights='w': '.*w.safetensors' cannot be read \(permission denied\); make it"
+    ):
+        get(server)
 
 
 def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from kzoo.models._convnet import images
 from kzoo.models._registry import index, model_info, model_spec
 from kzoo.runs._load import load
 from kzoo.weights import table
-from kzoo.weights.download import check_checksum
+from kzoo.weights.cache import check_checksum
 from kzoo.weights.origins import CAFFE, ORIGINS, TF, TORCH
 from kzoo.weights.sources import resolve
 from kzoo.weights.table import PUBLISHED, SHIPPED, rows_of
