@@ -1,0 +1,146 @@
+"""What a classifier gets wrong: named, counted, drawn; and predictions of folders as users have them."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kzoo
+
+
+class Brightness(keras.layers.Layer):
+    """Calls an image light by its mean: no training, and what it gets wrong is known."""
+
+    def call(self, x):
+        light = keras.ops.mean(x, axis=(1, 2, 3))
+        return keras.ops.stack([1 - light, light], axis=1)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return keras.Sequential([keras.Input((6, 6, 3)), Brightness(), keras.layers.Activation("linear")], name="judge")
+
+
+def grey(path, value, size=(6, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size, 3), value, "uint8")).save(path)
+    return path
+
+
+@pytest.fixture
+def sheets(tmp_path):
+    """Dark and light sheets, three of them in the wrong folder: d3 by far, l1 and l2 a little."""
+    root = tmp_path / "Blätter"
+    for k, value in enumerate((10, 20, 30, 240)):
+        grey(root / "test" / "dark" / f"d{k}.png", value)
+    for k, value in enumerate((250, 110, 100, 230, 220)):
+        grey(root / "test" / "light" / f"l{k}.png", value)
+    for name, value in (("dark", 0), ("light", 255)):
+        for k in range(3):
+            grey(root / "train" / name / f"{k}.png", abs(value - k))
+    return root
+
+
+@pytest.fixture
+def loaded(judge):
+    """The judge with a preprocessing, as kzoo keeps one with a model."""
+    from kzoo.runs._load import Loaded
+    from kzoo.spec import Preprocess
+
+    return Loaded(
+        judge, "judge", Preprocess((6, 6), 3), ("dark", "light"), "image-classification", {}, kind="probabilities"
+    )
+
+
+def test_all_mistakes_the_surest_first(loaded, sheets, tmp_path):
+    found = kzoo.evaluate(loaded, sheets, output_dir=tmp_path / "out")
+    assert found.accuracy == pytest.approx(6 / 9)
+    assert [(m.index, m.true, m.guess, m.input) for m in found.mistakes] == [
+        (3, "dark", "light", "test/dark/d3.png"),
+        (6, "light", "dark", "test/light/l2.png"),
+        (5, "light", "dark", "test/light/l1.png"),
+    ]
+    assert [m.probability for m in found.mistakes] == pytest.approx([240 / 255, 155 / 255, 145 / 255], abs=1e-4)
+    with open(found.files["mistakes"], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input"] for row in rows] == [m.input for m in found.mistakes]
+    assert list(rows[0].values())[:3] == ["3", "dark", "light"]
+    assert float(rows[0]["probability"]) == pytest.approx(240 / 255, abs=1e-5)
+    pixels = np.asarray(Image.open(found.files["worst"]).convert("L"))
+    assert all((pixels == value).sum() > 5000 for value in (240, 110, 100)), "the images as they are"
+    written = json.loads(Path(found.files["figures"]).read_text(encoding="utf-8"))
+    assert [m["index"] for m in written["mistakes"]] == [3, 6, 5]
+
+
+def test_without_mistakes_no_old_picture_stays(loaded, sheets, tmp_path):
+    first = kzoo.evaluate(loaded, sheets, output_dir=tmp_path / "out")
+    for name in ("dark/d3", "light/l1", "light/l2"):
+        (sheets / "test" / f"{name}.png").unlink()
+    found = kzoo.evaluate(loaded, sheets, output_dir=tmp_path / "out")
+    assert found.mistakes == () and "worst" not in found.files
+    assert not Path(first.files["worst"]).exists()
+    assert Path(found.files["mistakes"]).read_text() == "index,true,guess,probability,input\n"
+
+
+def test_of_a_labels_csv_and_of_arrays(loaded, tmp_path):
+    rows = ["file;label"]
+    for k, value in enumerate((0, 1, 2, 90, 255, 254, 253, 252)):
+        grey(tmp_path / "flat" / "all" / f"{k}.png", value)
+        rows.append(f"all/{k}.png;{'light' if k > 2 else 'dark'}")
+    (tmp_path / "flat" / "labels.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    data = kzoo.load_data(tmp_path / "flat", validation=0)
+    found = kzoo.evaluate(loaded, data, split="train")
+    assert [(m.index, m.input) for m in found.mistakes] == [(3, "all/3.png")] and found.files == {}
+    x = np.stack([x for x, _ in data.train.as_numpy_iterator()])
+    found = kzoo.evaluate(loaded, (x, np.array([0, 0, 0, 1, 1, 1, 1, 0])), output_dir=tmp_path / "out")
+    assert [(m.index, m.input) for m in found.mistakes] == [(7, ""), (3, "")]
+    pixels = np.asarray(Image.open(found.files["worst"]).convert("L"))
+    assert (pixels == 252).sum() > 5000 and (pixels == 90).sum() > 5000
+
+
+def test_of_texts_by_their_text(tmp_path):
+    words = ("fine", "dull", "long", "short", "warm", "cold")
+    rows = [f"{' '.join(words[(k * j) % 6] for j in range(1 + k % 5))}\t{'ab'[k % 2]}" for k in range(60)]
+    (tmp_path / "t.tsv").write_text("\n".join(rows) + "\n")
+    data = kzoo.load_data(tmp_path / "t.tsv", test=0.3, task="text-classification")
+    run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, verbose=False)
+    found = kzoo.evaluate(run, data, batch_size=4)
+    texts = [(x.decode(), int(y)) for x, y in data.test.as_numpy_iterator()]
+    assert len(found.mistakes) == found.examples - round(found.accuracy * found.examples) > 0
+    for m in found.mistakes:
+        assert texts[m.index] == (m.input, found.labels.index(m.true)), "places in the split, not in the batches"
+    assert "worst" not in found.files and Path(found.files["mistakes"]).is_file()
+
+
+class TestPredict:
+    def test_what_cannot_be_read_in_a_folder_is_left_out_and_named(self, loaded, tmp_path, capsys):
+        for k in range(5):
+            grey(tmp_path / "in" / f"bild ü {k}.png", 50 * k)
+        whole = (tmp_path / "in" / "bild ü 0.png").read_bytes()
+        (tmp_path / "in" / "cut.png").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "in" / "._x.png").write_bytes(b"x")
+        (tmp_path / "in" / "Thumbs.db").write_bytes(b"x")
+        (tmp_path / "in" / "notes.txt").write_text("x")
+        found = kzoo.predict(loaded, tmp_path / "in", batch_size=2)
+        assert [Path(p.input).name for p in found] == [f"bild ü {k}.png" for k in range(5)]
+        assert [p.labels[0] for p in found] == ["dark", "dark", "dark", "light", "light"]
+        said = capsys.readouterr().err
+        assert "cut.png: corrupt image; left out" in said and "1 file that are no images left out" in said
+        with pytest.raises(kzoo.KzooError, match=r"cut.png' is no readable image .*: corrupt image"):
+            kzoo.predict(loaded, [tmp_path / "in" / "cut.png"])
+
+    def test_a_folder_of_nothing_that_can_be_read(self, loaded, tmp_path):
+        grey(tmp_path / "in" / "a.png", 1)
+        shutil.copyfile(__file__, tmp_path / "in" / "a.png")
+        with pytest.raises(kzoo.KzooError, match="none of the 1 images can be read"):
+            kzoo.predict(loaded, tmp_path / "in")
+
+    def test_an_enormous_image_is_refused(self, loaded, tmp_path):
+        Image.new("L", (30_000, 4_000)).save(tmp_path / "sheet.png")
+        with pytest.raises(kzoo.KzooError, match="sheet.png' is no readable image .*30000x4000 pixels are too many"):
+            kzoo.predict(loaded, tmp_path / "sheet.png")
