@@ -8,6 +8,7 @@ be mixed are mixed in whole numbers, 1/64 of a grey level each: XLA rounds sums 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,14 +86,7 @@ def crop_flip(images: tf.Tensor, draw: Draw) -> tf.Tensor:
 
 
 def rotate90(images: tf.Tensor, draw: Draw) -> tf.Tensor:
-    """Turned by 0, 1, 2 or 3 quarters, each as often: with "flip" all eight symmetries of a square.
-
-    Raises:
-        KzooError: The images are not square.
-    """
-    if images.shape[1] != images.shape[2]:
-        size = f"{images.shape[1]}x{images.shape[2]}"
-        raise KzooError(f"augment='rotate90' turns square images; the network reads {size}; use rotate or flips")
+    """Turned by 0, 1, 2 or 3 quarters, each as often: with "flip" all eight symmetries of a square."""
     quarters = draw.integers(tf.shape(images)[0], [1, 1, 1], 4)
     turned = tf.transpose(images, [0, 2, 1, 3])
     half = images[:, ::-1, ::-1]
@@ -200,6 +194,14 @@ def cutout(images: tf.Tensor, draw: Draw) -> tf.Tensor:
     down, right = tf.range(height)[None, :, None, None], tf.range(width)[None, None, :, None]
     hidden = (down >= y - half) & (down < y + half) & (right >= x - half) & (right < x + half)
     return tf.where(hidden, tf.fill(tf.shape(images), 127.5), images)
+
+
+def check_size(names: Sequence[str], size: Sequence[int]) -> None:
+    """Raises KzooError where an augmentation cannot be had at that (height, width)."""
+    if "rotate90" in names and size[0] != size[1]:
+        raise KzooError(
+            f"augment='rotate90' turns square images; the network reads {size[0]}x{size[1]}; use rotate or flips"
+        )
 
 
 AUGMENTATIONS = {

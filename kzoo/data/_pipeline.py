@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kzoo.data._augment import AUGMENTATIONS, Draw
+from kzoo.data._augment import AUGMENTATIONS, Draw, check_size
 from kzoo.errors import KzooError, unknown
 from kzoo.preprocess import PreprocessLayer
 
@@ -64,6 +64,8 @@ class Batches:
     label_limit: int | None = None  # labels must lie below it: losses would make NaN of others, or garbage, silently
 
     def __post_init__(self) -> None:
+        if self.augment and self.layer is not None:
+            check_size(self.augment, getattr(self.layer.spec, "image", self.layer.spec).size)
         self.examples = self.rows = None if self.ready else _known(self.split)  # `rows`: before `limit` cuts
         if self.ready:
             self.steps = _known(self.split)

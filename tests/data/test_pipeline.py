@@ -141,8 +141,9 @@ class TestAugmentations:
         out = augmented("rotate90", images)
         counts = [sum(np.array_equal(o, np.rot90(i, k)) for o, i in zip(out, images, strict=True)) for k in range(4)]
         assert sum(counts) == 400 and min(counts) > 60
-        with pytest.raises(kzoo.KzooError, match="turns square images; the network reads 5x6"):
-            augmented("rotate90", rng.random((2, 5, 6, 1), dtype="float32"))
+        pairs = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (4, 9, 9, 1), dtype="uint8"), np.arange(4)))
+        with pytest.raises(kzoo.KzooError, match="turns square images; the network reads 5x6; use rotate or flips"):
+            Batches(pairs, 2, PreprocessLayer(Preprocess((5, 6), 1)), augment=("rotate90",))
 
     def test_rotate_turns_about_the_centre_by_up_to_15_degrees(self):
         """A ramp is a plane: turned, it is the plane with the turned slope, which gives the angle back."""
@@ -196,3 +197,9 @@ class TestAugmentations:
         hidden = (augmented("cutout", images) == 127.5).all(-1)
         assert hidden.sum((1, 2)).max() == 64 and hidden.sum((1, 2)).min() >= 16
         assert hidden.any(0).all(), "anywhere"
+
+
+def test_the_command_line_lists_them_all():
+    from kzoo import cli
+
+    assert cli.AUGMENT.replace(" or ", ", ").split(", ") == list(AUGMENTATIONS)
