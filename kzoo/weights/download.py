@@ -57,7 +57,7 @@ def hf_endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> Path:
+def fetch(url: str, *, checksum: str | None, size: int | None, source: str, weights: bool = True) -> Path:
     """The file of `url`: from the cache, or fetched into it.
 
     Args:
@@ -66,6 +66,7 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> P
             file, and that is said on stderr with the sha256 found.
         size: Bytes, about: for the progress where the server does not say.
         source: What errors call the file: `weights='imagenet'`.
+        weights: False of a small text beside them: it may be anything, and nothing is said of it.
 
     Returns:
         The path of the checked file.
@@ -91,7 +92,7 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str) -> P
             if path.exists():
                 print(f"{source}: {fault}; it is removed and fetched again", file=sys.stderr)
                 path.unlink()
-            _Download(asked, path, checksum, size, source).run()
+            _Download(asked, path, checksum, size, source, weights).run()
     return path
 
 
@@ -124,6 +125,7 @@ class _Download:
     checksum: str | None
     size: int | None
     source: str
+    weights: bool
     promised: str | None = None  # the checksum that the server names
 
     @property
@@ -148,6 +150,8 @@ class _Download:
             ) from error
         notes_of(self.part).unlink(missing_ok=True)
         write_notes(self.path, digests)
+        if not self.weights:
+            return
         size, seconds = _megabytes(self.path.stat().st_size), time.perf_counter() - started
         print(f"{self.source}: fetched {size} in {seconds:.0f} s, {str(self.path)!r}", file=sys.stderr)
         if self.checksum is None and self.promised is None:
@@ -165,7 +169,8 @@ class _Download:
         checksum = self.checksum or self.promised
         good = checksum is not None and matches(digests, checksum)
         try:
-            kind_of(self.part, "what came")
+            if self.weights:
+                kind_of(self.part, "what came")
             said = ""
         except KzooError as error:  # a web page, most often: the address has moved, or asks for a login
             said = str(error)
@@ -271,7 +276,8 @@ class _Download:
         if not validator or validator.startswith("W/"):
             validator = response.headers.get("Last-Modified", "")
         write_json(notes_of(self.part), {"url": self.url, "validator": validator})
-        bar.begin(start, total or self.size)
+        if self.weights:
+            bar.begin(start, total or self.size)
         with self.part.open("ab" if going_on else "wb") as file:
             for piece in response.iter_content(PIECE):
                 file.write(piece)

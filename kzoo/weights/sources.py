@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -36,6 +37,7 @@ class Source:
         file: On this machine; or
         url: where it is fetched from, with
         checksum: what it must match, None where only its server can say.
+        config: Where the `config.json` beside it is, in which timm notes the preprocessing; of what the table lacks.
     """
 
     label: str
@@ -43,11 +45,14 @@ class Source:
     file: Path | None = None
     url: str = ""
     checksum: str | None = None
+    config: str = ""
 
     @property
     def preprocess(self) -> Preprocess | None:
-        """None where it is not known before the file is read."""
-        return self.row.preprocess if self.row else None
+        """Of the table, or of the `config.json` that `path` has fetched; None where neither tells."""
+        if self.row:
+            return self.row.preprocess
+        return _told(cached_path(self.config)) if self.config else None
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -65,7 +70,20 @@ class Source:
             return published_path(self.row)
         if own := self._of_keras():
             return own
-        return fetch(self.url, checksum=self.checksum, size=self.row.size if self.row else None, source=self.label)
+        path = fetch(self.url, checksum=self.checksum, size=self.row.size if self.row else None, source=self.label)
+        if self.config:
+            self._ask()
+        return path
+
+    def _ask(self) -> None:
+        """For the `config.json`; without it the weights can be used all the same."""
+        said = "its config.json does not tell it as timm does"
+        try:
+            fetch(self.config, checksum=None, size=None, source=self.label, weights=False)
+        except KzooError as error:
+            said = str(error).removeprefix(f"{self.label}: ")
+        if self.preprocess is None:
+            print(f"{self.label}: how its images were prepared is not known: {said}", file=sys.stderr)
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""
@@ -125,10 +143,9 @@ def resolve(model: str, weights: str | os.PathLike[str]) -> Source:
 def _remote(label: str, given: str, rows: dict[str, WeightSpec]) -> Source:
     """Of an address, `https://` or `hf://`; known where the table has it."""
     bare, fragment = urldefrag(given)
+    url, config = bare, ""
     if bare.startswith("hf://"):
-        url, bare = _hf(label, bare)
-    else:
-        url = bare
+        url, config, bare = _hf(label, bare)
     if urlsplit(url).scheme not in ("http", "https"):
         raise KzooError(f"{label} is no address that kzoo fetches from; it takes https://, http:// and hf://owner/name")
     row = next((row for row in rows.values() if row.url == bare), None)
@@ -137,17 +154,30 @@ def _remote(label: str, given: str, rows: dict[str, WeightSpec]) -> Source:
         name, _, digits = fragment.partition("=")
         checksum = f"{name.lower()}:{digits.lower()}"
         check_checksum(checksum, label)
-    return Source(label, row, url=url, checksum=checksum)
+    return Source(label, row, url=url, checksum=checksum, config="" if row else config)
 
 
-def _hf(label: str, given: str) -> tuple[str, str]:
-    """The address of a file on Hugging Face, and its shortest name."""
+def _hf(label: str, given: str) -> tuple[str, str, str]:
+    """The addresses of a file on Hugging Face and of the configuration beside it, and the file's shortest name."""
     found = HF.fullmatch(given)
     if not found:
         raise KzooError(f"{label} is no model on Hugging Face; give hf://owner/name[@revision][/file.safetensors]")
     name, revision, file = found[1], found[2] or "main", found[3] or HF_FILE
     short = f"hf://{name}" if (revision, file) == ("main", HF_FILE) else given
-    return f"{hf_endpoint()}/{name}/resolve/{quote(revision, safe='%')}/{quote(file)}", short
+    folder = f"{hf_endpoint()}/{name}/resolve/{quote(revision, safe='%')}"
+    return f"{folder}/{quote(file)}", f"{folder}/config.json", short
+
+
+def _told(path: Path) -> Preprocess | None:
+    """The preprocessing in a `config.json` of timm's."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))["pretrained_cfg"]
+        channels, height, width = map(int, told["input_size"])
+        mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
+        crop, interpolation = float(told["crop_pct"]), str(told["interpolation"])
+        return Preprocess((height, width), channels, mean=mean, std=std, crop=crop, interpolation=interpolation)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _check_torch(source: Source, rows: dict[str, WeightSpec]) -> None:

@@ -308,6 +308,44 @@ def test_timm_by_tag(resnet18, server, monkeypatch, capsys):
         kzoo.resnet18(weights="timm", **SMALL)
 
 
+TOLD = {
+    "input_size": [3, 160, 160], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "crop_pct": 0.95,
+    "interpolation": "bicubic",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (json.dumps({"architecture": "resnet18", "pretrained_cfg": TOLD}), None),
+        (
+            json.dumps({"pretrained_cfg": {**TOLD, "interpolation": "random"}}),
+            "its config.json does not tell it as timm",
+        ),
+        ("<html>", "its config.json does not tell it as timm does"),
+        (None, "how its images were prepared is not known: http.*config.json is not there"),
+    ],
+)
+def test_a_model_on_hugging_face_that_the_table_lacks(resnet18, server, monkeypatch, capsys, config, said):
+    """Its preprocessing is in the config.json that timm writes beside it."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    _, data = resnet18
+    digits = hashlib.sha256(data).hexdigest()
+    server.files["/me/mine/resolve/v1/model.safetensors"] = File(data, linked=digits)
+    if config is not None:
+        server.files["/me/mine/resolve/v1/config.json"] = File(config.encode())
+    model = kzoo.resnet18(weights="hf://me/mine@v1", **SMALL)
+    assert difference(model) < 1e-4
+    printed = capsys.readouterr().err
+    assert "nothing vouches" not in printed and printed.count("fetch") == 2 + (config is None)
+    if said:
+        assert re.search(said, printed)
+        return
+    found = model_info(model).preprocess
+    assert (found.size, found.mean[0], found.std[0], found.crop) == ((64, 64), 0.5, 0.25, 0.95)
+    assert found.interpolation == "bicubic" and "not known" not in printed
+
+
 def test_an_address(resnet18, server, capsys):
     _, data = resnet18
     server.files["/w.safetensors"] = File(data)
