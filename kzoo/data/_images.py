@@ -332,27 +332,29 @@ def _images(
 
 
 def _twice(good: dict[str, list[tuple[Pair, Found]]], classes: Sequence[str]) -> list[str]:
-    """Notes on files that are the same, byte for byte, under two labels or in two splits."""
-    first: dict[bytes, dict[int, str]] = {}  # {digest: {label: name of the first file}}
-    places: dict[bytes, set[str]] = {}
+    """Notes on files that are the same, byte for byte: under two labels, in two splits, twice in one of them."""
+    alike: dict[bytes, list[tuple[str, Pair]]] = {}
     for split, examples in good.items():
         for pair, found in examples:
-            first.setdefault(found.digest, {}).setdefault(pair.label, pair.name)
-            places.setdefault(found.digest, set()).add(split)
-    several = [names for names in first.values() if len(names) > 1]
+            alike.setdefault(found.digest, []).append((split, pair))
+    groups = [group for group in alike.values() if len(group) > 1]
+    labels = [{pair.label: f"{pair.name} ({classes[pair.label]})" for _, pair in group} for group in groups]
+    other = [" = ".join(names.values()) for names in labels if len(names) > 1]
+    same = [" = ".join(pair.name for _, pair in group[:3]) for group in groups if _in_one(group)]
     notes = []
-    if several:
-        shown = "; ".join(
-            " = ".join(f"{name} ({classes[label]})" for label, name in names.items()) for names in several[:3]
-        )
-        are = "are" if len(several) > 1 else "is"
-        notes.append(
-            f"{_many(len(several), 'image')} {are} there under two labels, byte for byte: {shown}"
-            f"{' …' if len(several) > 3 else ''}"
-        )
-    shared = Counter(tuple(sorted(where)) for where in places.values() if len(where) > 1)
-    notes += [f"{_many(n, 'image')} the same in {' and '.join(where)}" for where, n in shared.items()]
+    for what, found in (("under two labels", other), ("more than once", same)):
+        if found:
+            are = "are" if len(found) > 1 else "is"
+            shown = f"{'; '.join(found[:3])}{' …' if len(found) > 3 else ''}"
+            notes.append(f"{_many(len(found), 'image')} {are} there {what}, byte for byte: {shown}")
+    shared = Counter(tuple(sorted({split for split, _ in group})) for group in groups)
+    notes += [f"{_many(n, 'image')} the same in {' and '.join(s)}" for s, n in shared.items() if len(s) > 1]
     return notes
+
+
+def _in_one(group: list[tuple[str, Pair]]) -> bool:
+    """Whether a split has the same image twice under one label: a part drawn of it may hold the other one."""
+    return max(Counter((split, pair.label) for split, pair in group).values()) > 1
 
 
 @contextmanager

@@ -99,6 +99,12 @@ class TestWhatLiesThere:
         pets(tmp_path / "pets" / "test", {"cat": 3, "dog": 2})
         assert "5 images the same in test and train" in kzoo.load_data(tmp_path / "pets").info.notes
 
+    def test_the_same_image_twice_in_a_class(self, tmp_path):
+        root = pets(tmp_path / "pets")
+        shutil.copy(root / "cat" / "0.png", root / "cat" / "copy.png")
+        notes = kzoo.load_data(root).info.notes
+        assert "1 image is there more than once, byte for byte: cat/0.png = cat/copy.png" in notes
+
     def test_names_in_any_letters(self, tmp_path):
         root = tmp_path / "Fotos 中文 ü"
         for c, name in enumerate(("Ünïcode", "中文 spaces")):
