@@ -22,6 +22,7 @@ _PUBLIC = {
     "evaluate": "kzoo.runs",
     "export": "kzoo.exporting",
     "feature_extractor": "kzoo.models._styles",
+    "fine_tune": "kzoo.transfer",
     "fit": "kzoo.runs",
     "generate": "kzoo.runs",
     "hypermodel": "kzoo.tuning",

@@ -26,7 +26,8 @@ BELOW = {
     "inspection": {"errors", "spec", "models", "weights"},
     "runs": {"errors", "spec", "preprocess", "text", "data", "models", "weights", "training", "inspection"},
     "benchmark": {"errors", "data", "models", "training"},
-    "tuning": {"errors", "spec", "data", "models", "training", "runs"},
+    "transfer": {"errors", "spec", "preprocess", "data", "models", "weights", "training", "inspection", "runs"},
+    "tuning": {"errors", "spec", "data", "models", "training", "runs", "transfer"},
     "exporting": {
         "errors",
         "spec",

@@ -15,8 +15,8 @@ SHOWN = 32  # images in a grid
 NAMED = 150  # classes whose names can be written along a confusion matrix
 
 
-def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
-    """One panel a metric; train and validation in one."""
+def curves(history: Mapping[str, Sequence[float]], path: Path, title: str, stages: Sequence[int] = ()) -> None:
+    """One panel a metric; train and validation in one; a line after each epoch of `stages`."""
     names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
     figure = Figure(figsize=(5 * len(names), 3.8), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
@@ -26,6 +26,8 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str) -> No
         if f"val_{name}" in history:
             held = history[f"val_{name}"]
             axes.plot(np.arange(1, len(held) + 1), held, color=ORANGE, marker=marker, markersize=3, label="validation")
+        for epoch in stages:
+            axes.axvline(epoch + 0.5, color="grey", linewidth=1, linestyle=":")
         axes.set_xlabel("epoch")
         axes.set_title(name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -377,14 +377,9 @@ def _build(
         arguments["classifier_activation"] = classifier_activation
     attach_info(model, ModelInfo(spec.name, style, arguments, spec.task, preprocess))
     if source is not None:
-        from kzoo.weights.store import load
+        from kzoo.weights.store import load_source
 
-        report = load(model, path, source.label, head, channels=channels)
-        labels = source.classes if include_top and not report.reinitialised else None
-        theirs = source.preprocess or model_info(model).preprocess
-        if source.preprocess:
-            theirs = theirs.for_model(input_shape, config)
-        attach_info(model, replace(model_info(model), preprocess=theirs, labels=labels))
+        load_source(model, source, path, head, channels=channels)
     return model
 
 

@@ -31,6 +31,7 @@ from kzoo.models._registry import attach_info, model_info, model_spec
 from kzoo.spec import Preprocess, preprocess_config, preprocess_from_config
 from kzoo.weights.kinds import KINDS, kind_of
 from kzoo.weights.parts import Parts
+from kzoo.weights.sources import Source
 
 
 def weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
@@ -160,6 +161,19 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     return load(model, Path(path), f"the file {str(path)!r}", head, channels=head != "load")
+
+
+def load_source(model: keras.Model, source: Source, path: Path, head: str, *, channels: bool) -> LoadReport:
+    """`load` of what `resolve` found; of a row of the table the model takes the preprocessing and the labels too."""
+    report = load(model, path, source.label, head, channels=channels)
+    info = model_info(model)
+    if source.preprocess is not None:
+        config = {**model_spec(info.model).config, **info.arguments}
+        info = replace(info, preprocess=source.preprocess.for_model(info.arguments["input_shape"], config))
+    if source.classes and model_spec(info.model).head in report.loaded:
+        info = replace(info, labels=source.classes)
+    attach_info(model, info)
+    return report
 
 
 def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bool) -> LoadReport:
@@ -310,7 +324,7 @@ def _report(
         left |= parts.heads
     misfits = {layer for layer in mine.keys() & theirs.keys() - left if not fits(layer)}
     adapted = {layer for layer in misfits if channels and _differ(mine[layer], theirs[layer]) == [(4, 2)]}
-    if head == "fit":
+    if head != "load":
         left |= misfits & parts.heads
         resized = {layer for layer in misfits if _differ(mine[layer], theirs[layer]) == [(2, 0)]}
         for group in (parts.top, parts.auxiliary):  # what follows in the same head has learned from what is left

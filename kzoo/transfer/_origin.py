@@ -1,0 +1,116 @@
+"""Where the knowledge comes from: a name and weights, a run, a file, a model; made anew for the classes of the data."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kzoo.data import Data
+from kzoo.errors import KzooError, unknown
+from kzoo.models._registry import attach_info, create_model, list_models, model_info, model_spec
+from kzoo.runs._folder import Run
+from kzoo.runs._load import load
+from kzoo.spec import ModelInfo, Preprocess
+from kzoo.weights.sources import resolve
+from kzoo.weights.store import LoadReport, load_source, save_weights
+from kzoo.weights.store import load as load_file
+from kzoo.weights.table import rows_of
+
+TASKS = ("image-classification", "text-classification")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is transferred.
+
+    Attributes:
+        name: Of the variant.
+        source: A tag, path or address; or the model itself.
+        described: In a line of the plan.
+        info: Of a model that was given: how it was built.
+    """
+
+    name: str
+    source: Any
+    described: str
+    info: ModelInfo | None = None
+
+
+def origin_of(model: Any, weights: Any) -> Origin:
+    """What `fine_tune` was given, checked; nothing is fetched.
+
+    Raises:
+        KzooError: No weights to start from, or a model that kzoo has no definition of.
+    """
+    if isinstance(model, str) and "@" in model and not Path(model).exists():
+        if weights is not None:
+            raise KzooError(f"{model!r} names its weights already; leave weights={str(weights)!r} out")
+        model, weights = model.split("@", 1)
+        if model not in list_models(hidden=True):
+            raise unknown("model", model, list_models(), "See kzoo list")
+    if isinstance(model, str) and model in list_models(hidden=True) and not Path(model).exists():
+        tags = [repr(tag) for tag in rows_of(model)]
+        if weights is None:
+            have = f"{model} has {', '.join(tags)}; or give a path or an address" if tags else "a path or an address"
+            raise KzooError(f"fine_tune starts from weights that have learned something: give weights=…: {have}")
+        found = Origin(model, weights, f"{model}, weights {os.fspath(weights)!r}")
+        resolve(model, weights)
+    else:
+        if weights is not None:
+            raise KzooError(f"weights={str(weights)!r} goes with the name of a model; {model!r} has its own")
+        named = isinstance(model, str) and model.isidentifier() and model != "last" and not Path(model).exists()
+        if named:
+            raise unknown("model", model, list_models(), "See kzoo list; or give a run or a .keras file")
+        loaded = load(model)
+        info = model_info(loaded.model)
+        if info is None:
+            raise KzooError(
+                f"fine_tune takes models of kzoo's builders, whose layers it knows; for {loaded.name!r} set a new head"
+                " yourself and give kzoo.fit freeze=… and rates=…"
+            )
+        what = str(model.path) if isinstance(model, Run) else model if isinstance(model, str | os.PathLike) else "given"
+        labels = loaded.labels or info.labels
+        info = replace(info, labels=tuple(labels) or None if labels else None, preprocess=loaded.preprocess)
+        found = Origin(info.model, loaded.model, f"{info.model}, trained ({what})", info)
+    task = model_spec(found.name).task
+    if task not in TASKS:
+        raise KzooError(f"fine_tune is for {' and '.join(TASKS)}; {found.name} is for {task}: use kzoo.fit")
+    return found
+
+
+def build(
+    origin: Origin, data: Data, style: str | None, input_shape: tuple[int, ...] | None, arguments: Mapping[str, Any]
+) -> tuple[keras.Model, LoadReport]:
+    """The network for the data's classes, with the weights in it; the head is kept where the classes are the same."""
+    spec, classes = model_spec(origin.name), data.info.classes
+    if spec.fixed_classes and len(classes) != spec.classes:
+        raise KzooError(f"{origin.name} has exactly {spec.classes} classes, and {data.info.name} has {len(classes)}")
+    info = origin.info
+    known = dict(info.arguments) if info is not None else {}
+    for key in ("include_top", "pooling", "aux", "classes"):
+        known.pop(key, None)
+    if input_shape is not None:
+        known["input_shape"] = tuple(input_shape)
+    elif isinstance(known.get("input_shape"), list):
+        known["input_shape"] = tuple(known["input_shape"])
+    style = style or (info.style if info is not None else "functional")
+    model = create_model(origin.name, style=style, classes=len(classes), **{**known, **arguments})
+    if info is None:
+        source = resolve(origin.name, origin.source)
+        same = source.classes is not None and tuple(source.classes) == tuple(classes)
+        report = load_source(model, source, source.path(), "fit" if same else "keep", channels=True)
+    else:
+        same = info.labels is not None and tuple(info.labels) == tuple(classes)
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_weights(origin.source, Path(folder) / "weights.safetensors")
+            report = load_file(model, path, "the model", "fit" if same else "keep", channels=True)
+        if not isinstance(info.preprocess, Preprocess):  # the vocabulary its ids mean
+            attach_info(model, replace(model_info(model), preprocess=info.preprocess))
+    attach_info(model, replace(model_info(model), labels=tuple(classes)))
+    return model, report
