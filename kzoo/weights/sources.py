@@ -10,13 +10,13 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urldefrag, urlsplit
 
 from kzoo.errors import KzooError, unknown
 from kzoo.spec import Preprocess, WeightSpec
-from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches
+from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of
 from kzoo.weights.origins import KERAS
@@ -87,7 +87,7 @@ class Source:
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""
-        if not self.url.startswith(KERAS):
+        if self.checksum is None or not self.url.startswith(KERAS):
             return None
         home = os.environ.get("KERAS_HOME")
         folder = Path(home).expanduser() if home else Path.home() / ".keras"
@@ -122,7 +122,7 @@ def resolve(model: str, weights: str | os.PathLike[str]) -> Source:
     rows = rows_of(model)
     if isinstance(weights, str) and text in rows:
         row = rows[text]
-        source = Source(label, row) if row.file else _remote(label, row.url, rows)
+        source = Source(label, row) if row.file else replace(_remote(label, row.url, rows), label=label)
     elif isinstance(weights, str) and "://" in text:
         source = _remote(label, text, rows)
     elif not isinstance(weights, str) or Path(text).exists() or Path(text).suffix or {"/", os.sep} & set(text):
@@ -130,12 +130,9 @@ def resolve(model: str, weights: str | os.PathLike[str]) -> Source:
         return Source(label, file=Path(text))
     else:
         others = "a path, an address or hf://owner/name"
-        remedy = (
-            f"{model} has {', '.join(rows)}; or give {others}" if rows else f"none are published yet; give {others}"
-        )
+        remedy = f"allowed: {', '.join(rows)}; or {others}" if rows else f"none are published yet; give {others}"
         raise unknown(f"weights of {model}", text, rows, remedy)
     if source.url:
-        cached_path(source.url)  # says what is no address of a file
         _check_torch(source, rows)
     return source
 
@@ -148,6 +145,9 @@ def _remote(label: str, given: str, rows: dict[str, WeightSpec]) -> Source:
         url, config, bare = _hf(label, bare)
     if urlsplit(url).scheme not in ("http", "https"):
         raise KzooError(f"{label} is no address that kzoo fetches from; it takes https://, http:// and hf://owner/name")
+    cached_path(url)  # says what is no address of a file
+    if url == bare:
+        label = f"weights={shown(url)!r}"
     row = next((row for row in rows.values() if row.url == bare), None)
     checksum = row.checksum if row else None
     if fragment:

@@ -131,7 +131,11 @@ def test_cards_show_the_rows():
 def test_names_are_checked_before_anything_is_fetched(server, monkeypatch, tmp_path):
     monkeypatch.setenv("KZOO_WEIGHTS_URL", server.url)
     for model, weights, said in (
-        ("resnet18", "imagenet", "unknown weights of resnet18 'imagenet'.*resnet18 has torchvision, timm, timm_tv"),
+        (
+            "resnet18",
+            "imagenet",
+            "unknown weights of resnet18 'imagenet'; allowed: torchvision, timm, timm_tv; or a path",
+        ),
         ("resnet50", "imagnet", "did you mean 'imagenet'"),
         ("mlp", "mnist", "none are published yet; give a path, an address or hf://owner/name"),
         ("resnet50", "there/imagenet", r"^weights='there/imagenet': no weight file there$"),
@@ -180,6 +184,9 @@ def test_addresses(monkeypatch):
     assert (found.row, found.preprocess, found.classes) == (None, None, None)
     assert resolve("resnet18", "hf://me/net@v1/a/b.safetensors").url == (
         "https://huggingface.co/me/net/resolve/v1/a/b.safetensors"
+    )
+    assert resolve("resnet18", "https://me:key@example.org/w.h5?token=1#md5=12345678").label == (
+        "weights='https://example.org/w.h5'"
     )
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
     rows = rows_of("resnet18")
@@ -261,6 +268,11 @@ def test_what_keras_has_fetched_is_used(keras_files, server, published, monkeypa
     own.parent.mkdir(parents=True)
     own.write_bytes(file)
     assert resolve("resnet50", "imagenet").path() == own and server.asked == []
+    with pytest.raises(kzoo.KzooError, match=r"is not there \(404\)"):  # one that the table lacks
+        resolve("resnet50", row.url.replace("_kernels", "_kernels_notop")).path()
+    own.with_name(own.name.replace("_kernels", "_kernels_notop")).write_bytes(file)
+    with pytest.raises(kzoo.KzooError, match=r"is not there \(404\)"):  # nothing vouches for it
+        resolve("resnet50", row.url.replace("_kernels", "_kernels_notop")).path()
     own.write_bytes(file[:-1])
     with pytest.raises(kzoo.KzooError, match=r"is not there \(404\); the mirror has no such file"):
         resolve("resnet50", "imagenet").path()
