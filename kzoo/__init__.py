@@ -23,6 +23,7 @@ _PUBLIC = {
     "export": "kzoo.exporting",
     "feature_extractor": "kzoo.models._styles",
     "fine_tune": "kzoo.transfer",
+    "find_learning_rate": "kzoo.runs",
     "fit": "kzoo.runs",
     "generate": "kzoo.runs",
     "hypermodel": "kzoo.tuning",

@@ -29,6 +29,7 @@ HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
   kzoo list                                   the models
   kzoo fit lenet5 --data digits               train one; writes runs/0001-lenet5-digits
   kzoo tune lenet5 --data digits              search for a better recipe
+  kzoo fine-tune resnet20@cifar10 --data photos/   tune one that has learned elsewhere
   kzoo evaluate last                          how good it is, class by class
   kzoo predict last image.png                 classify an image
   kzoo generate last "a small dog"            translate, or make images
@@ -140,15 +141,13 @@ def info(
         else:
             print(card, end="")
         return
-    sizes = ("1" if input_shape is None else input_shape).split("x")
-    if not all(n.isdecimal() and int(n) for n in sizes):
-        raise KzooError(f"input_shape is whole numbers of at least 1 with x between them; received {input_shape!r}")
+    sizes = None if input_shape is None else _sizes(input_shape)
     _start_tensorflow()
     import kzoo
     from kzoo.inspection.summary import writable
 
     files = {kind: writable(path, f".{kind}") for kind, path in (("csv", csv), ("png", plot)) if path is not None}
-    shape = None if input_shape is None else tuple(map(int, sizes))
+    shape = None if sizes is None else tuple(sizes)
     table = kzoo.summary(name, style=style, input_shape=shape)
     if "csv" in files:
         table.to_csv(files["csv"])
@@ -189,9 +188,15 @@ def fit(
     optimizer: Annotated[
         str | None, typer.Option(help="Any Keras optimizer: adamw, or sgd:momentum=0.9,clipnorm=1,use_ema=true.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
+    learning_rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Of the optimizer: a number, or find.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or inverse-sqrt.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop so many epochs after the best one, and give the model its weights."),
+    ] = None,
     freeze: Annotated[
         list[str] | None, typer.Option(help="Layers whose names begin so do not learn; may be repeated.")
     ] = None,
@@ -235,6 +240,8 @@ def fit(
     """
     arguments = {k: v for k, v in locals().items() if k not in ("json_",)}
     arguments["devices"] = _devices(devices)
+    with contextlib.suppress(ValueError, TypeError):  # what is no number, fit looks at
+        arguments["learning_rate"] = float(learning_rate)
 
     def make_strategy() -> None:
         from kzoo.training.strategies import strategy as make
@@ -263,10 +270,11 @@ def fit(
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
         return
-    last = {name: values[-1] for name, values in run.history.items() if values}
+    epoch = -1 if run.weights_of is None else run.weights_of - 1
+    last = {name: values[epoch] for name, values in run.history.items() if values}
     files = {
         name: str(run.path / name)
-        for name in ("curves.png", "batch.png", "batch.txt", "predictions.png", "predictions.txt", "samples.png")
+        for name in ("learning_rate.png", "curves.png", "batch.png", "batch.txt", "predictions.png", "predictions.txt", "samples.png")
         if (run.path / name).is_file()
     }
     if json_:
@@ -276,12 +284,138 @@ def fit(
         return
     print(f"{'run':13} {run.path}")
     print(f"{'time':13} {run.seconds:.1f} s")
+    if run.stopped:
+        print(f"{'stopped':13} {run.stopped.removeprefix('stopped ')}")
+    if run.weights_of is not None:
+        print(f"{'weights':13} of epoch {run.weights_of} of {len(next(iter(run.history.values())))}; below its numbers")
     for name, value in last.items():
         print(f"{name:13} {value:.4f}")
     for name, path in files.items():
         print(f"{Path(name).stem:13} {path}")
     split = "" if " test" in run.plan.data else " --split validation"  # a single file has no test split
     print(f"next          kzoo evaluate {shlex.quote(str(run.path))}{split}")
+
+
+@app.command("fine-tune")
+def fine_tune(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A name with --weights, resnet20@cifar10, a run, or a .keras file. Not needed with --resume.",
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="As for fit.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a name: imagenet, timm, …; a path, https://… or hf://owner/name.")
+    ] = None,
+    input_shape: Annotated[str | None, typer.Option(help="Another image size or channels: 96x96x3.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Groups of layers to thaw below the head; 0: none. Default all.", min=0)
+    ] = None,
+    head_epochs: Annotated[int | None, typer.Option(help="At most, for the head alone. Default 10.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most, for each stage after that. Default 10.")] = None,
+    learning_rate: Annotated[
+        str | None, typer.Option(help="Of the head; lower layers have less. A number or find. Default 0.001.")
+    ] = None,
+    decay: Annotated[float | None, typer.Option(help="From a group's rate to the next lower one's.")] = None,
+    batch_norm: Annotated[str | None, typer.Option(help="Below the head: frozen or adapt. Default frozen.")] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="Layers whose names begin so never learn; may be repeated.")
+    ] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better score that end a stage.")] = None,
+    cache: Annotated[
+        bool | None, typer.Option(help="Compute the frozen part's features once. Default where nothing is augmented.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="As for fit. Default adam.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Of each stage. Default cosine.")] = None,
+    augment: Annotated[list[str] | None, typer.Option(help="As for fit; may be repeated.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Each class counts the same in the loss.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Global.")] = None,
+    style: Annotated[str | None, typer.Option(help="sequential, functional or subclass.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="As for fit.")] = None,
+    devices: Annotated[str | None, typer.Option(help="How many, or names: 2, or GPU:0,GPU:1.")] = None,
+    xla: Annotated[str | None, typer.Option(help="auto, on or off.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the head, shuffling and random layers.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="Deterministic operations (slower).")
+    ] = None,
+    limit_train_batches: Annotated[int | None, typer.Option(help="Only so many batches an epoch.")] = None,
+    limit_validation_batches: Annotated[int | None, typer.Option(help="Only so many validation batches.")] = None,
+    data_dir: DataDir = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this class of the data; may be repeated.")] = None,
+    validation: Annotated[float | None, typer.Option(help="Share of train for validation, as for fit.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share of train for test, as for fit.")] = None,
+    per_class: Annotated[int | None, typer.Option(help="Only so many training examples of each class.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Of these parts, as for fit.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Let TensorFlow Datasets fetch the data.")] = False,
+    run_dir: Annotated[str | None, typer.Option(help="The run folder; default the next number in runs/.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Continue this run (path, number or 'last').")] = None,
+    json_: Json = False,
+) -> None:
+    """Tune a model that has learned elsewhere to your data: its head first, then more and more below it.
+
+    \b
+      kzoo fine-tune resnet50 --weights imagenet --data photos/
+      kzoo fine-tune resnet20@cifar10 --data photos/ --test 0.2 --augment flip
+      kzoo fine-tune resnet18 --weights hf://timm/resnet18.a1_in1k --data photos/ --depth 1 --learning-rate find
+      kzoo fine-tune --resume last
+    """
+    arguments = {k: v for k, v in locals().items() if k not in ("json_", "balanced") and v not in (None, [])}
+    arguments["devices"] = _devices(devices)
+    if balanced:
+        arguments["class_weight"] = "balanced"
+    if learning_rate not in (None, "find"):
+        try:
+            arguments["learning_rate"] = float(learning_rate)
+        except ValueError:
+            raise KzooError(f"learning_rate must be a number or 'find'; received {learning_rate!r}") from None
+    if input_shape is not None:
+        arguments["input_shape"] = tuple(_sizes(input_shape))
+
+    def make_strategy() -> None:
+        from kzoo.training.strategies import strategy as make
+
+        options = arguments
+        if resume is not None:
+            from kzoo.transfer import find_tuning
+
+            options = {**find_tuning(resume)[1]["options"], **arguments}
+        make(options.get("strategy") or "auto", options.get("devices"))
+
+    _start_tensorflow(make_strategy)
+    import kzoo
+
+    drawn = {n: arguments.pop(n) for n in ("only", "validation", "test", "per_class", "split_seed") if n in arguments}
+    if drawn:
+        from kzoo.data._sources import load_for
+        from kzoo.runs._given import task_of
+
+        if data is None:
+            raise KzooError(f"{', '.join(drawn)} goes with --data")
+        name = (model or "").partition("@")[0]
+        task = task_of(name) if name in kzoo.list_models(hidden=True) else ""
+        arguments["data"] = load_for(task, data, data_dir=data_dir, download=download, **drawn)
+    run = kzoo.fine_tune(**arguments)
+    if run.worker:
+        print(f"worker {run.worker} is done; worker 0 has the run")
+        return
+    from kzoo.transfer import find_tuning
+
+    kept = {key: find_tuning(run.path)[1][key] for key in ("before", "after", "done", "learning_rate")}
+    if json_:
+        _print_json({"run": str(run.path), "seconds": run.seconds, **kept, "history": run.history})
+        return
+    split = kept["after"]["split"]
+    print(f"{'run':13} {run.path}")
+    print(f"{'time':13} {run.seconds:.1f} s")
+    print(f"{'baseline':13} {kept['after']['baseline']:.4f} (always {kept['after']['baseline_class']!r}, {split})")
+    print(f"{'before':13} {kept['before']['accuracy']:.4f}")
+    print(f"{'after':13} {kept['after']['accuracy']:.4f}")
+    for path in sorted(run.path.glob("*.png")):
+        print(f"{path.stem.split('-')[0]:13} {path}")
+    print(f"next          kzoo predict {shlex.quote(str(run.path))} photo.jpg")
 
 
 @app.command()
@@ -343,7 +477,13 @@ def tune(
     def make_strategy() -> None:
         from kzoo.training.strategies import strategy as make
 
-        make(strategy or "auto", arguments["devices"])
+        options = arguments
+        if resume is not None:
+            from kzoo.tuning import find_search
+
+            given = {k: v for k, v in arguments.items() if v is not None}
+            options = {**find_search(resume).read_json("search.json"), **given}
+        make(options.get("strategy") or "auto", options.get("devices"))
 
     _start_tensorflow(make_strategy)
     import kzoo
@@ -565,6 +705,14 @@ def _next_of(signatures: dict[str, str], path: str) -> str:
     if "serve_text" in signatures:
         return f"kzoo {'predict' if 'labels' in signatures['serve_text'] else 'generate'} {path} 'a text'"
     return f"kzoo generate {path}" if "generate" in signatures else f"kzoo predict {path} image.png"
+
+
+def _sizes(text: str) -> list[int]:
+    """Of `96x96x3`."""
+    sizes = text.split("x")
+    if not all(n.isdecimal() and int(n) for n in sizes):
+        raise KzooError(f"input_shape is whole numbers of at least 1 with x between them; received {text!r}")
+    return [int(n) for n in sizes]
 
 
 def _devices(text: str | None) -> int | list[str] | None:

@@ -127,7 +127,9 @@ def fine_tune(
     given = {key: value for key, value in locals().items() if key in REPEATED and value is not None}
     folder = None
     if resume is not None:
-        folder, kept = _resumed(resume, run_dir)
+        if run_dir is not None:
+            raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
+        folder, kept = find_tuning(resume)
         model = kept["model"] if model is None else model
         weights = kept["weights"] if weights is None else weights
         data = kept["data"] if data is None else data
@@ -249,7 +251,7 @@ class Tuning:
             shutil.rmtree(place)  # cut off before it began
         whole = {"run_dir": place} if not place.is_dir() else {"resume": place}
         common = {
-            "epochs": stage.epochs, "learning_rate": rate,
+            "epochs": stage.epochs, "learning_rate": rate, "patience": self.options["patience"],
             "verbose": self.verbose, **{key: self.options[key] for key in OF_FIT if key in self.options}, **whole,
         }  # fmt: skip
         optimizer = self.options["optimizer"]
@@ -460,11 +462,10 @@ def _batch_size(model: keras.Model, data: Data) -> int:
     return max(1, min(recipe.batch_size, 2 ** int(np.log2(max(examples / 8, 1)))))
 
 
-def _resumed(resume: Any, run_dir: Any) -> tuple[RunFolder, dict[str, Any]]:
-    if run_dir is not None:
-        raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
-    path = Path(os.fspath(resume))
-    folder = RunFolder(path) if (path / "transfer.json").is_file() else RunFolder.find(resume)
+def find_tuning(run: Any) -> tuple[RunFolder, dict[str, Any]]:
+    """(the folder of a fine-tuning, finished or not; its transfer.json), by path, number or `last`."""
+    path = Path(os.fspath(run) if isinstance(run, os.PathLike) else str(run))
+    folder = RunFolder(path) if (path / "transfer.json").is_file() else RunFolder.find(run)
     if not (folder / "transfer.json").is_file():
         raise KzooError(f"{folder.path} was not fine-tuned; resume it with kzoo fit --resume")
     return folder, folder.read_json("transfer.json")
