@@ -133,7 +133,7 @@ def counts_of(labels: np.ndarray, classes: int = 0) -> tuple[int, ...]:
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or not len(labels) or labels.min() < 0 or labels.max() >= 1000 + 10 * len(labels):
+    if labels.ndim != 1 or (len(labels) and (labels.min() < 0 or labels.max() >= 1000 + 10 * len(labels))):
         return ()
     return tuple(np.bincount(labels.astype("int64"), minlength=classes).tolist())
 
