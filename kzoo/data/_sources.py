@@ -182,6 +182,9 @@ class Drawn:
             raise KzooError(f"{given} leave nothing to train on; together they must be below 1")
         for part, share in shares.items():
             rest, held = stratified(splits["train"].labels[indices["train"]], share / left, self.seed)
+            if not len(held):
+                notes.append(f"{part}: none, train is too small to give any")
+                continue
             splits[part] = splits["train"]
             indices[part], indices["train"] = indices["train"][held], indices["train"][rest]
             left -= share
