@@ -274,7 +274,8 @@ def fit(
     last = {name: values[epoch] for name, values in run.history.items() if values}
     files = {
         name: str(run.path / name)
-        for name in ("learning_rate.png", "curves.png", "batch.png", "batch.txt", "predictions.png", "predictions.txt", "samples.png")
+        for name in ("learning_rate.png", "curves.png", "batch.png", "batch.txt", "predictions.png",
+                     "predictions.txt", "samples.png")  # fmt: skip
         if (run.path / name).is_file()
     }
     if json_:
@@ -287,7 +288,7 @@ def fit(
     if run.stopped:
         print(f"{'stopped':13} {run.stopped.removeprefix('stopped ')}")
     if run.weights_of is not None:
-        print(f"{'weights':13} of epoch {run.weights_of} of {len(next(iter(run.history.values())))}; below its numbers")
+        print(f"{'weights':13} of epoch {run.weights_of}, whose numbers follow")
     for name, value in last.items():
         print(f"{name:13} {value:.4f}")
     for name, path in files.items():

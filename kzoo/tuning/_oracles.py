@@ -16,6 +16,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner import oracles
+from keras_tuner.engine import metrics_tracking
 from sklearn.exceptions import ConvergenceWarning
 
 from kzoo.runs._folder import atomic
@@ -25,8 +26,12 @@ class _Resumable:
     """Between an oracle of keras-tuner's and its class."""
 
     def _random_values(self) -> dict[str, Any] | None:
-        defaults = {hp.name: hp.default for hp in self.hyperparameters.space}
-        return super()._random_values() if self._duplicate(defaults) else defaults
+        values = {hp.name: hp.default for hp in self.hyperparameters.space}
+        for _ in range(self._max_collisions):
+            if values is None or not self._duplicate(values):
+                return values
+            values = _rounded(super()._random_values())
+        return None
 
     def save(self) -> None:
         with atomic(Path(self._get_oracle_fname())) as beside:
@@ -42,6 +47,13 @@ class _Resumable:
             if trial.trial_id not in self._retry_queue:  # never began, and oracle.json will choose it again
                 del self.trials[trial.trial_id]
         self._retry_queue = [i for i in self._retry_queue if self.trials[i].status == "RUNNING"]
+        for i in self._retry_queue:  # a second result would be averaged with the first
+            self.trials[i].metrics = metrics_tracking.MetricsTracker()
+
+
+def _rounded(values: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Numbers to three digits: what is printed of a trial is what it had."""
+    return values and {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in values.items()}
 
 
 class Random(_Resumable, oracles.RandomSearchOracle):
@@ -59,9 +71,10 @@ class Bayesian(_Resumable, oracles.BayesianOptimizationOracle):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # length scales at their bounds
             found = super().populate_space(trial_id)
-        if found.get("values") and self._duplicate(found["values"]):
+        values = _rounded(found["values"])  # the last digits of the optimum are those of the machine
+        if values and self._duplicate(values):
             return self._random_populate_space()
-        return found
+        return {**found, "values": values}
 
 
 class Hyperband(_Resumable, oracles.HyperbandOracle):

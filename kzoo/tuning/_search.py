@@ -34,9 +34,10 @@ import keras_tuner
 from keras_tuner.engine import base_tuner
 
 import kzoo
+from kzoo.data import Data, load_data
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import auxiliary_outputs
-from kzoo.runs import Run, RunFolder, evaluate, load_model
+from kzoo.runs import Run, RunFolder, evaluate, fit, load_model
 from kzoo.runs._folder import ROOT, atomic, check_free
 from kzoo.runs._given import check_options
 from kzoo.runs._record import NOT_METRICS
@@ -119,7 +120,8 @@ class Search:
     Attributes:
         path: Its folder, which is also the run of the best trial.
         objective: What trials are scored by.
-        best: The best trial.
+        best: The best trial's values, {hyperparameter: value}.
+        best_trial: The best trial.
         trials: All of them, in their order.
         comparison: On the test split; None where there is none, or it was left out.
         run: The best trial's run; its model is read when first asked for.
@@ -127,26 +129,30 @@ class Search:
 
     path: Path
     objective: str
-    best: Trial
+    best_trial: Trial
     trials: tuple[Trial, ...] = field(repr=False)
     comparison: Comparison | None = field(repr=False, default=None)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        return dict(self.best_trial.values)
 
     @property
     def run(self) -> Run:
         return _run_of(RunFolder(self.path))
 
     def to_config(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": str(self.path), "best": self.best}
 
     def __str__(self) -> str:
-        failed = sum(t.status == "failed" for t in self.trials)
+        best, failed = self.best_trial, sum(t.status == "failed" for t in self.trials)
         rows = [
             ("search", str(self.path)),
             ("trials", f"{len(self.trials)}, {failed} failed: {self.path / 'trials.csv'}"),
-            ("best", f"trial {self.best.number}: {_described(self.best.values)}"),
-            (self.objective, f"{self.best.score:.4f} after {self.best.epochs} epochs"),
+            ("best", f"trial {best.number}: {_described(best.values)}"),
+            (self.objective, f"{best.score:.4f} after {best.epochs} epochs"),
         ]
-        if self.trials[0].score is not None and self.best.number:
+        if self.trials[0].score is not None and best.number:
             rows[-1] = (rows[-1][0], f"{rows[-1][1]}; the default recipe, trial 0: {self.trials[0].score:.4f}")
         lines = [f"{label:13} {text}" for label, text in rows]
         if self.comparison is not None:
@@ -220,9 +226,9 @@ def tune(
     if resume is not None:
         if run_dir is not None:
             raise KzooError("give run_dir or resume, not both: a resumed search writes into its own folder")
-        folder = _find(resume)
+        folder = find_search(resume)
         stored = folder.read_json(SEARCH)
-        settings, data = _resumed(stored, given, data, data_dir, folder)
+        settings, data = _resumed(stored, given, data, data_dir, languages, folder)
     elif model is None:
         raise KzooError("tune needs a model: a name from kzoo list")
     else:
@@ -324,7 +330,7 @@ def _metrics(spec: ModelSpec, space: ZooHyperModel) -> list[str]:
 
 
 def _resumed(
-    stored: dict[str, Any], given: Mapping[str, Any], data: Any, data_dir: Any, folder: RunFolder
+    stored: dict[str, Any], given: Mapping[str, Any], data: Any, data_dir: Any, languages: Any, folder: RunFolder
 ) -> tuple[dict[str, Any], Any]:
     """(the settings of a search that goes on, its data)."""
     settings = {k: v for k, v in stored.items() if k not in ("kzoo", "data")}
@@ -342,18 +348,22 @@ def _resumed(
         done = len(_ended(folder))
         if given["trials"] < done:
             raise KzooError(f"trials={given['trials']}, but the search has {done} already; give {done} or more")
-    if stored["data"] is None:
-        if data is None or isinstance(data, str | os.PathLike):
+    known = stored["data"]
+    if known is None:
+        if not isinstance(data, Data):
             raise KzooError("this search was made on kzoo.Data of your own; give data=… to resume it")
         return settings, data
-    if data is not None and (not isinstance(data, str | os.PathLike) or str(data) != str(stored["data"]["name"])):
-        raise KzooError(f"the search is on {stored['data']['name']!r}; start a new one for data={data!r}")
-    from kzoo.data import load_data
+    if isinstance(data, Data) and data.info.arguments == known:
+        return settings, data
+    named = str(Path(data).absolute()) if isinstance(data, str | os.PathLike) else ""
+    if data is not None and known["name"] not in (named, str(data)):
+        raise KzooError(f"the search is on {known['name']!r}; received data={data!r}: start a new one for that")
+    if languages not in (None, known.get("languages")):
+        raise KzooError(f"the search is on languages={known.get('languages')!r}; received {languages!r}")
+    return settings, load_data(**{**known, **({"data_dir": data_dir} if data_dir else {})})
 
-    return settings, load_data(**{**stored["data"], **({"data_dir": data_dir} if data_dir else {})})
 
-
-def _find(search: str | os.PathLike[str] | int) -> RunFolder:
+def find_search(search: str | os.PathLike[str] | int) -> RunFolder:
     """A search's folder by path, by number, or `last`."""
     if isinstance(search, bool) or not isinstance(search, int | str | os.PathLike):
         raise KzooError(f"a search is named by a path, a number or 'last'; received {search!r}")
@@ -455,7 +465,8 @@ class Tuner(base_tuner.BaseTuner):
             before = self.path(self.oracle.get_trial(hp["tuner/trial_id"]))
             if (before / "model.keras").is_file():
                 shutil.copytree(before, path)
-                return kzoo.fit(data=self.space.data, resume=path, **options)
+                return fit(data=self.space.data, resume=path, **options)
+            self.say(f"trial {int(trial.trial_id)} begins anew: the weights of trial {before.name} are gone")
         return self.space.train(values, seed=self.settings["seed"], run_dir=path, **options)
 
     def on_trial_end(self, trial: Any) -> None:
@@ -618,7 +629,7 @@ def _compare(
     score = {(r["trial"], r["seed"]): r["score"] for r in known}
     scores = lambda trial: tuple(score[trial.number, seed] for seed in _seeds(settings))
     others = () if best.number == default.number else scores(best)
-    return Comparison(metric, settings["epochs"], _seeds(settings), scores(default), others)
+    return Comparison(metric or "score", settings["epochs"], _seeds(settings), scores(default), others)
 
 
 def _scored(

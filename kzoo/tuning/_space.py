@@ -25,7 +25,7 @@ from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import compile_for
 
 DECADE = 10.0  # the learning rate goes from a tenth to ten times the recipe's
-MOST_DROPOUT = 0.6
+RATES_OF_DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 DROPOUTS = ("dropout_rate", "dropout")  # what the families call it
 # Of the recipe's own kind: one range of learning rates does not fit both.
 ADAPTIVE = ("adam", "adamw:weight_decay=0.01", "nadam")
@@ -71,8 +71,8 @@ class ZooHyperModel(keras_tuner.HyperModel):
             searched("optimizer", lambda: hp.Choice("optimizer", self._optimizers(), default=recipe.optimizer))
         if (dropout := self._dropout()) is not None:
             name, default = dropout
-            most = max(MOST_DROPOUT, default)
-            searched(name, lambda: hp.Float(name, 0.0, most, step=0.1, default=default))
+            rates = sorted({*RATES_OF_DROPOUT, default})
+            searched(name, lambda: hp.Choice(name, rates, default=default))
         kinds = self._augmentations()
         if len(kinds) > 1:
             searched("augment", lambda: hp.Choice("augment", kinds, default="none"))
