@@ -1,6 +1,7 @@
 """What a classifier gets wrong: named, counted, drawn; and predictions of folders as users have them."""
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from PIL import Image
 
 import kzoo
+from kzoo import cli
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Brightness(keras.layers.Layer):
@@ -144,3 +148,47 @@ class TestPredict:
         Image.new("L", (30_000, 4_000)).save(tmp_path / "sheet.png")
         with pytest.raises(kzoo.KzooError, match="sheet.png' is no readable image .*30000x4000 pixels are too many"):
             kzoo.predict(loaded, tmp_path / "sheet.png")
+
+
+def photographs(root, rng, count=20):
+    """Two kinds that a network tells apart soon: stripes that lie and that stand."""
+    for k in range(2 * count):
+        stripes = np.tile(np.array([0, 0, 255, 255], "uint8"), (32, 8))
+        pixels = np.clip((stripes if k % 2 else stripes.T) + rng.normal(0, 20, (32, 32)), 0, 255).astype("uint8")
+        path = root / ("standing" if k % 2 else "lying") / f"{k} ü.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+def test_the_example_of_surface_inspection(tmp_path, rng, capsys):
+    """From a user's folder to a table of predictions, by the public names only."""
+    spec = importlib.util.spec_from_file_location("aoi_defects", EXAMPLES / "aoi_defects.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    root = photographs(tmp_path / "parts", rng)
+    start = kzoo.fit("resnet_cifar_tiny", root, epochs=1, run_dir=tmp_path / "start", verbose=False)
+    found = example.main([str(root), "--model", str(start.path), "--weights", "", "--epochs", "1"])
+    assert found.examples == 8 and found.split == "test"
+    out = capsys.readouterr().out
+    assert f"accuracy {found.accuracy:.4f} on 8 test images; baseline 0.5000" in out
+    rows = list(csv.DictReader(Path("predictions.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 8 and all(Path(row["file"]).is_file() for row in rows)
+    wrong = {row["file"] for row in rows if row["class"] != Path(row["file"]).parent.name}
+    assert wrong == {str(root / m.input) for m in found.mistakes}, "predict and evaluate say the same of a file"
+
+
+def test_fit_on_the_command_line_takes_parts(tmp_path, rng, monkeypatch, capsys):
+    root = photographs(tmp_path / "parts", rng)
+    monkeypatch.setattr("sys.argv", [
+        "kzoo", "fit", "resnet_cifar_tiny", "--data", str(root), "--test", "0.2", "--per-class", "6",
+        "--split-seed", "3", "--epochs", "1", "--augment", "flips", "--augment", "rotate90", "--run-dir", "run",
+    ])  # fmt: skip
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert not done.value.code, capsys.readouterr().err
+    given = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["data"]
+    assert given == {"name": str(root), "test": 0.2, "per_class": 6, "split_seed": 3}
+    found = kzoo.evaluate("run")
+    assert found.examples == 8
+    assert {m.input for m in found.mistakes} <= set(kzoo.load_data(**given).info.files["test"])
