@@ -36,6 +36,25 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str, stage
     _save(figure, title, path)
 
 
+def rates(
+    tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float, path: Path
+) -> None:
+    """The loss over rising learning rates, and the rate that is suggested."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried, losses, color=BLUE, alpha=0.35, label="of each batch")
+    axes.plot(tried, smoothed, color=BLUE, label="smoothed")
+    axes.axvline(suggestion, color=ORANGE, label=f"suggested: {suggestion:g}")
+    low, high = min(smoothed), max(smoothed[: max(len(smoothed) // 2, 1)])
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low) + 1e-9)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, "", path)
+
+
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Counts and, beside them, the share of each true class; counts are written in while they can be read.
 

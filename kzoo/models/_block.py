@@ -63,8 +63,8 @@ class Block(keras.layers.Layer):
         self.built = True
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Shapes and dtypes: token ids and masks are no floats."""
-        return {"inputs": self._inputs} if self.built else None
+        """Shapes and dtypes, since token ids and masks are no floats; and what is frozen inside."""
+        return {"inputs": self._inputs, **frozen_inside(self)} if self.built else None
 
     def build_from_config(self, config: dict[str, Any] | None) -> None:
         if not config:
@@ -73,6 +73,20 @@ class Block(keras.layers.Layer):
             self.build(config["input_shape"])
             return
         self._build_on(tensors(config["inputs"]))
+        freeze_inside(self, config)
+
+
+def frozen_inside(layer: keras.layers.Layer) -> dict[str, list[str]]:
+    """What a build config keeps of layers that a config does not hold, since `__init__` makes them: which are frozen."""
+    frozen = [inner.name for inner in layer._flatten_layers(include_self=False) if not inner.trainable]
+    return {"frozen": frozen} if frozen else {}
+
+
+def freeze_inside(layer: keras.layers.Layer, config: dict[str, Any]) -> None:
+    """As `frozen_inside` noted it."""
+    for inner in layer._flatten_layers(include_self=False):
+        if inner.name in config.get("frozen", ()):
+            inner.trainable = False
 
 
 def fresh(outputs: Any) -> Any:

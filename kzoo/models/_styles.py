@@ -11,7 +11,16 @@ from typing import Any
 import keras
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._block import flat, fresh, opened_blocks, shape_and_dtype, tensors, through
+from kzoo.models._block import (
+    flat,
+    freeze_inside,
+    fresh,
+    frozen_inside,
+    opened_blocks,
+    shape_and_dtype,
+    tensors,
+    through,
+)
 from kzoo.spec import STYLES, ModelSpec
 
 
@@ -43,11 +52,14 @@ class Definition(keras.Model):
 
     def get_build_config(self) -> dict[str, Any] | None:
         """Shapes and dtypes of the first inputs: Keras' own has shapes, and would build on floats."""
-        return {"inputs": self._first_inputs} if hasattr(self, "_first_inputs") else super().get_build_config()
+        if not hasattr(self, "_first_inputs"):
+            return super().get_build_config()
+        return {"inputs": self._first_inputs, **frozen_inside(self)}
 
     def build_from_config(self, config: dict[str, Any] | None) -> None:
         if config and "inputs" in config:
             self(tensors(config["inputs"]))
+            freeze_inside(self, config)
         else:
             super().build_from_config(config)
 

@@ -2,6 +2,7 @@
 
 from kzoo.runs._applications import decode_predictions, preprocess_input
 from kzoo.runs._evaluate import Evaluation, evaluate
+from kzoo.runs._find_rate import RateSearch, find_learning_rate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder
 from kzoo.runs._generate import generate
@@ -12,10 +13,12 @@ __all__ = [
     "Evaluation",
     "Loaded",
     "Prediction",
+    "RateSearch",
     "Run",
     "RunFolder",
     "decode_predictions",
     "evaluate",
+    "find_learning_rate",
     "fit",
     "generate",
     "load",

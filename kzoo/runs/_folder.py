@@ -5,7 +5,7 @@
     metrics.csv        a row an epoch
     tensorboard/       the same numbers for TensorBoard, train and validation
     checkpoints/       best.safetensors, last.safetensors: model and optimizer, exact; raw.safetensors where `last`
-                       has an average of the weights
+                       has an average of the weights, or those of an earlier epoch
     model.keras        the whole Keras model
     curves.png …       pictures
     card.md            the model's card
@@ -51,6 +51,8 @@ class Run:
         plan: What was decided before training.
         seconds: Of training, the compilation included.
         worker: Number of this process among several; the folders of all but 0 go when the process ends.
+        stopped: When and why it ended before its last epoch; "" where it did not.
+        weights_of: The epoch whose weights the model has, where that is not the last one.
     """
 
     model: keras.Model
@@ -59,6 +61,8 @@ class Run:
     plan: Plan = field(repr=False)
     seconds: float = 0.0
     worker: int = 0
+    stopped: str = ""
+    weights_of: int | None = None
 
 
 class RunFolder:
@@ -184,7 +188,9 @@ class RunFolder:
         return int(read_metadata(path)["epoch"])
 
     def keep_raw(self) -> None:
-        """Before an average of the weights takes their place in the last checkpoint: what training goes on from."""
+        """Before other weights, an average or those of an earlier epoch, take their place in the last checkpoint: what
+        training goes on from.
+        """
         last = self / "checkpoints" / "last.safetensors"
         with atomic(self / "checkpoints" / "raw.safetensors") as beside:
             shutil.copyfile(last, beside)

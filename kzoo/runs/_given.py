@@ -40,11 +40,11 @@ from kzoo.spec import (
 from kzoo.text import PairLayer, learn_vocabulary
 from kzoo.training.objectives import Supervised
 from kzoo.training.plan import check_xla
-from kzoo.training.schedules import check_schedule
+from kzoo.training.schedules import check_schedule, rate_setter
 
 
 def check_options(options: dict[str, Any], style: str | None) -> None:
-    for key in ("epochs", "batch_size", "warmup", "limit_train_batches", "limit_validation_batches"):
+    for key in ("epochs", "batch_size", "warmup", "patience", "limit_train_batches", "limit_validation_batches"):
         value = options.get(key)
         if value is not None:
             whole_number(key, value)
@@ -64,6 +64,35 @@ def check_number(name: str, value: Any) -> None:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if value is not None and (not number or not math.isfinite(value) or value <= 0):
         raise KzooError(f"{name} must be a number above 0; received {value!r}")
+
+
+def check_rate(value: Any, resumed: bool) -> float | None:
+    """A learning rate as it was given; None where there is none yet."""
+    if value == "find":
+        if resumed:
+            raise KzooError("learning_rate='find' goes with a new run; a resumed one goes on at its own rate")
+        return None
+    if isinstance(value, str):
+        raise KzooError(f"learning_rate must be a number above 0 or 'find'; received {value!r}")
+    check_number("learning_rate", value)
+    return None if value is None else float(value)
+
+
+def check_no_setter(callbacks: list[keras.callbacks.Callback]) -> None:
+    """Of a rate that is looked for."""
+    if setter := rate_setter(callbacks):
+        raise KzooError(f"learning_rate='find' and {setter} both set the learning rate; leave one of them out")
+
+
+def check_patience(patience: int | None, model: keras.Model, validation: Batches | None) -> None:
+    if patience is None:
+        return
+    if hasattr(model, "players"):
+        raise KzooError(
+            f"patience needs a score of epochs, which the players of {model.name!r} do not have; leave it out"
+        )
+    if validation is None:
+        raise KzooError("patience needs a validation split to score epochs on; give one, or leave patience out")
 
 
 def data_of(

@@ -44,11 +44,18 @@ class Recorder:
         return next(((n, sign) for n, sign in known if self.rows and n in self.rows[-1]), None)
 
     def best(self) -> dict[str, float] | None:
-        """The first row with the best monitored value."""
+        """The first row with the best monitored value; among equal accuracies that with the lowest loss."""
         if self.monitor is None:
             return None
         name, sign = self.monitor
-        return max(self.rows, key=lambda row: sign * row.get(name, -sign * math.inf))
+        loss = "val_loss" if name.startswith("val_") else "loss"
+        known = lambda row, key, way: way * row[key] if key in row and not math.isnan(row[key]) else -math.inf
+        return max(self.rows, key=lambda row: (known(row, name, sign), known(row, loss, -1)))
+
+    def stale(self) -> int:
+        """Epochs since the best one."""
+        best = self.best()
+        return 0 if best is None else len(self.rows) - 1 - next(i for i, row in enumerate(self.rows) if row is best)
 
     def __call__(self, epoch: int, logs: dict[str, float]) -> None:
         rate = current_rate(networks_of(self.model)[0].optimizer)
@@ -75,6 +82,17 @@ class Recorder:
             history = {k: [row[k] for row in self.rows if k in row] for k in names}
             with atomic(self.folder / "curves.png") as beside:
                 pictures.curves(history, beside, self.folder.path.name)
+
+
+def stopper(recorder: Recorder, patience: int) -> Callable[[int, Any], str | None]:
+    """An action: a reason to stop where the best epoch is `patience` epochs ago. It comes after the recorder."""
+
+    def stop(epoch: int, _: Any) -> str | None:
+        if recorder.stale() < patience:
+            return None
+        return f"{recorder.monitor[0]} has not improved for {patience} epoch{'s' * (patience > 1)}"
+
+    return stop
 
 
 def samplers(folder: RunFolder, model: keras.Model, layer: Any) -> list[Callable[[int, Any], None]]:
@@ -182,4 +200,7 @@ def run_card(run: Run, recorder: Recorder) -> str:
         if best is not None:
             name = recorder.monitor[0]
             lines.append(f"- best epoch by {name}: {best['epoch']:.0f} ({best[name]:.4f})")
+        lines += [f"- {run.stopped}"] * bool(run.stopped)
+        if run.weights_of is not None:
+            lines.append(f"- weights of epoch {run.weights_of} of {last['epoch']:.0f}")
     return "\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ BY_OPTION = {  # Keras' own hooks do nothing, or only where `save_freq`, `update
                  keras.callbacks.TensorBoard)
     for hook in (*HOOKS, *TEST_HOOKS)
 }  # fmt: skip
-Action = Callable[[int, dict[str, float]], None]
+Action = Callable[[int, dict[str, float]], str | None]  # a reason to stop, or None
 
 
 class Trainer:
@@ -36,8 +36,11 @@ class Trainer:
         engine: Takes the steps.
         train, validation: Batches; the loop takes `epoch(n)` of them.
         callbacks: Keras callbacks.
-        actions: Called with (epoch, logs) after the callbacks of each epoch.
+        actions: Called with (epoch, logs) after the callbacks of each epoch; one that gives a reason ends the training.
         max_seconds: Stop after the epoch in which this has passed.
+
+    Attributes:
+        stopped: When and why the training ended before its last epoch, "" where it did not.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Trainer:
         self.train, self.validation = train, validation
         self.epochs, self.actions, self.progress, self.max_seconds = epochs, list(actions), progress, max_seconds
         self.history: dict[str, list[float]] = {}
+        self.stopped = ""
         self._diverged = False
         self._noted = keras.callbacks.History()  # the last to hear of an epoch: with what the others added to its logs
         self.callbacks = keras.callbacks.CallbackList(
@@ -95,14 +99,16 @@ class Trainer:
                         f"the loss is {wrong[0]}: lower the learning rate, or look for such values in the data"
                     )
                 self.progress.epoch_end(logs)
-                for action in self.actions:
-                    action(epoch, logs)
+                reasons = [reason for action in self.actions if (reason := action(epoch, logs))]
                 if self.engine.decided(self.model.stop_training):
-                    self.progress.say(f"stopped by a callback after epoch {epoch + 1}")
+                    self._stop(f"stopped by a callback after epoch {epoch + 1}")
+                    break
+                if self.engine.decided(bool(reasons)):
+                    self._stop(f"stopped after epoch {epoch + 1}: {'; '.join(reasons)}")
                     break
                 over = self.max_seconds is not None and time.perf_counter() - started > self.max_seconds
                 if self.engine.decided(over):
-                    self.progress.say(f"stopped after epoch {epoch + 1}: {self.max_seconds:g} s have passed")
+                    self._stop(f"stopped after epoch {epoch + 1}: {self.max_seconds:g} s have passed")
                     break
             for phase in self.objective.phases:
                 finalize(phase)
@@ -110,6 +116,10 @@ class Trainer:
         finally:
             self.progress.close()
         return self.history
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+        self.progress.say(why)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         engine, train = self.engine, self.train
@@ -122,7 +132,7 @@ class Trainer:
                 self.callbacks.on_train_batch_begin(done)
                 engine.push()
             clock = time.perf_counter()
-            taken, ended = _checked(lambda steps=steps: engine.train(steps))
+            taken, ended = labels_checked(lambda steps=steps: engine.train(steps))
             seconds = time.perf_counter() - clock
             done += taken
             animated = self.progress.animated and engine.workers == 1  # only the first of several workers has a bar
@@ -137,7 +147,9 @@ class Trainer:
         return engine.results()
 
     def _evaluate(self) -> dict[str, float]:
-        return _checked(lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None))
+        return labels_checked(
+            lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None)
+        )
 
 
 def _wants_batches(callback: keras.callbacks.Callback) -> bool:
@@ -152,7 +164,7 @@ def _overrides(callback: keras.callbacks.Callback, hooks: Sequence[str]) -> bool
     return any(hook in vars(callback) or getattr(type(callback), hook) not in BY_OPTION for hook in hooks)
 
 
-def _checked(call: Callable[[], Any]) -> Any:
+def labels_checked(call: Callable[[], Any]) -> Any:
     """What `call` gives; a batch's labels out of range are a user's mistake."""
     try:
         return call()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -312,6 +313,23 @@ def _own_compile(model: keras.Model) -> dict[str, Any] | None:
         return None
     given = model._compile_config.config if model._compile_config is not None else {}
     return {**given, "optimizer": model.optimizer}
+
+
+COMPILED = ("compiled", "optimizer", "loss", "stop_training", "steps_per_execution", "_compile_config",
+            "_compile_loss", "_compile_metrics", "_loss_tracker", "_jit_compile", "_run_eagerly",
+            "_compiled_trainable_state", "train_function", "test_function", "predict_function")  # fmt: skip
+
+
+@contextlib.contextmanager
+def compile_kept(model: keras.Model) -> Iterator[None]:
+    """Whatever is compiled meanwhile, the model's own `compile` is afterwards what it was."""
+    before = {name: vars(model)[name] for name in COMPILED if name in vars(model)}
+    try:
+        yield
+    finally:
+        for name in COMPILED:
+            vars(model).pop(name, None)
+        vars(model).update(before)
 
 
 def _initial_rate(optimizer: keras.optimizers.Optimizer) -> float:

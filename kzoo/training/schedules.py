@@ -44,6 +44,20 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {k: getattr(self, k) for k in ("kind", "rate", "steps", "start", "warmup")}
 
 
+class Rising(keras.optimizers.schedules.LearningRateSchedule):
+    """From `low` at the first step to `high` at step number `steps`, each a constant factor above the one before."""
+
+    def __init__(self, low: float, high: float, steps: int) -> None:
+        self.low, self.high, self.steps = low, high, steps
+
+    def __call__(self, step: Any) -> Any:
+        part = keras.ops.cast(step, "float32") / (self.steps - 1)
+        return self.low * keras.ops.exp(part * math.log(self.high / self.low))
+
+    def get_config(self) -> dict[str, Any]:
+        return {k: getattr(self, k) for k in ("low", "high", "steps")}
+
+
 def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer itself, without a loss scale around it."""
     return inner(optimizer.inner_optimizer) if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer

@@ -107,8 +107,10 @@ class Engine:
 
         def run(iterator: Any, steps: tf.Tensor) -> None:
             def body(i: tf.Tensor) -> tuple[tf.Tensor]:
-                step(next(iterator))
-                self._taken.assign_add(1)
+                batch = next(iterator)
+                step(batch)
+                with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                    self._taken.assign_add(1)  # not before it is known that there was a batch
                 return (i + 1,)
 
             tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)

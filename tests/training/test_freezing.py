@@ -175,7 +175,7 @@ def in_processes():
 def test_a_frozen_part_is_that_of_keras():
     """Trained by Keras' own step with `trainable` set by hand."""
     data = in_order(*images(32, 3))
-    ours, theirs = (kzoo.create_model("resnet_cifar_tiny", style=s) for s in ("functional", "subclass"))
+    ours, theirs = (kzoo.create_model("resnet_tiny", input_shape=(32, 32, 3), style=s) for s in STYLES[::2])
     kzoo.copy_weights(ours, theirs)
     for layer in theirs._flatten_layers():
         if layer.name.startswith(tuple(FROZEN)):
@@ -198,7 +198,8 @@ def test_an_average_of_weights_leaves_what_was_frozen_later(name):
     kzoo.fit(model, data, epochs=2, strategy=strategy(name), verbose=False)
     low = model.layers[0]
     before = [w.numpy() for w in low.weights]
-    kzoo.fit(model, data, epochs=3, freeze=low.name, strategy=strategy(name), verbose=False)
+    low.trainable = False
+    kzoo.fit(model, data, epochs=3, strategy=strategy(name), verbose=False)
     for old, new in zip(before, low.weights, strict=True):
         assert old.tobytes() == new.numpy().tobytes()
 
@@ -222,10 +223,11 @@ def test_a_thawed_layer_is_unknown_to_the_old_optimizer():
 def stepped(style, name, **arguments):
     """{weight: its change in one step of SGD}"""
     keras.utils.set_random_seed(1)
-    model = kzoo.create_model("lenet5", style=style)
+    with tf.device("CPU:1" if name == "one" else None):  # XLA holds the variables of one device
+        model, optimizer = kzoo.create_model("lenet5", style=style), keras.optimizers.SGD(0.5)
     before = values(model)
     kzoo.fit(
-        model, in_order(*images(28, 1, BATCH)), epochs=1, optimizer=keras.optimizers.SGD(0.5), verbose=False,
+        model, in_order(*images(28, 1, BATCH)), epochs=1, optimizer=optimizer, verbose=False,
         strategy=name if hasattr(name, "scope") else strategy(name), **arguments,
     )  # fmt: skip
     return {key: value - before[key] for key, value in values(model).items()}
@@ -235,7 +237,7 @@ def assert_scaled(scaled, plain):
     factors = {"c1": 0.5, "c3": 0.1, "c5": 0.5, "f6": 1.0, "output": 3.0}
     for key, change in plain.items():
         assert np.abs(change).max() > 1e-4
-        np.testing.assert_allclose(scaled[key], factors[key.split("/")[0]] * change, atol=2e-7, err_msg=key)
+        np.testing.assert_allclose(scaled[key], factors[key.split("/")[0]] * change, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
 @functools.cache
@@ -356,7 +358,7 @@ def test_two_players(name):
         keras.utils.set_random_seed(1)
         model = kzoo.create_model("dcgan_tiny")
         before = values(model)
-        kzoo.fit(model, data, epochs=1, batch_size=8, optimizer=keras.optimizers.SGD(0.1), validation=None,
+        kzoo.fit(model, data, epochs=1, batch_size=8, optimizer=keras.optimizers.SGD(0.1),
                  strategy=strategy(name), verbose=False, **arguments)  # fmt: skip
         return {key: value - before[key] for key, value in values(model).items()}
 
