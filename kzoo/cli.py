@@ -737,6 +737,7 @@ def checks(json_: Json = False) -> None:
 
     import kzoo
     from kzoo.training.strategies import logical_devices
+    from kzoo.weights.cache import cache_folder
 
     free = shutil.disk_usage(".").free / 2**30
     rows = {
@@ -748,6 +749,7 @@ def checks(json_: Json = False) -> None:
         "devices": ", ".join(logical_devices()),
         "cores": os.cpu_count(),
         "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", "not set"),
+        "weights": f"{cache_folder()}" + " (KZOO_OFFLINE)" * bool(os.environ.get("KZOO_OFFLINE")),
         "runs": str(Path("runs").absolute()),
         "free disk": f"{free:.1f} GiB here",
     }

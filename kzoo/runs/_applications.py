@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-import kzoo.data
 from kzoo.errors import KzooError, whole_number
 from kzoo.models._registry import model_info, model_spec
 from kzoo.preprocess import layer_of
 from kzoo.runs._predict import Prediction
 from kzoo.spec import ModelInfo, Preprocess
-
-IMAGENET = Path(kzoo.data.__file__).with_name("imagenet_classes.txt")
-
-
-@lru_cache(maxsize=1)
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 names of ILSVRC 2012, in the order of the outputs of every published network."""
-    lines = IMAGENET.read_text(encoding="utf-8").splitlines()
-    return tuple(line.split(" ", 1)[1] for line in lines)
+from kzoo.weights.origins import imagenet_classes
 
 
 def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:

@@ -165,9 +165,10 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
 
 def load_source(model: keras.Model, source: Source, path: Path, head: str, *, channels: bool) -> LoadReport:
     """`load` of what `resolve` found; of a row of the table the model takes the preprocessing and the labels too."""
-    report = load(model, path, source.label, head, channels=channels)
+    known = source.preprocess is not None
+    report = load(model, path, source.label, head, channels=channels, prepare=not known)
     info = model_info(model)
-    if source.preprocess is not None:
+    if known:
         config = {**model_spec(info.model).config, **info.arguments}
         info = replace(info, preprocess=source.preprocess.for_model(info.arguments["input_shape"], config))
     if source.classes and model_spec(info.model).head in report.loaded:
@@ -176,8 +177,12 @@ def load_source(model: keras.Model, source: Source, path: Path, head: str, *, ch
     return report
 
 
-def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bool) -> LoadReport:
-    """`load_weights`; `source` is what errors call the file, `channels`: adapt to the image's."""
+def load(
+    model: keras.Model, path: Path, source: str, head: str, *, channels: bool, prepare: bool = True
+) -> LoadReport:
+    """`load_weights`; `source` is what errors call the file; `channels`: adapt to the image's; `prepare`: the model
+    takes the preprocessing that the file tells of.
+    """
     kind = kind_of(path, source)
     variables = weights_by_name(model)
     parts = _parts(model, variables)
@@ -209,9 +214,9 @@ def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bo
         variable.assign(arrays[key])
     if report.skipped or report.reinitialised or report.adapted:
         print(f"{source}: {report}", file=sys.stderr)
-    if kind == "kzoo":
+    if kind == "kzoo" and prepare:
         _prepare_as_saved(model, path)
-    if kind in ("torch", "pickle"):
+    if kind in ("torch", "pickle") and prepare:
         _prepare_as_torch(model, source, parts)
     return report
 
@@ -274,7 +279,7 @@ def _prepare_as_torch(model: keras.Model, source: str, parts: Parts) -> None:
     theirs = images(FAMILIES[parts.spec.family].mode, shape[0]).for_model(shape, {})
     if theirs != info.preprocess:
         attach_info(model, replace(info, preprocess=theirs))
-        print(f"{source}: images are now prepared as its source does: {theirs.describe()}", file=sys.stderr)
+        print(f"{source}: images are now prepared as torchvision's networks of this family: {theirs.describe()}", file=sys.stderr)
 
 
 def _parts(model: keras.Model, variables: Mapping[str, keras.Variable]) -> Parts | None:

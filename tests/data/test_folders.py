@@ -274,6 +274,12 @@ class TestSplits:
                 np.testing.assert_array_equal(x, np.asarray(Image.open(root / name)))
                 assert data.info.classes[int(y)] == Path(name).parent.name
 
+    def test_data_made_of_other_data_is_not_taken_for_it(self, tmp_path):
+        data = kzoo.load_data(pets(tmp_path / "pets"))
+        other = kzoo.Data(data.train.filter(lambda x, y: y == 1), data.validation, info=data.info)
+        assert other.info.files == {"validation": data.info.files["validation"]}
+        assert other.info.class_counts == {"validation": (1, 1)}
+
     def test_a_split_seed_takes_others_and_is_kept(self, tmp_path):
         root = pets(tmp_path / "pets", {"cat": 20, "dog": 20})
         first, other = (kzoo.load_data(root, test=0.2, split_seed=seed) for seed in (0, 3))

@@ -1,0 +1,290 @@
+"""Fine-tuning from end to end, on small networks and images."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import kzoo
+from kzoo.data import DataInfo
+from kzoo.models._registry import model_info
+from kzoo.spec import STYLES
+from kzoo.transfer import _fine_tune
+from kzoo.transfer._features import split_at
+from kzoo.weights.store import read_tensors
+
+CLASSES = ("dark", "light", "striped")
+
+
+def images(count, seed=0, side=32):
+    """Three classes that differ in brightness and in texture."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(count) % 3
+    x = rng.integers(0, 90, (count, side, side, 3))
+    x += np.array([0, 120, 60])[y][:, None, None, None]
+    x[y == 2, ::2] = 10
+    return x.astype("uint8"), y.astype("int64")
+
+
+@pytest.fixture
+def data():
+    info = DataInfo(name="textures", task="image-classification", classes=CLASSES, shape=(32, 32, 3))
+    return kzoo.Data(images(48), images(24, 1), images(24, 2), info=info)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Of a network that has seen something: its batch statistics are not those of a fresh one."""
+    keras.utils.set_random_seed(3)
+    model = kzoo.resnet_cifar_tiny(classes=5)
+    rng = np.random.default_rng(3)
+    for key, variable in kzoo.weights_by_name(model).items():
+        if "moving" in key:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape) * (1 if "variance" in key else 0.1))
+    return kzoo.save_weights(model, tmp_path / "five.safetensors")
+
+
+def tune(weights, data, **changes):
+    options = {"head_epochs": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.01, "verbose": False}
+    return kzoo.fine_tune("resnet_cifar_tiny", data, weights=weights, **{**options, **changes})
+
+
+def kept(run):
+    return json.loads((run.path / "transfer.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_run_like_any_other(style, weights, data, tmp_path):
+    run = tune(weights, data, style=style)
+    assert run.model._kzoo_info.style == style and model_info(run.model).labels == CLASSES
+    figures, rows = kept(run), run.history["val_accuracy"]
+    assert len(figures["done"]) == 3 and len(rows) == sum(row["epochs"] for row in figures["done"])
+    assert figures["after"]["accuracy"] > figures["before"]["accuracy"] and figures["after"]["split"] == "test"
+    again = kzoo.evaluate(str(run.path))
+    assert again.accuracy == figures["after"]["accuracy"] and again.baseline == pytest.approx(1 / 3)
+    assert again.accuracy == kzoo.evaluate(str(run.path), checkpoint="best").accuracy
+    best = kzoo.evaluate(run, data, split="validation").accuracy
+    assert best == pytest.approx(max(rows))
+    for name in ("card.md", "curves.png", "confusion-textures-test.png", "metrics.csv", "plan.json", "model.keras"):
+        assert (run.path / name).is_file(), name
+    kzoo.export(run, tmp_path / "export")
+    Image.fromarray(images(3)[0][2]).save(tmp_path / "photo.png")
+    whole, served = (kzoo.predict(m, str(tmp_path / "photo.png"))[0] for m in (run, tmp_path / "export"))
+    assert whole.labels == served.labels
+    np.testing.assert_allclose(whole.scores, served.scores, atol=1e-5)
+
+
+def test_the_head_alone_leaves_everything_below_bit_for_bit(weights, data):
+    start = read_tensors(weights)
+    run = tune(weights, data, depth=0)
+    for key, variable in kzoo.weights_by_name(run.model).items():
+        if not key.startswith("predictions/"):
+            np.testing.assert_array_equal(variable.numpy(), start[key])
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_frozen_batch_norm_keeps_its_statistics_in_every_stage(cache, weights, data):
+    start = read_tensors(weights)
+    after = kzoo.weights_by_name(tune(weights, data, cache=cache).model)
+    norms = [key for key in start if "_bn/" in key]
+    assert norms and all(np.array_equal(after[key].numpy(), start[key]) for key in norms)
+    moved = [
+        key for key in start if key.endswith("_conv/kernel") and not np.array_equal(after[key].numpy(), start[key])
+    ]
+    assert moved, "the convolutions were thawed"
+
+
+def test_batch_norm_can_adapt(weights, data):
+    start = read_tensors(weights)
+    after = kzoo.weights_by_name(tune(weights, data, batch_norm="adapt", patience=99).model)
+    moved = {key.split("/")[0] for key in start if "moving_mean" in key and not np.array_equal(after[key], start[key])}
+    assert moved
+
+
+def test_cached_features_give_the_numbers_of_the_whole_network(weights, data):
+    """To float32's rounding: another order of sums."""
+    cached, whole = (tune(weights, data, depth=0, head_epochs=5, cache=cache) for cache in (True, False))
+    for metric in ("loss", "val_loss", "accuracy", "val_accuracy"):
+        np.testing.assert_allclose(cached.history[metric], whole.history[metric], rtol=1e-5)
+    theirs = kzoo.weights_by_name(whole.model)
+    for key, variable in kzoo.weights_by_name(cached.model).items():
+        np.testing.assert_allclose(variable, theirs[key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "name", ["resnet_tiny", "vgg_tiny", "alexnet_tiny", "googlenet_tiny", "inception_tiny", "lenet5"]
+)
+def test_the_two_parts_are_the_network(name, style):
+    model = kzoo.create_model(name, style=style)
+    head = kzoo.models._registry.model_spec(name).head
+    trunk, top = split_at(model, {head})
+    x = np.random.default_rng(0).random((2, *model_info(model).arguments["input_shape"]), dtype="float32")
+    np.testing.assert_allclose(top(trunk(x)), model(x), rtol=1e-5, atol=1e-7)
+
+
+def test_two_replicas_give_the_numbers_of_one(weights, data):
+    """The layers below learn from stage to stage; batch norm is frozen, so that the halves of a batch add up."""
+    options = {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "constant", "cache": False, "depth": 1}
+    one = tune(weights, data, **options)
+    two = tune(weights, data, strategy="mirrored", devices=2, **options)
+    np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
+    start = read_tensors(weights)
+    for key, variable in kzoo.weights_by_name(two.model).items():
+        if key.startswith("conv1") or "_bn/" in key:
+            np.testing.assert_array_equal(variable.numpy(), start[key])
+
+
+def test_an_interrupted_one_goes_on(weights, data, monkeypatch, tmp_path, capsys):
+    whole = tune(weights, data, run_dir=tmp_path / "whole", seed=7)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    def second(*given, real=_fine_tune.fit, calls=[], **options):  # noqa: B006
+        calls.append(1)
+        return real(*given, **options, callbacks=[Stop()] if len(calls) == 2 else [])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_fine_tune, "fit", second)
+        with pytest.raises(KeyboardInterrupt):
+            tune(weights, data, run_dir=tmp_path / "cut", seed=7, verbose=True)
+    assert "kzoo fine-tune --resume" in capsys.readouterr().err
+    with pytest.raises(kzoo.KzooError, match="was given its data as an object"):
+        kzoo.fine_tune(resume=tmp_path / "cut")
+    run = kzoo.fine_tune(data=data, resume=tmp_path / "cut", verbose=False)
+    assert run.path == tmp_path / "cut"
+    for metric, values in whole.history.items():
+        np.testing.assert_allclose(run.history[metric], values, rtol=1e-5, err_msg=metric)
+    theirs = kzoo.weights_by_name(whole.model)
+    for key, variable in kzoo.weights_by_name(run.model).items():
+        np.testing.assert_allclose(variable, theirs[key], rtol=1e-5, atol=1e-6)
+    again = kzoo.fine_tune(data=data, resume=tmp_path / "cut", verbose=False)
+    np.testing.assert_array_equal(again.history["val_loss"], run.history["val_loss"])
+
+
+def test_the_images_are_prepared_as_the_weights_were(data, tmp_path):
+    """Training, evaluation, predict and export have the preprocessing of the weight file."""
+    from dataclasses import replace
+
+    from kzoo.models._registry import attach_info
+
+    source = kzoo.resnet_cifar_tiny()
+    other = replace(model_info(source).preprocess, mean=(0.1, 0.2, 0.3), std=(0.5,), crop=0.8)
+    attach_info(source, replace(model_info(source), preprocess=other))
+    path = kzoo.save_weights(source, tmp_path / "w.safetensors")
+    run = tune(path, data, depth=0, head_epochs=1)
+    assert model_info(run.model).preprocess == other
+    assert json.loads((run.path / "config.json").read_text())["preprocess"]["mean"] == [0.1, 0.2, 0.3]
+    x = images(3)[0]
+    expected = run.model(kzoo.preprocess_input(x, run.model)).numpy()
+    for i, image in enumerate(x):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    kzoo.export(run, tmp_path / "export")
+    for model in (run, str(run.path), tmp_path / "export"):
+        found = kzoo.predict(model, [str(tmp_path / f"{i}.png") for i in range(3)], top=3)
+        scores = [[p.scores[p.labels.index(c)] for c in CLASSES] for p in found]
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_a_model_of_the_same_classes_keeps_its_head(weights, data):
+    first = tune(weights, data)
+    second = kzoo.fine_tune(first, data, epochs=1, head_epochs=1, verbose=False)
+    figures = kept(second)
+    assert figures["before"]["accuracy"] == kept(first)["after"]["accuracy"]
+    assert kzoo.fine_tune(str(first.path), data, depth=0, head_epochs=1, verbose=False).path != first.path
+
+
+def test_published_weights_on_other_images():
+    """LeNet-5 of MNIST on three of the digits, of 8 examples each."""
+    data = kzoo.load_data("digits", only=["1", "4", "7"], per_class=8)
+    run = kzoo.fine_tune("lenet5@mnist", data, depth=0, head_epochs=20, learning_rate=0.01, verbose=False)
+    assert kept(run)["after"]["accuracy"] > 0.9
+
+
+def test_sentences_on_a_trained_run(tmp_path):
+    rows = [(w, w) for w in ("good", "bad")] * 40
+    (tmp_path / "a.tsv").write_text("".join(f"a {w} film indeed\t{label}\n" for w, label in rows))
+    topics = [("good food", "food"), ("bad weather", "weather"), ("a film", "film")] * 20
+    (tmp_path / "b.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in topics))
+    first = kzoo.fit("lstm_classifier_tiny", tmp_path / "a.tsv", epochs=2, verbose=False)
+    run = kzoo.fine_tune(first, tmp_path / "b.tsv", epochs=2, head_epochs=2, verbose=False)
+    assert model_info(run.model).labels == ("film", "food", "weather")
+    assert model_info(run.model).preprocess.vocabulary == model_info(first.model).preprocess.vocabulary
+    assert kzoo.predict(run, "good food")[0].labels
+
+
+def test_grey_images_and_another_size(weights):
+    x, y = images(24, side=40)
+    info = DataInfo(name="grey", task="image-classification", classes=CLASSES, shape=(40, 40, 1))
+    grey = kzoo.Data((x[..., :1], y), (x[..., :1], y), info=info)
+    run = tune(weights, grey, input_shape=(40, 40, 1), epochs=1, head_epochs=1)
+    assert model_info(run.model).preprocess.size == (40, 40) and model_info(run.model).preprocess.channels == 1
+
+
+def test_balanced_weights_and_found_rates(weights, data, capsys):
+    run = tune(weights, data, class_weight="balanced", learning_rate="find", depth=0, head_epochs=1, verbose=True)
+    assert kept(run)["learning_rate"] > 0
+    said = capsys.readouterr().err
+    assert "stage 1    head:" in said and "always" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "resnet20"}, r"starts from weights.*give weights=…: resnet20 has 'cifar10'; or give a path"),
+        ({"model": "resnet20@imagenet"}, r"unknown weights of resnet20 'imagenet'; resnet20 has cifar10"),
+        ({"model": "resnet5@cifar10"}, "unknown model 'resnet5'; did you mean 'resnet50'"),
+        ({"model": "resnet5"}, "unknown model 'resnet5'"),
+        ({"model": "resnet20@cifar10", "weights": "cifar10"}, "names its weights already"),
+        ({"model": "dcgan", "weights": "x.safetensors"}, "no weight file|is for image-generation"),
+        ({"depth": -1}, "depth must be a whole number of groups, 0 for the head only; received -1"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1; received 0"),
+        ({"learning_rate": 0}, "learning_rate must be a number above 0"),
+        ({"decay": 2.0}, "decay is a factor up to 1"),
+        ({"batch_norm": "thaw"}, "unknown batch_norm 'thaw'; allowed: frozen, adapt"),
+        ({"augment": "flop"}, "unknown augmentation 'flop'"),
+        ({"augment": "flip", "cache": True}, "cache=True computes the features once"),
+        ({"class_weight": "equal"}, "class_weight must be 'balanced'"),
+        ({"data": None}, "fine_tune needs data"),
+        ({"data": "digit"}, "unknown data set 'digit'"),
+        ({"freeze": "conv9"}, "unknown layer in freeze 'conv9'"),
+        ({"droput_rate": 0.5}, "unknown argument of resnet20 'droput_rate'"),
+        ({"input_shape": (4, 4, 3)}, "too small for resnet20|input_shape"),
+        ({"resume": "nowhere"}, "'nowhere' is no run"),
+        ({"seed": -1}, "seed must be a whole number"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(arguments, message, data, tmp_path):
+    options = {"model": "resnet20@cifar10", "data": data, **arguments}
+    with pytest.raises(kzoo.KzooError, match=message) as error:
+        kzoo.fine_tune(**options)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("runs"))
+
+
+def test_own_models_are_told_what_to_do(data):
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(3)], name="mine")
+    with pytest.raises(kzoo.KzooError, match=r"models of kzoo's builders.*give kzoo.fit freeze=… and rates=…"):
+        kzoo.fine_tune(model, data)
+    assert tf.executing_eagerly()
+
+
+def test_the_verb(tmp_path):
+    for name, x in zip(("ä", "b"), (20, 200), strict=True):
+        (tmp_path / "phötos" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (40, 30), (x, i, x)).save(tmp_path / "phötos" / name / f"{i}.png")
+    command = [sys.executable, "-m", "kzoo.cli", "fine-tune", "resnet20@cifar10", "--data", "phötos", "--depth", "0",
+               "--head-epochs", "8", "--learning-rate", "0.01", "--test", "0.25", "--balanced"]  # fmt: skip
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "next          kzoo predict runs/0001-resnet20-ph" in found.stdout and "baseline" in found.stdout
+    wrong = subprocess.run([*command, "--depth", "x"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
