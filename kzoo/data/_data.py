@@ -94,7 +94,10 @@ class Data:
         if info.task.endswith("classification"):
             found = {name: counts_of(y, len(info.classes)) for name, y in whole.items() if y is not None}
         known = {name: counted for name, counted in found.items() if counted}
-        self.info = replace(info, counts=counts, class_counts={**info.class_counts, **known})
+        # What was known of other data under this info, say of all of it before a filter, is not true of this.
+        kept = {name: n for name, n in info.class_counts.items() if sum(n) == counts.get(name)}
+        files = {name: paths for name, paths in info.files.items() if len(paths) == counts.get(name)}
+        self.info = replace(info, counts=counts, class_counts={**kept, **known}, files=files)
 
     @property
     def train(self) -> tf.data.Dataset:
