@@ -27,6 +27,7 @@ from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
 from kzoo.runs._given import check_number
 from kzoo.training.freezing import check_names, set_trainable
+from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import Plan, recipe_loss, recipe_of
 from kzoo.training.progress import TrainingProgress, numbers
 from kzoo.training.replicas import workers_of
@@ -325,6 +326,9 @@ class Tuning:
     def _finish(self, folder: RunFolder, kept: dict[str, Any], plan: Plan | None) -> Run:
         """The run folder: model, checkpoints, metrics, pictures, card."""
         self._restore(folder / "best.safetensors")
+        info = model_info(self.model)
+        recipe = recipe_of(info)  # an optimizer of its own: the stages' know only what learned in them
+        self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(recipe, info), list(recipe.metrics))
         rows = self._rows(folder)
         best = max(range(len(rows)), key=lambda k: (_rank(rows[k]), -k))
         last = RunFolder(sorted((folder / "stages").iterdir(), key=lambda p: int(p.name.split("-")[0]))[-1])

@@ -65,9 +65,9 @@ def test_a_run_like_any_other(style, weights, data, tmp_path):
     figures, rows = kept(run), run.history["val_accuracy"]
     assert len(figures["done"]) == 3 and len(rows) == sum(row["epochs"] for row in figures["done"])
     assert figures["after"]["accuracy"] > figures["before"]["accuracy"] and figures["after"]["split"] == "test"
-    again = kzoo.evaluate(str(run.path))
+    again = kzoo.evaluate(str(run.path), data)
     assert again.accuracy == figures["after"]["accuracy"] and again.baseline == pytest.approx(1 / 3)
-    assert again.accuracy == kzoo.evaluate(str(run.path), checkpoint="best").accuracy
+    assert again.accuracy == kzoo.evaluate(str(run.path), data, checkpoint="best").accuracy
     best = kzoo.evaluate(run, data, split="validation").accuracy
     assert best == pytest.approx(max(rows))
     for name in ("card.md", "curves.png", "confusion-textures-test.png", "metrics.csv", "plan.json", "model.keras"):
