@@ -16,7 +16,6 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner import oracles
-from keras_tuner.engine import metrics_tracking
 from sklearn.exceptions import ConvergenceWarning
 
 from kzoo.runs._folder import atomic
@@ -48,7 +47,7 @@ class _Resumable:
                 del self.trials[trial.trial_id]
         self._retry_queue = [i for i in self._retry_queue if self.trials[i].status == "RUNNING"]
         for i in self._retry_queue:  # a second result would be averaged with the first
-            self.trials[i].metrics = metrics_tracking.MetricsTracker()
+            self.trials[i].metrics = type(self.trials[i].metrics)()
 
 
 def _rounded(values: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -148,12 +148,14 @@ class Search:
         best, failed = self.best_trial, sum(t.status == "failed" for t in self.trials)
         rows = [
             ("search", str(self.path)),
-            ("trials", f"{len(self.trials)}, {failed} failed: {self.path / 'trials.csv'}"),
+            ("trials", f"{len(self.trials)}, {failed} failed; {self.path / 'trials.csv'}"),
             ("best", f"trial {best.number}: {_described(best.values)}"),
-            (self.objective, f"{best.score:.4f} after {best.epochs} epochs"),
+            (self.objective, f"{best.score:.4f} after {_counted(best.epochs, 'epoch')}"),
         ]
         if self.trials[0].score is not None and best.number:
-            rows[-1] = (rows[-1][0], f"{rows[-1][1]}; the default recipe, trial 0: {self.trials[0].score:.4f}")
+            first = self.trials[0]
+            default = f"the default recipe, trial 0: {first.score:.4f} after {_counted(first.epochs, 'epoch')}"
+            rows[-1] = (self.objective, f"{rows[-1][1]}; {default}")
         lines = [f"{label:13} {text}" for label, text in rows]
         if self.comparison is not None:
             lines += ["", *self.comparison.lines()]
@@ -385,8 +387,8 @@ def _plan(
     order = "larger" if goal.direction == "max" else "smaller"
     upto = "up to " if settings["algorithm"] == "hyperband" else ""
     rows = [
-        ("search", f"{settings['algorithm']}, {settings['trials']} trials of {upto}{settings['epochs']} epochs, seed"
-                   f" {settings['seed']}"),
+        ("search", f"{settings['algorithm']}, {_counted(settings['trials'], 'trial')} of {upto}"
+                   f"{_counted(settings['epochs'], 'epoch')}, seed {settings['seed']}"),
         ("model", f"{space.spec.name}, {space.info.style}"),
         ("data", space.data.info.describe()),
         ("objective", f"{goal.name} after the last epoch, the {order} the better; of equals the lower val_loss"),
@@ -404,6 +406,10 @@ def _plan(
         text = f"the default recipe and the best trial, trained on seeds {seeds}, by their test scores"
         rows.append(("then", text if space.data.test is not None else "no comparison: the data has no test split"))
     return [*rows, ("folder", str(folder.path))]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _short(value: Any) -> str:
@@ -478,7 +484,7 @@ class Tuner(base_tuner.BaseTuner):
             self.drop_weights(best)
         seconds = f"{ended.seconds:.1f} s" if ended.seconds is not None else ""
         if ended.status == "completed":
-            outcome = f"{self.oracle.objective.name} {ended.score:.4f}  {ended.epochs} epochs  {seconds}"
+            outcome = f"{self.oracle.objective.name} {ended.score:.4f}  {_counted(ended.epochs, 'epoch')}  {seconds}"
             outcome += "  the best so far" * (best is not None and best.number == ended.number)
         else:
             outcome = f"FAILED after {seconds}: {ended.reason}"
