@@ -329,6 +329,7 @@ class Tuning:
         info = model_info(self.model)
         recipe = recipe_of(info)  # an optimizer of its own: the stages' know only what learned in them
         self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(recipe, info), list(recipe.metrics))
+        self.model.optimizer.build(self.model.trainable_variables)  # as Keras does when it reads the file
         rows = self._rows(folder)
         best = max(range(len(rows)), key=lambda k: (_rank(rows[k]), -k))
         last = RunFolder(sorted((folder / "stages").iterdir(), key=lambda p: int(p.name.split("-")[0]))[-1])
