@@ -203,7 +203,7 @@ def _ready(
     recipe, sources = recipe_of(model_info(model)), dict(feed.sources)
     if options.get("freeze"):
         freeze(model, options["freeze"])
-    with placement(strategy):
+    with _beside(model, strategy):
         compiled_from, options["schedule"], options["warmup"] = compile_for(
             model, loss=loss, optimizer=optimizer, metrics=metrics, learning_rate=learning_rate,
             schedule=options.get("schedule"), steps=train.steps * options["epochs"] if train.steps else None,
@@ -221,12 +221,12 @@ def _ready(
     replicas = strategy.num_replicas_in_sync
     xla_on, xla_reason = choose_xla(model, options.get("xla", "auto"), replicas, sync_batch_norm)
     precision = options.get("precision")
-    with placement(strategy):
+    with _beside(model, strategy):
         objective = objective_of(model, precision, options.get("rates"))
         for phase in objective.phases:
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
     with precise(objective.networks, precision):
-        with unchanged(objective.networks):
+        with _beside(model, strategy), unchanged(objective.networks):
             first_batch = try_batch(objective, train)
             limit = objective.label_limit(first_batch)
         engine = make_engine(
@@ -285,4 +285,13 @@ def placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextMan
     """Where the model's own variables live: with one device, there; replicas have copies of them."""
     if isinstance(strategy, tf.distribute.OneDeviceStrategy):
         return tf.device(strategy.extended.worker_devices[0])
+    return contextlib.nullcontext()
+
+
+def _beside(model: keras.Model, strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
+    """Where what belongs to the model comes into being: XLA reads the variables of one device only, and a model that
+    was given may have been made on another than the strategy's.
+    """
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return tf.device(model.variables[0].value.device)
     return contextlib.nullcontext()

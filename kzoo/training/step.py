@@ -129,8 +129,20 @@ class InPlace(Engine):
         self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
         if kernels.update_by_xla:
             self._updates = [self._compiled(update, xla=True) for update in self._updates]
-        self._train_loop = self._loop(self._compiled(self._train_step, xla))
-        self._test_loop = self._loop(self._compiled(self._test_step, xla))
+        self._train_loop = self._loop(self._placed(self._compiled(self._train_step, xla)))
+        self._test_loop = self._loop(self._placed(self._compiled(self._test_step, xla)))
+
+    def _placed(self, step: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The step where the variables are: XLA reads those of its own device only."""
+        if self.device is None:
+            return step
+        device = self.objective.phases[0].model.variables[0].value.device
+
+        def placed(batch: Any) -> None:
+            with tf.device(device):
+                step(batch)
+
+        return placed
 
     def _train_step(self, batch: Any) -> None:
         share = Share.whole(batch)
