@@ -422,9 +422,11 @@ def fine_tune(
 @app.command()
 def tune(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A name from kzoo list. Not needed with --resume.")
+        str | None,
+        typer.Argument(metavar="MODEL", help="A name from kzoo list, or resnet20@cifar10. Not needed with --resume."),
     ] = None,
     data: Annotated[str | None, typer.Option(help="As for fit; default digits.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Fine-tune from these: a tag, path or address.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="random, hyperband or bayesian. Default random.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many. Default 8.")] = None,
     epochs: Annotated[
@@ -441,6 +443,7 @@ def tune(
     batch_size: Annotated[int | None, typer.Option(help="Global.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="As for fit.")] = None,
     dropout_rate: Annotated[float | None, typer.Option(help="Of a model that has dropout.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Of fine-tuning: groups of layers to thaw.")] = None,
     augment: Annotated[list[str] | None, typer.Option(help="none, shift, flip or crop-flip; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the values and of every trial's training.")] = None,
     style: Annotated[str | None, typer.Option(help="sequential, functional or subclass.")] = None,
@@ -467,11 +470,12 @@ def tune(
     \b
       kzoo tune lenet5 --data digits --trials 8
       kzoo tune mlp --data digits --algorithm hyperband --trials 18 --batch-size 64
+      kzoo tune resnet20@cifar10 --data photos/ --trials 8
       kzoo tune --resume last --trials 16
     """
     arguments = {k: v for k, v in locals().items() if k != "json_"}
     arguments["devices"] = _devices(devices)
-    for name in ("learning_rate", "batch_size", "optimizer", "dropout_rate", "augment"):
+    for name in ("learning_rate", "batch_size", "optimizer", "dropout_rate", "depth", "augment"):
         if arguments[name] is None:  # searched
             arguments.pop(name)
 

@@ -140,6 +140,11 @@ def test_a_tuner_of_keras_tuner_takes_the_hypermodel():
         ({"name": "mlp", "optimizer": "adamm"}, "did you mean 'adam'"),
         ({"name": "mlp", "optimizer": "sgd:learning_rate=1"}, "give it as learning_rate"),
         ({"name": "mlp", "augment": "turn"}, "unknown augmentation 'turn'"),
+        ({"name": "mlp", "depth": 1}, "unknown hyperparameter of mlp 'depth'"),
+        ({"name": "lenet5@mnist", "depth": 9}, "depth=9, but lenet5 has 4 groups"),
+        ({"name": "lenet5@mnist", "weights": "mnist"}, "names its weights already"),
+        ({"name": "lenet5@minst"}, "mnist"),
+        ({"name": "lenet5@mnist", "optimizer": "adam"}, "unknown hyperparameter of lenet5 'optimizer'"),
         ({"name": "mlp_xor", "data": "xor"}, "xor has none; give kzoo.Data"),
         ({"name": "mlp", "style": "eager"}, "unknown style 'eager'"),
         ({"name": "mlp", "data": (np.zeros((4, 28, 28, 1)), np.zeros(4))}, "has none; give kzoo.Data"),
@@ -362,6 +367,30 @@ def test_data_of_your_own_is_given_again():
     with pytest.raises(kzoo.KzooError, match="kzoo.Data of your own; give data"):
         kzoo.tune(resume=found.path, trials=2)
     assert len(kzoo.tune(resume=found.path, data=data, trials=2, verbose=False).trials) == 2
+
+
+def test_fine_tuning_searches_how_deep_to_unfreeze():
+    space = kzoo.hypermodel("lenet5", "digits", weights="mnist")
+    values, found = declared(space)
+    assert "optimizer" not in values
+    assert found["depth"].values == [0, 1, 2, 3, 4] and values["depth"] == 4
+    learning = lambda depth: [
+        layer.name for layer in kzoo.hypermodel("lenet5@mnist", depth=depth).build(keras_tuner.HyperParameters()).layers
+        if layer.trainable and layer.weights
+    ]  # fmt: skip
+    assert learning(0) == ["output"]
+    assert learning(2) == ["c5", "f6", "output"]
+
+
+def test_a_fine_tuning_is_a_trial():
+    options = {"epochs": 1, "limit_train_batches": 5, "depth": 0, "seed": 1}
+    found = kzoo.tune("lenet5@mnist", "digits", trials=1, **QUIET, **options)
+    assert found.best["depth"] == 0 and found.trials[0].epochs == 1
+    assert kzoo.evaluate("last", split="validation").accuracy == pytest.approx(found.best_trial.score, abs=1e-6)
+    transfer = json.loads((found.path / "transfer.json").read_text())
+    assert (transfer["model"], transfer["weights"]) == ("lenet5", "mnist")
+    assert transfer["after"]["split"] == "validation", "no trial sees the test split"
+    assert not list((found.path / "trials").rglob("*.safetensors")), "weights are kept once"
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

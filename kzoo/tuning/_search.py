@@ -49,7 +49,7 @@ from kzoo.tuning._oracles import ALGORITHMS, make_oracle
 from kzoo.tuning._space import ZooHyperModel, hypermodel
 
 SEARCH, COMPARISON = "search.json", "comparison.json"
-WEIGHTS = ("model.keras", "checkpoints")
+OF_A_RUN = ("model.keras", "*.safetensors", "checkpoints", "stages", "evaluation-*", "confusion-*", "mistakes-*")
 DEFAULTS = {"algorithm": "random", "trials": 8, "seed": 0, "compare_seeds": 3}
 FIT = ("strategy", "devices", "xla", "precision", "deterministic", "limit_train_batches", "limit_validation_batches")
 
@@ -83,7 +83,7 @@ class Comparison:
 
     Attributes:
         metric: What `evaluate` gives: accuracy, or BLEU.
-        epochs: Of each training.
+        epochs: Of each training; of each stage where it is fine-tuned.
         seeds: None of them is the search's.
         default, best: A score a seed; None where the training failed. `best` is () where the default recipe is best.
     """
@@ -96,11 +96,12 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """A table: a column a seed, the mean and the standard deviation."""
+        title = f"test {self.metric}, {_counted(self.epochs, 'epoch')}"
         lines = [
-            f"test {self.metric}, {self.epochs} epochs" + "".join(f"  seed {s:<3d}" for s in self.seeds)
+            title + "".join(f"  seed {s:<3d}" for s in self.seeds)
             + "    mean  spread"
         ]  # fmt: skip
-        width = len(f"test {self.metric}, {self.epochs} epochs")
+        width = len(title)
         for name, scores in (("default recipe", self.default), ("best trial", self.best)):
             if not scores:
                 lines.append(f"{'best trial':{width}}  is the default recipe")
@@ -172,6 +173,7 @@ def tune(
     objective: str | None = None,
     compare_seeds: int | None = None,
     seed: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
     style: str | None = None,
     strategy: str | None = None,
     devices: Sequence[str] | int | None = None,
@@ -198,12 +200,14 @@ def tune(
         model: A name from `list_models`.
         data: Data, or what `load_data` takes (default `"digits"`).
         algorithm: `"random"` (default), `"hyperband"` (many trials of few epochs, the best of them go on, each in the
-            run that it began) or `"bayesian"`.
+            run that it began; fine-tuned ones begin anew) or `"bayesian"`.
         trials: How many; default 8. Of Hyperband, each time that one goes on counts.
         epochs: Of a trial, default the recipe's; of Hyperband, of the longest.
         objective: `"val_loss"` or a metric of the recipe with `val_` before it; default the first of these.
         compare_seeds: On how many seeds the two are compared in the end; default 3, 0 leaves it out.
         seed: Of the values and of each trial's training. The same seed gives the same trials. Default 0.
+        weights: Fine-tune from these, see `kzoo.hypermodel`; the same as a model `"resnet20@cifar10"`. `epochs` are
+            then those of each stage at most, and a trial's score is that of its best epoch, whose weights it keeps.
         style, strategy, devices, xla, precision, deterministic: As for `fit`.
         limit_train_batches, limit_validation_batches: As for `fit`.
         data_dir, download, languages: For `load_data`.
@@ -221,8 +225,10 @@ def tune(
         KzooError: Arguments that cannot hold; nothing has been written then. Or every trial failed.
         KeyboardInterrupt: After the resuming command was printed.
     """
-    given = {k: v for k, v in locals().items() if k in (*DEFAULTS, "model", "epochs", "objective", "style", *FIT)}
-    given = {k: v for k, v in given.items() if v is not None}
+    given = {
+        k: v for k, v in locals().items() if k in (*DEFAULTS, "model", "weights", "epochs", "objective", "style", *FIT)
+    }
+    given = {k: os.fspath(v) if k == "weights" else v for k, v in given.items() if v is not None}
     given |= {"fixed": fixed} if fixed else {}
     folder = stored = None
     if resume is not None:
@@ -247,9 +253,10 @@ def tune(
     make_strategy(the_strategy or "auto", settings.get("devices"))
     where = {} if stored and stored["data"] else {"data_dir": data_dir, "download": download, "languages": languages}
     space = hypermodel(
-        settings["model"], data, style=settings.get("style", "functional"), **where, **settings.get("fixed", {})
-    )
-    settings.setdefault("epochs", space.spec.recipe.epochs)
+        settings["model"], data, weights=settings.get("weights"), style=settings.get("style", "functional"), **where,
+        **settings.get("fixed", {}),
+    )  # fmt: skip
+    settings.setdefault("epochs", space.epochs)
     goal = _objective(settings, space)
     settings["objective"] = goal.name
     hyperparameters = keras_tuner.HyperParameters()
@@ -385,22 +392,24 @@ def _plan(
     settings: Mapping[str, Any], space: ZooHyperModel, goal: keras_tuner.Objective, hp: Any, folder: RunFolder
 ) -> list[tuple[str, str]]:
     order = "larger" if goal.direction == "max" else "smaller"
+    transfer = space.weights is not None
+    last, whose = ("best", "fine_tune's") if transfer else ("last", "the recipe's")
     upto = "up to " if settings["algorithm"] == "hyperband" else ""
     rows = [
         ("search", f"{settings['algorithm']}, {_counted(settings['trials'], 'trial')} of {upto}"
-                   f"{_counted(settings['epochs'], 'epoch')}, seed {settings['seed']}"),
-        ("model", f"{space.spec.name}, {space.info.style}"),
+                   f"{_counted(settings['epochs'], 'epoch')}{' a stage' * transfer}, seed {settings['seed']}"),
+        ("model", f"{space.spec.name}, {space.info.style}" + f", from the weights {space.weights}" * transfer),
         ("data", space.data.info.describe()),
-        ("objective", f"{goal.name} after the last epoch, the {order} the better; of equals the lower val_loss"),
+        ("objective", f"{goal.name} after the {last} epoch, the {order} the better; of equals the lower val_loss"),
     ]  # fmt: skip
     for h in hp.space:
         if isinstance(h, keras_tuner.engine.hyperparameters.Fixed):
             rows.append((h.name, f"{_short(h.value)}, not searched"))
         elif isinstance(h, keras_tuner.engine.hyperparameters.Choice):
-            rows.append((h.name, f"{', '.join(map(str, h.values))}; the recipe's {_short(h.default)}"))
+            rows.append((h.name, f"{', '.join(map(str, h.values))}; {whose} {_short(h.default)}"))
         else:
             by = f" by {h.step:g}" if h.step else f", {h.sampling}"
-            rows.append((h.name, f"{h.min_value:g} to {h.max_value:g}{by}; the recipe's {_short(h.default)}"))
+            rows.append((h.name, f"{h.min_value:g} to {h.max_value:g}{by}; {whose} {_short(h.default)}"))
     if settings["compare_seeds"]:
         seeds = ", ".join(map(str, _seeds(settings)))
         text = f"the default recipe and the best trial, trained on seeds {seeds}, by their test scores"
@@ -449,9 +458,9 @@ class Tuner(base_tuner.BaseTuner):
                 if note not in self.noted:
                     self.noted.add(note)
                     self.say(f"{'note':13} {note}")
-            last = {name: values[-1] for name, values in run.history.items()}
+            last = self.space.scores(run)
             record["val_loss"] = last["val_loss"]
-            return _finite(last)
+            return _finite({name: value for name, value in last.items() if name not in (*NOT_METRICS, "stage")})
         except Exception as error:
             record["reason"] = _reason(error)
             if not isinstance(error, KzooError):
@@ -467,7 +476,7 @@ class Tuner(base_tuner.BaseTuner):
         hp = trial.hyperparameters.values
         options = {k: self.settings[k] for k in FIT if k in self.settings}
         options |= {"epochs": int(hp.get("tuner/epochs") or self.settings["epochs"]), "verbose": False}
-        if hp.get("tuner/trial_id"):  # of Hyperband: go on from there
+        if hp.get("tuner/trial_id") and self.space.weights is None:  # of Hyperband: go on from there
             before = self.path(self.oracle.get_trial(hp["tuner/trial_id"]))
             if (before / "model.keras").is_file():
                 shutil.copytree(before, path)
@@ -578,12 +587,9 @@ def _write_table(folder: RunFolder, table: Sequence[Trial]) -> None:
 
 
 def _drop_weights(path: Path) -> None:
-    for name in WEIGHTS:
-        target = path / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+    """Of a run, with those of its stages where it was fine-tuned."""
+    for target in [*path.rglob("model.keras"), *path.rglob("*.safetensors")]:
+        target.unlink()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -597,9 +603,8 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
     if not (source / "model.keras").is_file():  # already there, from before the search was resumed
         return
     (folder / "config.json").unlink(missing_ok=True)
-    _drop_weights(folder.path)
-    for stale in [*folder.path.glob("evaluation-*"), *folder.path.glob("confusion-*")]:
-        stale.unlink()
+    for stale in [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]:  # of another best, before
+        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
     shutil.copytree(source, folder.path, ignore=shutil.ignore_patterns("config.json"), dirs_exist_ok=True)
     folder.write_json("config.json", RunFolder(source).read_json("config.json"))
     tuner.drop_weights()

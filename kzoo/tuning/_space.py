@@ -18,11 +18,17 @@ from kzoo.data import Data
 from kzoo.data._pipeline import check_augment
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec, overrides_of
-from kzoo.runs import Run, fit
+from kzoo.runs import Run, RunFolder, fit
 from kzoo.runs._given import check_classes, check_number, data_of, model_of
-from kzoo.spec import STYLES, ModelInfo, ModelSpec, NoisePreprocess, Preprocess
+from kzoo.spec import STYLES, ModelSpec, NoisePreprocess, Preprocess
+from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import compile_for
+from kzoo.transfer import fine_tune
+from kzoo.transfer._fine_tune import EPOCHS, RATE
+from kzoo.transfer._fine_tune import _batch_size as default_batch_size
+from kzoo.transfer._origin import build, origin_of
+from kzoo.transfer._stages import DECAY, groups_of, stages_of
 
 DECADE = 10.0  # the learning rate goes from a tenth to ten times the recipe's
 RATES_OF_DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -34,6 +40,7 @@ MOMENTUM = ("sgd:momentum=0.9", "sgd:momentum=0.9,nesterov=true", "sgd:momentum=
 GREY = ("none", "shift")
 COLOUR = ("none", "flip", "crop-flip")
 SEARCHED = ("learning_rate", "batch_size", "optimizer", *DROPOUTS, "augment")
+SEARCHED_IN_TRANSFER = ("learning_rate", "batch_size", "depth", *DROPOUTS, "augment")
 
 
 class ZooHyperModel(keras_tuner.HyperModel):
@@ -42,19 +49,29 @@ class ZooHyperModel(keras_tuner.HyperModel):
     Attributes:
         spec: Of the model.
         data: The data that trials learn from.
+        info: How the model is built.
         fixed: Hyperparameters that are not searched, by name.
+        weights: What is fine-tuned; None where models learn from the beginning.
+        depth: Groups of layers below the head, that fine-tuning can thaw.
     """
 
-    def __init__(self, spec: ModelSpec, data: Data, info: ModelInfo, fixed: Mapping[str, Any]) -> None:
+    def __init__(
+        self, spec: ModelSpec, data: Data, model: keras.Model, fixed: Mapping[str, Any], weights: str | None = None
+    ) -> None:
         super().__init__(name=spec.name)
-        self.spec, self.data, self.info, self.fixed = spec, data, info, dict(fixed)
+        self.spec, self.data, self.info, self.fixed = spec, data, model_info(model), dict(fixed)
+        self.weights, self.arguments, self.depth = weights, {}, 0
+        self.rate, self.batch_size, self.epochs = spec.recipe.learning_rate, spec.recipe.batch_size, spec.recipe.epochs
+        if weights is not None:
+            groups = groups_of(model)
+            self.depth = next((k for k, g in enumerate(groups) if spec.head in g.layers), len(groups) - 1)
+            self.rate, self.batch_size, self.epochs = RATE, default_batch_size(model, data), EPOCHS
 
     # --- the space ------------------------------------------------------------------------------------------------
 
     def values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         """Declare the space on `hp`; returns the values that it has there: {name: value}."""
-        recipe = self.spec.recipe
-        rate, batch = recipe.learning_rate, recipe.batch_size
+        recipe, rate, batch = self.spec.recipe, self.rate, self.batch_size
         found = {}
 
         def searched(name: str, declare: Any) -> None:
@@ -67,7 +84,9 @@ class ZooHyperModel(keras_tuner.HyperModel):
         examples = self.data.info.counts.get("train", 0)
         sizes = [n for n in (batch // 2, batch, batch * 2) if n == batch or (n > 1 and (examples < 0 or n <= examples))]
         searched("batch_size", lambda: hp.Choice("batch_size", sizes, default=batch))
-        if not recipe.warmup or "optimizer" in self.fixed:  # a warm-up belongs to the optimizer that it was found for
+        if self.weights is not None:
+            searched("depth", lambda: hp.Choice("depth", list(range(self.depth + 1)), default=self.depth))
+        elif not recipe.warmup or "optimizer" in self.fixed:  # a warm-up belongs to the optimizer that it was found for
             searched("optimizer", lambda: hp.Choice("optimizer", self._optimizers(), default=recipe.optimizer))
         if (dropout := self._dropout()) is not None:
             name, default = dropout
@@ -108,7 +127,9 @@ class ZooHyperModel(keras_tuner.HyperModel):
 
     def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `fit` for those values. Of the recipe's optimizer, schedule and warm-up are the recipe's."""
-        options = {"learning_rate": float(values["learning_rate"]), "batch_size": int(values["batch_size"])}
+        options: dict[str, Any] = {
+            "learning_rate": float(values["learning_rate"]), "batch_size": int(values["batch_size"])
+        }  # fmt: skip
         if values.get("augment", "none") != "none":
             options["augment"] = values["augment"].split(",")
         if values.get("optimizer", self.spec.recipe.optimizer) != self.spec.recipe.optimizer:
@@ -116,9 +137,27 @@ class ZooHyperModel(keras_tuner.HyperModel):
         return options
 
     def train(self, values: Mapping[str, Any], *, seed: int, **options: Any) -> Run:
-        """A run of kzoo's own engine with those values; of the default ones as `kzoo.fit` by the model's name."""
+        """A run of kzoo's own engine with those values; of the default ones as `kzoo.fit` by the model's name.
+
+        With weights as `kzoo.fine_tune`, whose `epochs` are those of each stage, on data without its test split: it
+        says how good the model is on test, which no trial is to see.
+        """
+        if self.weights is not None:
+            own = {k: values[k] for k in DROPOUTS if k in values} | self.arguments
+            seen = Data(self.data.train, self.data.validation, info=self.data.info)
+            return fine_tune(
+                self.spec.name, seen, weights=self.weights, style=self.info.style, seed=seed,
+                depth=int(values["depth"]), head_epochs=options["epochs"], **{**self.recipe(values), **options}, **own,
+            )  # fmt: skip
         keras.utils.set_random_seed(seed)
         return fit(self.make(values), self.data, seed=seed, **{**self.recipe(values), **options})
+
+    def scores(self, run: Run) -> dict[str, float]:
+        """Of the weights that the run's model has: after the last epoch; after the best one where it is fine-tuned."""
+        if self.weights is None:
+            return {name: values[-1] for name, values in run.history.items()}
+        rows = RunFolder(run.path).read_metrics()
+        return max(rows, key=lambda row: (row.get("val_accuracy", 0.0), -row["val_loss"]))
 
     # --- what keras-tuner calls -----------------------------------------------------------------------------------
 
@@ -126,9 +165,19 @@ class ZooHyperModel(keras_tuner.HyperModel):
         self.values(hp)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled model of `hp`, at a constant learning rate."""
+        """The compiled model of `hp`, at a constant learning rate; to be fine-tuned, frozen below its depth."""
         values = self.values(hp)
-        model = self.make(values)
+        if self.weights is None:
+            model = self.make(values)
+        else:
+            own = {k: values[k] for k in DROPOUTS if k in values} | self.arguments
+            origin = origin_of(self.spec.name, self.weights)
+            model, report = build(origin, self.data, self.info.style, None, own)
+            stages = stages_of(
+                model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1, decay=DECAY,
+                batch_norm="frozen",
+            )  # fmt: skip
+            set_trainable(model, stages[-1].frozen)
         recipe = self.recipe(values)
         compile_for(
             model, loss=None, optimizer=recipe.get("optimizer"), metrics=None,
@@ -145,7 +194,7 @@ class ZooHyperModel(keras_tuner.HyperModel):
         if args or "x" in kwargs:
             return model.fit(*args, **{"batch_size": int(values["batch_size"]), **kwargs})
         options = {k: v for k, v in self.recipe(values).items() if k in ("batch_size", "augment")}
-        if self.spec.recipe.schedule == "cosine":
+        if self.spec.recipe.schedule == "cosine" or self.weights is not None:
             options |= {"learning_rate": float(values["learning_rate"]), "schedule": "cosine"}
         kwargs["verbose"] = kwargs.get("verbose") not in (0, False)
         run = fit(model, self.data, **{**options, **kwargs})
@@ -156,6 +205,7 @@ def hypermodel(
     name: str,
     data: Any = "digits",
     *,
+    weights: str | os.PathLike[str] | None = None,
     style: str = "functional",
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
@@ -169,9 +219,13 @@ def hypermodel(
     recipe has a warm-up), the dropout where the model has some, and of images the augmentation: none or `shift` of grey
     ones, none, `flip` or `crop-flip` of coloured ones. The default of each is the recipe's.
 
+    With `weights` models are fine-tuned, and the default is `kzoo.fine_tune`'s: how many groups of layers are thawed
+    (`depth`) is searched in the optimizer's place.
+
     Args:
         name: A name from `list_models`.
         data: Data, or what `load_data` takes; with a validation split, by which trials are scored.
+        weights: A tag, path or address, as for `kzoo.fine_tune`; or `name` is `"resnet20@cifar10"`.
         style: `"functional"`, `"sequential"` or `"subclass"`.
         data_dir, download, languages: For `load_data`.
         **fixed: Hyperparameters with a value of your own are not searched (`batch_size=64`, `augment="none"`); and
@@ -190,13 +244,18 @@ def hypermodel(
     """
     if not isinstance(name, str):
         raise KzooError(f"a space is that of a name from kzoo list; received {type(name).__name__}")
+    name, _, tag = name.partition("@")
+    if tag and weights is not None:
+        raise KzooError(f"{name}@{tag} names its weights already; leave weights={str(weights)!r} out")
+    weights = tag or (None if weights is None else os.fspath(weights))
     spec = model_spec(name)
     if style not in STYLES:
         raise unknown("style", style, STYLES)
     if isinstance(spec.preprocess, NoisePreprocess):
         raise KzooError(f"{name} is two players, whose losses do not say which is better; it cannot be tuned")
     overrides = overrides_of(spec)
-    allowed = [k for k in SEARCHED if k not in DROPOUTS or k in overrides]
+    searched = SEARCHED if weights is None else SEARCHED_IN_TRANSFER
+    allowed = [k for k in searched if k not in DROPOUTS or k in overrides]
     arguments = {}
     for key in list(fixed):
         if key in allowed:
@@ -211,11 +270,18 @@ def hypermodel(
             f"trials are scored on a validation split, and {data.info.name} has none; give kzoo.Data(train, validation)"
             " or what load_data takes"
         )
+    if weights is not None:
+        origin_of(name, weights)  # refuses what cannot be fine-tuned; nothing is fetched
+        if not data.info.classes:
+            raise KzooError(f"a head is made for the classes of the data, and {data.info.name} names none")
     default = model_of(name, style, data, None, None, "")
     check_classes(default, data)
-    info = model_info(default)
-    info = replace(info, arguments={**info.arguments, **arguments})
-    found = ZooHyperModel(spec, data, info, fixed)
+    found = ZooHyperModel(spec, data, default, fixed, weights)
+    info, found.arguments = found.info, arguments
+    found.info = replace(info, arguments={**info.arguments, **arguments})
+    depth = fixed.get("depth", 0)
+    if depth > found.depth:
+        raise KzooError(f"depth={depth}, but {name} has {found.depth} groups of layers below its head")
     if "augment" in fixed and fixed["augment"] != "none" and not isinstance(info.preprocess, Preprocess):
         raise KzooError(f"augment={fixed['augment']!r} needs images; {data.info.name} has none")
     if arguments or any(k in fixed for k in DROPOUTS):
@@ -229,6 +295,8 @@ def _checked(name: str, value: Any) -> Any:
         check_number(name, value)
         return float(value)
     if name == "batch_size":
+        return whole_number(name, value)
+    if name == "depth" and value != 0:
         return whole_number(name, value)
     if name == "optimizer":
         if not isinstance(value, str):
