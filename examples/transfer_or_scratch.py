@@ -25,7 +25,7 @@ import keras
 import kzoo
 
 SEEDS, RATES = (0, 1, 2), (3e-4, 1e-3, 3e-3)
-HEAD, EPOCHS = 12, 12  # of the head alone, and of each stage after it; from nothing as many as all stages have
+HEAD, EPOCHS = 8, 8  # of the head alone, and of each stage after it; from nothing as many as all stages have
 FIVE = ["dog", "frog", "horse", "ship", "truck"]
 SIDE = {"classes": (32, 32, 3), "insects": (64, 64, 3), "surfaces": (64, 64, 1)}
 AUGMENT = {"classes": "crop-flip", "insects": "flip", "surfaces": "flip"}

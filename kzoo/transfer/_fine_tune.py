@@ -100,7 +100,8 @@ def fine_tune(
         input_shape: Another image size, or another number of channels; default the model's.
         depth: Groups of layers to thaw below the head; 0 trains the head only; default all.
         head_epochs, epochs: At most, of the first stage and of each later one; default 10.
-        learning_rate: Of the head; default 0.001. `"find"`: by `kzoo.find_learning_rate`, on the head.
+        learning_rate: Of the head, once layers below it learn too; default 0.001. Alone, in the first stage, it has ten
+            times that. `"find"`: what `kzoo.find_learning_rate` gives for the head alone is that.
         decay: Factor on the learning rate from a group to the one below it; default 1 / 2.6.
         batch_norm: `"frozen"` (default): batch normalization below the head keeps its statistics and its scale in
             every stage; `"adapt"`: it is thawed with its group.
@@ -212,7 +213,7 @@ class Tuning:
         plan: Plan | None = None
         for k, stage in enumerate(self.stages[len(kept["done"]) :], start=len(kept["done"])):
             self.progress.say(f"\nstage {k + 1} of {len(self.stages)}: {stage.name}")
-            plan, row = self._train(folder, k, stage, kept["learning_rate"])
+            plan, row = self._train(folder, k, stage, stage.rate * kept["learning_rate"])
             best = max(kept["done"], key=_rank, default=None)
             if best is None or _rank(row) > _rank(best):
                 save_weights(self.model, folder / "best.safetensors")
@@ -240,7 +241,7 @@ class Tuning:
             self.model, self.data, freeze=self.stages[0].frozen, seed=self.options["seed"],
             batch_size=self.options["batch_size"], optimizer=self.options["optimizer"],
         )  # fmt: skip
-        return float(found.suggestion)
+        return float(found.suggestion) / self.stages[0].rate
 
     # --- one stage ------------------------------------------------------------------------------------------------
 
@@ -308,10 +309,7 @@ class Tuning:
         ]  # fmt: skip
         rate = kept["learning_rate"]
         for k, stage in enumerate(self.stages, start=1):
-            rates = {
-                "head": rate,
-                **{n: rate * f for n, f in stage.rates.items()},
-            }
+            rates = {"head": rate * stage.rate, **{n: rate * stage.rate * f for n, f in stage.rates.items()}}
             shown = ", ".join(f"{n} {r:.2g}" for n, r in rates.items())
             rows.append(
                 (f"stage {k}", f"{stage.name}: {stage.parameters:,} parameters learn, at most {stage.epochs} epochs;"

@@ -17,6 +17,7 @@ from kzoo.models._registry import attach_info, create_model, list_models, model_
 from kzoo.runs._folder import Run
 from kzoo.runs._load import load
 from kzoo.spec import ModelInfo, Preprocess
+from kzoo.training.freezing import named_layers
 from kzoo.weights.sources import resolve
 from kzoo.weights.store import LoadReport, load_source, save_weights
 from kzoo.weights.store import load as load_file
@@ -113,4 +114,10 @@ def build(
         if not isinstance(info.preprocess, Preprocess):  # the vocabulary its ids mean
             attach_info(model, replace(model_info(model), preprocess=info.preprocess))
     attach_info(model, replace(model_info(model), labels=tuple(classes)))
+    # A head that knows nothing says so: zeros, as Kolesnikov et al. 2020 (Big Transfer, section 3.3) start it. Random
+    # ones are surely wrong of some classes at first, and what is below would learn from that.
+    head = named_layers(model)[spec.head]
+    if spec.head in report.reinitialised and isinstance(head, keras.layers.Dense):
+        for variable in head.weights:
+            variable.assign(keras.ops.zeros_like(variable))
     return model, report

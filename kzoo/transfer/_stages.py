@@ -19,6 +19,7 @@ from kzoo.models._registry import model_info, model_spec
 from kzoo.training.freezing import named_layers
 
 DECAY = 1 / 2.6
+ALONE = 10.0  # the head alone is a small convex problem on features that stay: it learns faster
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ class Stage:
     Attributes:
         name: "head", or the group that is thawed.
         frozen: How the names of the layers begin that do not learn, their batch normalization in inference mode.
-        rates: {how names begin: factor on the learning rate}, of those that do.
+        rate: Factor on the learning rate of all that learns.
+        rates: {how names begin: a further factor}.
         epochs: At most.
         parameters: That learn.
     """
 
     name: str
     frozen: tuple[str, ...]
+    rate: float
     rates: dict[str, float]
     epochs: int
     parameters: int
@@ -156,6 +159,7 @@ def stages_of(
             Stage(
                 name=groups[thawed].name if new else "head",
                 frozen=prefixes_of(frozen, learning),
+                rate=1.0 if new else ALONE,
                 rates=rates,
                 epochs=epochs if new else head_epochs,
                 parameters=sum(layers[name].count_params() for name in learning),

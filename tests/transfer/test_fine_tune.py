@@ -50,7 +50,7 @@ def weights(tmp_path):
 
 
 def tune(weights, data, **changes):
-    options = {"head_epochs": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.01, "verbose": False}
+    options = {"head_epochs": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.003, "verbose": False}
     return kzoo.fine_tune("resnet_cifar_tiny", data, weights=weights, **{**options, **changes})
 
 
@@ -130,7 +130,7 @@ def test_the_two_parts_are_the_network(name, style):
 
 def test_two_replicas_give_the_numbers_of_one(weights, data):
     """The layers below learn from stage to stage; batch norm is frozen, so that the halves of a batch add up."""
-    options = {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "constant", "cache": False, "depth": 1}
+    options = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "cache": False, "depth": 1}
     one = tune(weights, data, **options)
     two = tune(weights, data, strategy="mirrored", devices=2, **options)
     np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
