@@ -475,9 +475,6 @@ def tune(
     """
     arguments = {k: v for k, v in locals().items() if k != "json_"}
     arguments["devices"] = _devices(devices)
-    for name in ("learning_rate", "batch_size", "optimizer", "dropout_rate", "depth", "augment"):
-        if arguments[name] is None:  # searched
-            arguments.pop(name)
 
     def make_strategy() -> None:
         from kzoo.training.strategies import strategy as make

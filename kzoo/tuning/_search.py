@@ -172,6 +172,12 @@ def tune(
     epochs: int | None = None,
     objective: str | None = None,
     compare_seeds: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+    dropout_rate: float | None = None,
+    depth: int | None = None,
+    augment: str | Sequence[str] | None = None,
     seed: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     style: str | None = None,
@@ -205,6 +211,7 @@ def tune(
         epochs: Of a trial, default the recipe's; of Hyperband, of the longest.
         objective: `"val_loss"` or a metric of the recipe with `val_` before it; default the first of these.
         compare_seeds: On how many seeds the two are compared in the end; default 3, 0 leaves it out.
+        learning_rate, batch_size, optimizer, dropout_rate, depth, augment: Given, it is not searched.
         seed: Of the values and of each trial's training. The same seed gives the same trials. Default 0.
         weights: Fine-tune from these, see `kzoo.hypermodel`; the same as a model `"resnet20@cifar10"`. `epochs` are
             then those of each stage at most, and a trial's score is that of its best epoch, whose weights it keeps.
@@ -216,7 +223,7 @@ def tune(
             `trials` and `compare_seeds` can be changed. What was running when it stopped is run again, what was done
             is not.
         verbose: Print what is searched and a line a trial, on stderr.
-        **fixed: Hyperparameters that are not searched and arguments of the model, see `kzoo.hypermodel`.
+        **fixed: Arguments of the model, see `kzoo.hypermodel`.
 
     Returns:
         Search. Its folder is the best trial's run as well: `evaluate`, `export` and `fit(resume=…)` take it.
@@ -229,6 +236,9 @@ def tune(
         k: v for k, v in locals().items() if k in (*DEFAULTS, "model", "weights", "epochs", "objective", "style", *FIT)
     }
     given = {k: os.fspath(v) if k == "weights" else v for k, v in given.items() if v is not None}
+    own = {"learning_rate": learning_rate, "batch_size": batch_size, "optimizer": optimizer,
+           "dropout_rate": dropout_rate, "depth": depth, "augment": augment}  # fmt: skip
+    fixed |= {name: value for name, value in own.items() if value is not None}
     given |= {"fixed": fixed} if fixed else {}
     folder = stored = None
     if resume is not None:
