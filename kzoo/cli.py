@@ -193,6 +193,7 @@ def fit(
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or inverse-sqrt.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Each class counts the same in the loss.")] = False,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop so many epochs after the best one, and give the model its weights."),
@@ -238,7 +239,9 @@ def fit(
       kzoo fit resnet20 --data photos/ --test 0.2 --augment flips --augment rotate90
       kzoo fit --resume last --epochs 40
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("json_",)}
+    arguments = {k: v for k, v in locals().items() if k not in ("json_", "balanced")}
+    if balanced:
+        arguments["class_weight"] = "balanced"
     arguments["devices"] = _devices(devices)
     with contextlib.suppress(ValueError, TypeError):  # what is no number, fit looks at
         arguments["learning_rate"] = float(learning_rate)
@@ -274,8 +277,15 @@ def fit(
     last = {name: values[epoch] for name, values in run.history.items() if values}
     files = {
         name: str(run.path / name)
-        for name in ("learning_rate.png", "curves.png", "batch.png", "batch.txt", "predictions.png",
-                     "predictions.txt", "samples.png")  # fmt: skip
+        for name in (
+            "learning_rate.png",
+            "curves.png",
+            "batch.png",
+            "batch.txt",
+            "predictions.png",
+            "predictions.txt",
+            "samples.png",
+        )  # fmt: skip
         if (run.path / name).is_file()
     }
     if json_:

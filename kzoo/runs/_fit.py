@@ -63,7 +63,7 @@ def fit(
     rates: Mapping[str, float] | None = None,
     loss: Any = None,
     metrics: Any = None,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: Mapping[int, float] | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     augment: str | Sequence[str] | None = None,
     patience: int | None = None,
@@ -77,7 +77,7 @@ def fit(
     languages: str | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    verbose: bool = True,
+    verbose: bool | str = True,
 ) -> Run:
     """Train a model and write a run folder.
 
@@ -105,9 +105,10 @@ def fit(
             frozen after the run, as if you had set `trainable` on them.
         rates: {how names of layers begin: factor on the learning rate}: `{"conv": 0.1}` trains these layers ten times
             slower. The longest of several that fit decides; the factor of the others is 1.
-        class_weight: {class number: weight of its examples in the loss}, in training, as `keras.Model.fit` takes it.
+        class_weight: {class number: weight of its examples in the loss}, in training, as `keras.Model.fit` takes it; or
+            `"balanced"`: every class counts the same.
         callbacks: Keras callbacks.
-        augment: Names from `kzoo.data`: `"shift"`, `"flip"`, `"crop-flip"`.
+        augment: Names of augmentations, of kzoo/data/_augment.py: `"shift"`, `"crop-flip"`, `"flips"`, `"rotate"`, ….
         patience: Stop when the best epoch (by validation accuracy, of equal ones by loss; else by loss) is so many
             epochs ago. However the run ends, the model then has the weights of its best epoch.
         seed: Of the shuffling, of random layers and, for a model given by name, of its weights. Default 0.
@@ -118,7 +119,7 @@ def fit(
         run_dir: The run folder, exactly; default the next number in `runs/`.
         resume: A run to continue at its last whole epoch, in its own folder. Model, data and options are read from it;
             what is given here goes first.
-        verbose: Print the plan and the progress, on stderr.
+        verbose: Print the plan and the progress, on stderr; `"epochs"`: the progress only.
 
     Returns:
         Run. The model given holds the trained weights and the optimizer's state: a second `fit` continues. The weights
@@ -136,6 +137,11 @@ def fit(
             raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
         folder = RunFolder.find(resume)
         config = folder.read_json("config.json")
+        if "transfer" in config["options"]:
+            raise KzooError(
+                f"{folder.path} was fine-tuned: kzoo fine-tune --resume goes on with it, and kzoo fine-tune or kzoo.fit"
+                " with its model starts another run from it"
+            )
         options = {**config["options"], **options}
     elif model is None:
         raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
@@ -199,8 +205,8 @@ def fit(
         known = {"data": data.info.arguments, "labels": labels} if data_given else {}
         folder.write_json("config.json", {**config, **known, "options": _kept(options), "stopped": ""})
     folder.write_json("plan.json", plan.to_config())
-    progress = TrainingProgress(options["epochs"], unit=layer.unit if layer else "examples", verbose=verbose)
-    for label, text in plan.lines():
+    progress = TrainingProgress(options["epochs"], unit=layer.unit if layer else "examples", verbose=bool(verbose))
+    for label, text in plan.lines() if verbose != "epochs" else ():
         progress.say(f"{label:10} {text}")
     recorder, patience = Recorder(folder, model, rows, started=time.perf_counter()), options.get("patience")
     trainer = Trainer(

@@ -216,6 +216,15 @@ def class_weights_of(weights: Mapping[int, float] | None, data: Data, layer: Any
     return tuple(weights[k] for k in range(needed))
 
 
+def check_weights(weights: Any) -> dict[int, float] | str:
+    """`"balanced"`, or a weight for each class."""
+    if isinstance(weights, str):
+        if weights != "balanced":
+            raise KzooError(f"class_weight must be 'balanced' or {{class number: weight}}; received {weights!r}")
+        return weights
+    return numbered(weights)
+
+
 def numbered(weights: Mapping[Any, Any]) -> dict[int, float]:
     """Of NumPy's numbers too, and of config.json's, where the keys are text."""
     try:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from kzoo.data import Data
+from kzoo.data._data import balanced_weights
 from kzoo.data._pipeline import Batches, check_augment
 from kzoo.data._sequences import batches_of
 from kzoo.errors import KzooError
@@ -29,12 +30,12 @@ from kzoo.runs._given import (
     check_labels,
     check_options,
     check_train_step,
+    check_weights,
     checksum,
     class_weights_of,
     data_of,
     input_of,
     model_of,
-    numbered,
     task_of,
     try_batch,
 )
@@ -107,7 +108,7 @@ def checked(options: dict[str, Any], style: str | None) -> None:
     Raises:
         KzooError: One of them cannot hold.
     """
-    for key, check in (("class_weight", numbered), ("freeze", check_names), ("rates", check_rates)):
+    for key, check in (("class_weight", check_weights), ("freeze", check_names), ("rates", check_rates)):
         if key in options:
             options[key] = check(options[key])
     check_options(options, style)
@@ -139,6 +140,8 @@ def read(
         data, config, data_dir, download, languages, task_of(model) if config is None else config["task"],
         "limit_train_batches" in options,
     )  # fmt: skip
+    if options.get("class_weight") == "balanced":
+        options["class_weight"] = balanced_weights(data.info)
     keras.utils.set_random_seed(seed)
     if options.get("deterministic"):
         tf.config.experimental.enable_op_determinism()

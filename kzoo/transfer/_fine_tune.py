@@ -25,7 +25,7 @@ from kzoo.models._registry import model_info, model_spec
 from kzoo.runs._evaluate import Evaluation, evaluate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder, atomic, check_free
-from kzoo.runs._given import check_number
+from kzoo.runs._given import check_number, check_weights
 from kzoo.training.freezing import check_names, set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import Plan, recipe_loss, recipe_of
@@ -254,7 +254,7 @@ class Tuning:
         whole = {"run_dir": place} if not place.is_dir() else {"resume": place}
         common = {
             "epochs": stage.epochs, "learning_rate": rate, "patience": self.options["patience"],
-            "verbose": self.verbose, **{key: self.options[key] for key in OF_FIT if key in self.options}, **whole,
+            "verbose": self.verbose and "epochs", **{key: self.options[key] for key in OF_FIT if key in self.options}, **whole,
         }  # fmt: skip
         optimizer = self.options["optimizer"]
         parts = split_at(self.model, self.report.reinitialised) if self._caches(k) else None
@@ -435,9 +435,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
             f"cache=True computes the features once, and augment={list(options['augment'])} changes the images each"
             " epoch; leave one of them out"
         )
-    weight = options.get("class_weight")
-    if isinstance(weight, str) and weight != "balanced":
-        raise KzooError(f"class_weight must be 'balanced' or {{class number: weight}}; received {weight!r}")
+    if "class_weight" in options:
+        options["class_weight"] = check_weights(options["class_weight"])
     return options
 
 

@@ -177,9 +177,7 @@ def load_source(model: keras.Model, source: Source, path: Path, head: str, *, ch
     return report
 
 
-def load(
-    model: keras.Model, path: Path, source: str, head: str, *, channels: bool, prepare: bool = True
-) -> LoadReport:
+def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bool, prepare: bool = True) -> LoadReport:
     """`load_weights`; `source` is what errors call the file; `channels`: adapt to the image's; `prepare`: the model
     takes the preprocessing that the file tells of.
     """
@@ -279,7 +277,8 @@ def _prepare_as_torch(model: keras.Model, source: str, parts: Parts) -> None:
     theirs = images(FAMILIES[parts.spec.family].mode, shape[0]).for_model(shape, {})
     if theirs != info.preprocess:
         attach_info(model, replace(info, preprocess=theirs))
-        print(f"{source}: images are now prepared as torchvision's networks of this family: {theirs.describe()}", file=sys.stderr)
+        lineage = "as torchvision's networks of this family"
+        print(f"{source}: images are now prepared {lineage}: {theirs.describe()}", file=sys.stderr)
 
 
 def _parts(model: keras.Model, variables: Mapping[str, keras.Variable]) -> Parts | None:
