@@ -14,7 +14,7 @@ import kzoo
 from kzoo.data import DataInfo
 from kzoo.models._registry import model_info
 from kzoo.spec import STYLES
-from kzoo.transfer import _fine_tune
+from kzoo.transfer import _tuning
 from kzoo.transfer._features import split_at
 from kzoo.weights.store import read_tensors
 
@@ -147,12 +147,12 @@ def test_an_interrupted_one_goes_on(weights, data, monkeypatch, tmp_path, capsys
         def on_epoch_end(self, epoch, logs=None):
             raise KeyboardInterrupt
 
-    def second(*given, real=_fine_tune.fit, calls=[], **options):  # noqa: B006
+    def second(*given, real=_tuning.fit, calls=[], **options):  # noqa: B006
         calls.append(1)
         return real(*given, **options, callbacks=[Stop()] if len(calls) == 2 else [])
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fine_tune, "fit", second)
+        patch.setattr(_tuning, "fit", second)
         with pytest.raises(KeyboardInterrupt):
             tune(weights, data, run_dir=tmp_path / "cut", seed=7, verbose=True)
     assert "kzoo fine-tune --resume" in capsys.readouterr().err
