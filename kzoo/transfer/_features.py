@@ -1,8 +1,12 @@
-"""The head alone, trained on features that were computed once: what the frozen part gives does not change."""
+"""The head alone, trained on features that were computed once: what the frozen part gives does not change.
+
+The numbers are those of the whole network, to rounding; with dropout in the head its masks are others.
+"""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -12,39 +16,43 @@ import tensorflow as tf
 
 from kzoo.data import Data, DataInfo
 from kzoo.data._sequences import batches_of
-from kzoo.errors import KzooError
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor, input_shape_of
 from kzoo.preprocess import layer_of
+from kzoo.training.freezing import named_layers
 from kzoo.training.step import compiled
 from kzoo.weights.store import weights_by_name
 
-LIMIT = 1 << 30  # bytes of features that are kept in memory
+LIMIT = 1 << 30  # bytes of features that are kept in memory without being asked to
 
 
 def split_at(model: keras.Model, fresh: Collection[str]) -> tuple[keras.Model, keras.Model] | None:
-    """(the frozen part, the head), sharing no weights: the head starts before the first layer of `fresh`, with the
-    dropout in front of it. None where the first is inside a Block, or nothing comes before it.
+    """(what gives the same for an image in every epoch, the rest), sharing no weights.
+
+    The rest starts before the first stage that has a layer of `fresh` or drops something in training: dropout works in
+    a frozen part too. Its own layers that are not in `fresh` are frozen. None where there is nothing before it.
     """
     info = model_info(model)
     spec = model_spec(info.model)
     accepted = inspect.signature(spec.definition.define).parameters
     config = {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
     stages = spec.definition.define(**config)
-    place = next((k for k, stage in enumerate(stages) if stage.name in fresh), None)
-    while place and isinstance(stages[place - 1], keras.layers.Dropout):
-        place -= 1
+    place = next(k for k, stage in enumerate(stages) if any(_changes(y, fresh) for y in stage._flatten_layers()))
     if not place:
         return None
     trunk = feature_extractor(model, stages[place - 1].name)
     shape = trunk(tf.zeros([1, *(n or 2 for n in input_shape_of(model))])).shape[1:]
-    head = keras.Sequential([keras.Input(shape), *stages[place:]], name=f"{model.name}_head")
+    rest = keras.Sequential([keras.Input(shape), *stages[place:]], name=f"{model.name}_head")
     theirs = weights_by_name(model)
-    if set(weights_by_name(head)) != {key for key in theirs if key.split("/")[0] in fresh}:
-        return None
-    for key, variable in weights_by_name(head).items():
+    for key, variable in weights_by_name(rest).items():
         variable.assign(theirs[key].value)
-    return trunk, head
+    for name, layer in named_layers(rest).items():
+        layer.trainable = name in fresh
+    return trunk, rest
+
+
+def _changes(layer: keras.layers.Layer, fresh: Collection[str]) -> bool:
+    return layer.name in fresh or isinstance(layer, keras.layers.Dropout) and layer.rate > 0
 
 
 def give_back(head: keras.Model, model: keras.Model) -> None:
@@ -52,6 +60,13 @@ def give_back(head: keras.Model, model: keras.Model) -> None:
     mine = weights_by_name(model)
     for key, variable in weights_by_name(head).items():
         mine[key].assign(variable.value)
+
+
+def size_of(trunk: keras.Model, data: Data) -> int:
+    """Bytes of the features of train and validation."""
+    examples = sum(data.info.counts.get(split, 0) for split in ("train", "validation"))
+    shape = trunk(tf.zeros([1, *(n or 2 for n in input_shape_of(trunk))])).shape[1:]
+    return 4 * examples * math.prod(shape)
 
 
 def features(trunk: keras.Model, model: keras.Model, data: Data, batch_size: int) -> Data:
@@ -64,8 +79,6 @@ def features(trunk: keras.Model, model: keras.Model, data: Data, batch_size: int
         for x, y, *_ in batches_of(split, batch_size, layer).epoch(0):
             made.append(forward(x).numpy())
             labels.append(y.numpy())
-            if sum(part.nbytes for part in made) > LIMIT:
-                raise KzooError(f"the features of {data.info.name} take more than {LIMIT >> 20} MiB; give cache=False")
         return np.concatenate(made), np.concatenate(labels)
 
     held = one(data.validation) if data.validation is not None else None

@@ -19,14 +19,16 @@ from kzoo.data._sources import load_for
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import model_info, model_spec
 from kzoo.runs._folder import Run, RunFolder, check_free
-from kzoo.runs._given import check_number, check_weights
+from kzoo.runs._given import check_number
+from kzoo.runs._prepare import checked
 from kzoo.training.freezing import check_names
+from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import recipe_of
 from kzoo.training.replicas import workers_of
 from kzoo.training.strategies import strategy as make_strategy
 from kzoo.transfer._origin import Origin, build, origin_of
 from kzoo.transfer._stages import DECAY, stages_of
-from kzoo.transfer._tuning import Tuning, plain
+from kzoo.transfer._tuning import OF_FIT, Tuning, plain
 from kzoo.weights.store import save_weights
 
 NORMS = ("frozen", "adapt")
@@ -203,9 +205,11 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
             f"cache=True computes the features once, and augment={list(options['augment'])} changes the images each"
             " epoch; leave one of them out"
         )
-    if "class_weight" in options:
-        options["class_weight"] = check_weights(options["class_weight"])
-    return options
+    ours = {key: options[key] for key in OF_FIT if options.get(key) is not None}
+    checked(ours, options.get("style"))
+    if isinstance(options["optimizer"], str):
+        optimizer_of(options["optimizer"])
+    return {**options, **ours}
 
 
 def _data(origin: Origin, data: Any, data_dir: Any, download: bool) -> Data:

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from kzoo.errors import unknown
 from kzoo.models._block import Block
 from kzoo.models._registry import model_info, model_spec
 from kzoo.training.freezing import named_layers
@@ -135,6 +136,9 @@ def stages_of(
         freeze: How the names of layers begin that never learn.
     """
     layers, groups = named_layers(model), groups_of(model)
+    for prefix in freeze:
+        if not any(name.startswith(prefix) for name in layers):
+            raise unknown("layer in freeze", prefix, layers, f"kzoo.summary lists the layers of {model.name!r}")
     first = min((k for k, g in enumerate(groups) if set(g.layers) & set(fresh)), default=len(groups) - 1)
     always = [name for name in layers if any(name.startswith(prefix) for prefix in freeze)]
     if batch_norm == "frozen":

@@ -31,7 +31,7 @@ from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import Plan, recipe_loss, recipe_of
 from kzoo.training.progress import TrainingProgress, numbers
-from kzoo.transfer._features import features, give_back, split_at
+from kzoo.transfer._features import LIMIT, features, give_back, size_of, split_at
 from kzoo.transfer._origin import Origin
 from kzoo.transfer._stages import Stage
 from kzoo.weights.store import LoadReport, read_tensors, save_weights, weights_by_name
@@ -112,7 +112,7 @@ class Tuning:
             **{key: self.options[key] for key in OF_FIT if key in self.options},
         }  # fmt: skip
         optimizer = self.options["optimizer"]
-        parts = split_at(self.model, self.report.reinitialised) if self._caches(k) else None
+        parts = self._parts() if k == 0 else None
         set_trainable(self.model, stage.frozen)
         if parts is None:
             run = fit(
@@ -136,16 +136,17 @@ class Tuning:
         best = max(rows, key=_rank)
         return run.plan, {"stage": stage.name, "epochs": len(rows), "best": best["epoch"], **_scores(best)}
 
-    def _caches(self, k: int) -> bool:
+    def _parts(self) -> tuple[keras.Model, keras.Model] | None:
+        """Frozen part and head, where the head trains on features that are computed once."""
         wanted = self.options["cache"]
-        text = model_spec(self.origin.name).task != "image-classification"
-        return (
-            k == 0
-            and not text
-            and bool(self.report.reinitialised)
-            and wanted is not False
-            and not self.options.get("augment")
-        )
+        images = model_spec(self.origin.name).task == "image-classification"
+        if wanted is False or self.options["augment"] or not images or not self.report.reinitialised:
+            return None
+        parts = split_at(self.model, self.report.reinitialised)
+        if parts is None or wanted or (size := size_of(parts[0], self.data)) <= LIMIT:
+            return parts
+        self.progress.say(f"the features would take {size >> 20:,} MiB and are not kept (cache=True keeps them)")
+        return None
 
     # --- what is said and written ---------------------------------------------------------------------------------
 
