@@ -1,6 +1,7 @@
 """Fine-tuning from end to end, on small networks and images."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import kzoo
 from kzoo.data import DataInfo
 from kzoo.models._registry import model_info
 from kzoo.spec import STYLES
+from kzoo.training.freezing import named_layers, set_trainable
 from kzoo.transfer import _tuning
 from kzoo.transfer._features import split_at
 from kzoo.weights.store import read_tensors
@@ -153,6 +155,31 @@ def test_two_replicas_give_the_numbers_of_one(weights, data):
     for key, variable in kzoo.weights_by_name(two.model).items():
         if key.startswith("conv1") or "_bn/" in key:
             np.testing.assert_array_equal(variable.numpy(), start[key])
+
+
+def test_the_printed_rates_are_the_ones_that_act(weights, data, capsys):
+    """One step of SGD on the whole training split: the update of each layer over its gradient is the printed rate."""
+    run = tune(
+        weights, data, optimizer="sgd", schedule="constant", epochs=1, head_epochs=1, batch_size=48, cache=False,
+        learning_rate=0.01, decay=0.4, verbose=True,
+    )  # fmt: skip
+    said = re.search(r"stage 3 .*learning rates: (.*)", capsys.readouterr().err)[1]
+    printed = {name: float(rate) for name, rate in (pair.split(" ") for pair in said.split(", "))}
+    assert printed == {"head": 0.01, "conv1": 0.0016, "conv2": 0.0016, "conv3": 0.004}
+    done = kept(run)["done"]
+    before = max((1, 2), key=lambda k: (done[k - 1]["val_accuracy"], -done[k - 1]["val_loss"]))
+    model, after = (kzoo.load_model(next((run.path / "stages").glob(f"{k}-*"))) for k in (before, 3))
+    x, y = images(48)
+    loss = keras.losses.SparseCategoricalCrossentropy()
+    set_trainable(model, [name for name in named_layers(model) if name.endswith("_bn")])
+    with tf.GradientTape() as tape:
+        value = loss(y, model(kzoo.preprocess_input(x, model), training=True))
+    theirs, mine = kzoo.weights_by_name(model), kzoo.weights_by_name(after)
+    learning = {key: v for key, v in theirs.items() if v.trainable}
+    gradients = dict(zip(learning, tape.gradient(value, [v.value for v in learning.values()]), strict=True))
+    for key, gradient in gradients.items():
+        rate = printed["head" if key.startswith("predictions") else key.split("_")[0]]
+        np.testing.assert_allclose(theirs[key] - mine[key], rate * gradient, rtol=1e-3, atol=1e-7, err_msg=key)
 
 
 def test_an_interrupted_one_goes_on(weights, data, monkeypatch, tmp_path, capsys):
