@@ -374,7 +374,8 @@ def fine_tune(
       kzoo fine-tune --resume last
     """
     arguments = {k: v for k, v in locals().items() if k not in ("json_", "balanced") and v not in (None, [])}
-    arguments["devices"] = _devices(devices)
+    if devices is not None:
+        arguments["devices"] = _devices(devices)
     if balanced:
         arguments["class_weight"] = "balanced"
     if learning_rate not in (None, "find"):
@@ -423,7 +424,8 @@ def fine_tune(
     print(f"{'time':13} {run.seconds:.1f} s")
     print(f"{'baseline':13} {kept['after']['baseline']:.4f} (always {kept['after']['baseline_class']!r}, {split})")
     print(f"{'before':13} {kept['before']['accuracy']:.4f}")
-    print(f"{'after':13} {kept['after']['accuracy']:.4f}")
+    chose = ", which also chose the epoch" if split == "validation" else ""
+    print(f"{'after':13} {kept['after']['accuracy']:.4f} ({split}{chose})")
     for path in sorted(run.path.glob("*.png")):
         print(f"{path.stem.split('-')[0]:13} {path}")
     print(f"next          kzoo predict {shlex.quote(str(run.path))} photo.jpg")
@@ -760,7 +762,7 @@ def checks(json_: Json = False) -> None:
         "devices": ", ".join(logical_devices()),
         "cores": os.cpu_count(),
         "TFDS_DATA_DIR": os.environ.get("TFDS_DATA_DIR", "not set"),
-        "weights": f"{cache_folder()}" + " (KZOO_OFFLINE)" * bool(os.environ.get("KZOO_OFFLINE")),
+        "weights": f"{cache_folder()}" + " (KZOO_OFFLINE)" * (os.environ.get("KZOO_OFFLINE", "0") not in ("", "0")),
         "runs": str(Path("runs").absolute()),
         "free disk": f"{free:.1f} GiB here",
     }

@@ -315,9 +315,10 @@ def _examples_at(data: Data, split: str, places: Sequence[int]) -> Iterator[tupl
 def _raw_images(data: Data, split: str, mistakes: Sequence[Mistake]) -> list[np.ndarray]:
     """The images as the user has them: read from their files, or else found in the split."""
     if split in data.info.files:
-        folder = Path(data.info.arguments.get("name", "."))
-        with no_size_warnings():
-            return [open_image(folder / mistake.input)[0].numpy() for mistake in mistakes]
+        paths = [Path(data.info.arguments.get("name", ".")) / mistake.input for mistake in mistakes]
+        if all(path.is_file() for path in paths):  # a name that is no UTF-8 is written with marks in it
+            with no_size_warnings():
+                return [open_image(path)[0].numpy() for path in paths]
     found = dict(_examples_at(data, split, [mistake.index for mistake in mistakes]))
     return [found[mistake.index] for mistake in mistakes]
 

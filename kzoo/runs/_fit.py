@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import platform
 import shlex
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,16 +13,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import kzoo
-from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.models._registry import model_info, without_auxiliaries
 from kzoo.runs._find_rate import search_rate
-from kzoo.runs._folder import Run, RunFolder, atomic, check_free
+from kzoo.runs._folder import Run, RunFolder, aside, atomic, check_free, temporary_folder
 from kzoo.runs._given import check_callbacks, check_no_setter, check_number, check_patience, check_rate
 from kzoo.runs._prepare import checked, make_ready, read
-from kzoo.runs._record import NOT_METRICS, Recorder, run_card, samplers, show_batch, show_predictions, stopper
-from kzoo.spec import ModelInfo, preprocess_config
+from kzoo.runs._record import (
+    NOT_METRICS,
+    Recorder,
+    plain_options,
+    run_card,
+    run_config,
+    samplers,
+    show_batch,
+    show_predictions,
+    stopper,
+)
+from kzoo.spec import ModelInfo
 from kzoo.training.loop import Trainer
 from kzoo.training.objectives import Objective, unchanged
 from kzoo.training.precision import precise
@@ -180,7 +184,7 @@ def fit(
     # Everything holds: from here on files are written. Of several workers the first writes the run; the others keep
     # theirs in a temporary folder.
     if worker:
-        folder, run_dir, verbose = _aside(folder), _temporary() / "run", False
+        folder, run_dir, verbose = aside(folder), temporary_folder() / "run", False
     preprocess = layer.spec if layer else None
     if info is not None:
         kept = ModelInfo(info.model, info.style, info.arguments, info.task, preprocess, labels or None)
@@ -189,7 +193,7 @@ def fit(
     if folder is None:
         name = f"{plan.model}-{data.info.name}".replace("your data", "own-data")
         folder = RunFolder.create(name, run_dir)
-        folder.write_json("config.json", _config(model, data, layer, labels, options))
+        folder.write_json("config.json", run_config(model, data, layer, labels, options))
         if not folder.save_model(model):
             plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
         folder.save_checkpoint("last", model, epoch=0)
@@ -203,7 +207,7 @@ def fit(
                 inner(network.optimizer).learning_rate = rate  # given anew, it goes before the checkpoint's
         rows = folder.read_metrics()[:first_epoch]
         known = {"data": data.info.arguments, "labels": labels} if data_given else {}
-        folder.write_json("config.json", {**config, **known, "options": _kept(options), "stopped": ""})
+        folder.write_json("config.json", {**config, **known, "options": plain_options(options), "stopped": ""})
     folder.write_json("plan.json", plan.to_config())
     progress = TrainingProgress(options["epochs"], unit=layer.unit if layer else "examples", verbose=bool(verbose))
     for label, text in plan.lines() if verbose != "epochs" else ():
@@ -245,10 +249,9 @@ def fit(
         recorder.rows = recorder.rows[:whole]  # an epoch whose checkpoint was not reached is not whole
         folder.write_metrics(recorder.rows)
         recorder.close()
-        progress.say(
-            f"\ninterrupted; the checkpoint after {whole} whole epoch{'s' * (whole != 1)} is in {folder.path}\n"
-            f"resume: kzoo fit --resume {shlex.quote(str(folder.path))}"
-        )
+        progress.say(f"\ninterrupted; the checkpoint after {whole} whole epoch{'s' * (whole != 1)} is in {folder.path}")
+        if verbose != "epochs":  # else it is a part of something that says how to go on
+            progress.say(f"resume: kzoo fit --resume {shlex.quote(str(folder.path))}")
         raise
     run = Run(model, folder.path, trainer.history, plan, time.perf_counter() - started, worker, trainer.stopped)
     recorder.close()
@@ -285,36 +288,3 @@ def _keep(
         folder.load_checkpoint("best", model, optimizer=False)
     folder.save_checkpoint("last", model, last)
     return held if held != last else None
-
-
-def _temporary() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="kzoo-worker-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _aside(folder: RunFolder | None) -> RunFolder | None:
-    """A copy of the run that is resumed, for a worker that is not the first."""
-    return None if folder is None else RunFolder(shutil.copytree(folder.path, _temporary() / folder.path.name))
-
-
-def _config(
-    model: keras.Model, data: Data, layer: Any, labels: Sequence[str], options: dict[str, Any]
-) -> dict[str, Any]:
-    """config.json: what it takes to build the model and read the data again."""
-    info = model_info(model)
-    return {
-        "kzoo": kzoo.__version__,
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
-        "model": info.to_config() if info else None,
-        "task": info.task if info else data.info.task,
-        "preprocess": preprocess_config(layer.spec if layer else None),
-        "labels": labels,
-        "data": data.info.arguments,
-        "options": _kept(options),
-    }
-
-
-def _kept(options: dict[str, Any]) -> dict[str, Any]:
-    """Without a strategy given as an object, which a file cannot hold."""
-    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}

@@ -15,6 +15,7 @@ Every file is written beside its place and renamed into it: a reader sees the ol
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import io
@@ -22,6 +23,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,6 +204,18 @@ class RunFolder:
             path = self / "checkpoints" / f"{kind}.safetensors"
             epochs[kind] = read_metadata(path)["epoch"] if path.is_file() else None
         return "raw" if epochs["raw"] is not None and epochs["raw"] == epochs["last"] else "last"
+
+
+def temporary_folder() -> Path:
+    """Of a worker that is not the first; it goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="kzoo-worker-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def aside(folder: RunFolder | None) -> RunFolder | None:
+    """A copy of the run that is resumed, for a worker that is not the first."""
+    return None if folder is None else RunFolder(shutil.copytree(folder.path, temporary_folder() / folder.path.name))
 
 
 def check_free(path: Path) -> None:

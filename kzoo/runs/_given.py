@@ -323,7 +323,8 @@ def input_of(model: keras.Model, data: Data, fed_as_given: str) -> tuple[Any, st
             )
         return layer_of(preprocess), preprocess.describe(), []
     expected = input_shape_of(model)
-    if expected is not None and len(expected) == 3 and expected[2] not in (1, 3):
+    own = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3 and spec.shape[-1] == (expected or (None,))[-1]
+    if expected is not None and len(expected) == 3 and expected[2] not in (1, 3) and not own:
         raise KzooError(
             f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
         )

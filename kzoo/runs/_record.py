@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,20 +12,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import kzoo
+from kzoo.data import Data
 from kzoo.data._pipeline import Batches
 from kzoo.inspection import pictures
 from kzoo.models._players import networks_of
+from kzoo.models._registry import model_info
 from kzoo.preprocess import NoiseLayer
 from kzoo.runs._folder import Run, RunFolder, atomic
 from kzoo.runs._load import Loaded
 from kzoo.runs._noise import noise_of, to_pixels
 from kzoo.runs._translate import translate
-from kzoo.spec import BEAMS, LENGTH_PENALTY
+from kzoo.spec import BEAMS, LENGTH_PENALTY, preprocess_config
 from kzoo.text import PairLayer, TextLayer
 from kzoo.training.schedules import current_rate
 
 SAMPLES = 64  # images in the grid of every epoch
-NOT_METRICS = ("epoch", "seconds", "learning_rate")
+NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")
 
 
 class Recorder:
@@ -204,3 +208,25 @@ def run_card(run: Run, recorder: Recorder) -> str:
         if run.weights_of is not None:
             lines.append(f"- weights of epoch {run.weights_of} of {last['epoch']:.0f}")
     return "\n".join(lines) + "\n"
+
+
+def run_config(
+    model: keras.Model, data: Data, layer: Any, labels: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """config.json: what it takes to build the model and read the data again."""
+    info = model_info(model)
+    return {
+        "kzoo": kzoo.__version__,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "model": info.to_config() if info else None,
+        "task": info.task if info else data.info.task,
+        "preprocess": preprocess_config(layer.spec if layer else None),
+        "labels": labels,
+        "data": data.info.arguments,
+        "options": plain_options(options),
+    }
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Without a strategy given as an object, which a file cannot hold."""
+    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}

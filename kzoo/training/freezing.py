@@ -243,13 +243,13 @@ def _defined(model: keras.Model) -> list[str]:
 
     if hasattr(model, "players"):
         return [layer.name for player in networks_of(model) for layer, _ in _leaves(player)]
-    for stage in spec.definition.define(**_config(spec, info)):
+    for stage in spec.definition.define(**define_arguments(spec, info)):
         visit(stage)
     return names
 
 
-def _config(spec: ModelSpec, info: ModelInfo) -> dict[str, Any]:
-    """What `define` is called with."""
+def define_arguments(spec: ModelSpec, info: ModelInfo) -> dict[str, Any]:
+    """What the model's `define` was called with."""
     accepted = inspect.signature(spec.definition.define).parameters
     return {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
 

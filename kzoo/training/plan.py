@@ -54,6 +54,12 @@ class Plan:
     def to_config(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Plan:
+        """Of plan.json, which may hold more beside."""
+        known = {key: value for key, value in config.items() if key in cls.__dataclass_fields__}
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in known.items()})
+
     def lines(self) -> list[tuple[str, str]]:
         """(label, text) pairs, in reading order."""
         source = lambda key: f" ({self.sources[key]})" if key in self.sources else ""

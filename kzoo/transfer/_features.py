@@ -5,7 +5,6 @@ The numbers are those of the whole network, to rounding; with dropout in the hea
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Collection
 from dataclasses import replace
@@ -19,7 +18,7 @@ from kzoo.data._sequences import batches_of
 from kzoo.models._registry import model_info, model_spec
 from kzoo.models._styles import feature_extractor, input_shape_of
 from kzoo.preprocess import layer_of
-from kzoo.training.freezing import named_layers
+from kzoo.training.freezing import define_arguments, named_layers
 from kzoo.training.step import compiled
 from kzoo.weights.store import weights_by_name
 
@@ -30,29 +29,33 @@ def split_at(model: keras.Model, fresh: Collection[str]) -> tuple[keras.Model, k
     """(what gives the same for an image in every epoch, the rest), sharing no weights.
 
     The rest starts before the first stage that has a layer of `fresh` or drops something in training: dropout works in
-    a frozen part too. Its own layers that are not in `fresh` are frozen. None where there is nothing before it.
+    a frozen part too. It reads vectors: features of another shape are flattened, and get their shape back in it. None
+    where nothing comes before it.
     """
     info = model_info(model)
-    spec = model_spec(info.model)
-    accepted = inspect.signature(spec.definition.define).parameters
-    config = {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
-    stages = spec.definition.define(**config)
+    stages = model_spec(info.model).definition.define(**define_arguments(model_spec(info.model), info))
     place = next(k for k, stage in enumerate(stages) if any(_changes(y, fresh) for y in stage._flatten_layers()))
     if not place:
         return None
     trunk = feature_extractor(model, stages[place - 1].name)
-    shape = trunk(tf.zeros([1, *(n or 2 for n in input_shape_of(model))])).shape[1:]
-    rest = keras.Sequential([keras.Input(shape), *stages[place:]], name=f"{model.name}_head")
+    shape = _shape(trunk)
+    front = [keras.layers.Reshape(shape, name="features")] if len(shape) > 1 else []
+    rest = keras.Sequential([keras.Input((math.prod(shape),)), *front, *stages[place:]], name=f"{model.name}_head")
     theirs = weights_by_name(model)
     for key, variable in weights_by_name(rest).items():
         variable.assign(theirs[key].value)
+    learning = named_layers(model)
     for name, layer in named_layers(rest).items():
-        layer.trainable = name in fresh
+        layer.trainable = learning[name].trainable
     return trunk, rest
 
 
 def _changes(layer: keras.layers.Layer, fresh: Collection[str]) -> bool:
-    return layer.name in fresh or isinstance(layer, keras.layers.Dropout) and layer.rate > 0
+    return layer.name in fresh or (isinstance(layer, keras.layers.Dropout) and layer.rate > 0)
+
+
+def _shape(trunk: keras.Model) -> tuple[int, ...]:
+    return tuple(trunk(tf.zeros([1, *(n or 32 for n in input_shape_of(trunk))])).shape[1:])
 
 
 def give_back(head: keras.Model, model: keras.Model) -> None:
@@ -62,26 +65,24 @@ def give_back(head: keras.Model, model: keras.Model) -> None:
         mine[key].assign(variable.value)
 
 
-def size_of(trunk: keras.Model, data: Data) -> int:
-    """Bytes of the features of train and validation."""
-    examples = sum(data.info.counts.get(split, 0) for split in ("train", "validation"))
-    shape = trunk(tf.zeros([1, *(n or 2 for n in input_shape_of(trunk))])).shape[1:]
-    return 4 * examples * math.prod(shape)
+def size_of(trunk: keras.Model, data: Data) -> int | None:
+    """Bytes of the features of train and validation; None where their number is not known."""
+    counts = [data.info.counts.get(split, 0) for split in ("train", "validation")]
+    return None if min(counts) < 0 else 4 * sum(counts) * math.prod(_shape(trunk))
 
 
 def features(trunk: keras.Model, model: keras.Model, data: Data, batch_size: int) -> Data:
-    """Of the train and the validation split, in their order: float32 arrays in the place of the images."""
+    """Of the train and the validation split, in their order: vectors in the place of the images."""
     layer = layer_of(model_info(model).preprocess)
     forward = compiled(lambda x: trunk(x, training=False))
 
-    def one(split: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        made, labels = [], []
-        for x, y, *_ in batches_of(split, batch_size, layer).epoch(0):
-            made.append(forward(x).numpy())
-            labels.append(y.numpy())
-        return np.concatenate(made), np.concatenate(labels)
+    def one(split: tf.data.Dataset) -> tuple[np.ndarray, ...]:
+        made = []
+        for x, *rest in batches_of(split, batch_size, layer).epoch(0):
+            found = forward(x).numpy()
+            made.append((found.reshape(len(found), -1), *(part.numpy() for part in rest)))
+        return tuple(np.concatenate(parts) for parts in zip(*made, strict=True))
 
-    held = one(data.validation) if data.validation is not None else None
     info = DataInfo(name=f"{data.info.name} (features)", task="", classes=data.info.classes)
-    found = Data(one(data.train), held, info=info)
+    found = Data(one(data.train), one(data.validation), info=info)
     return Data(found.train, found.validation, info=replace(info, counts={}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,16 @@ from kzoo.data._pipeline import check_augment
 from kzoo.data._sources import load_for
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import model_info, model_spec
-from kzoo.runs._folder import Run, RunFolder, check_free
+from kzoo.runs._folder import Run, RunFolder, aside, check_free, temporary_folder
 from kzoo.runs._given import check_number
-from kzoo.runs._prepare import checked
-from kzoo.training.freezing import check_names
+from kzoo.runs._prepare import checked, read
+from kzoo.spec import to_json
+from kzoo.training.freezing import check_names, set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import recipe_of
 from kzoo.training.replicas import workers_of
 from kzoo.training.strategies import strategy as make_strategy
-from kzoo.transfer._origin import Origin, build, origin_of
+from kzoo.transfer._origin import Origin, blank, fill, origin_of
 from kzoo.transfer._stages import DECAY, stages_of
 from kzoo.transfer._tuning import OF_FIT, Tuning, plain
 from kzoo.weights.store import save_weights
@@ -37,6 +39,9 @@ REPEATED = ("depth", "head_epochs", "epochs", "learning_rate", "decay", "batch_n
             "optimizer", "schedule", "augment", "class_weight", "batch_size", "input_shape", "style", "precision",
             "xla", "kernels", "strategy", "devices", "seed", "deterministic", "limit_train_batches",
             "limit_validation_batches")  # fmt: skip
+
+
+LATER = ("head_epochs", "epochs", "patience")  # what a resumed run may be given anew
 
 
 def fine_tune(
@@ -119,62 +124,84 @@ def fine_tune(
         KeyboardInterrupt: After the resuming command was printed.
     """
     given = {key: value for key, value in locals().items() if key in REPEATED and value is not None}
-    folder = None
+    folder = kept = None
     if resume is not None:
         if run_dir is not None:
             raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
         folder, kept = find_tuning(resume)
-        model = kept["model"] if model is None else model
-        weights = kept["weights"] if weights is None else weights
-        data = kept["data"] if data is None else data
-        if model is None or data is None:
-            what = "model" if model is None else "data"
-            raise KzooError(f"{folder.path} was given its {what} as an object, which a file cannot hold; give it again")
-        given, overrides = {**kept["options"], **given}, {**kept["overrides"], **overrides}
+        model, weights, data, given, overrides = _resumed(folder, kept, model, weights, data, given, overrides)
     if model is None:
         raise KzooError("fine_tune needs a model: a name with weights=…, a run, or a .keras file")
-    options = _checked(given)
-    worker = workers_of(make_strategy(options.get("strategy", "auto"), options.get("devices")))[1]
     if run_dir is not None and not isinstance(run_dir, str | os.PathLike):
         raise KzooError(f"run_dir must be a path; received {run_dir!r}")
+    options = _checked(given)
+    the_strategy = make_strategy(options.get("strategy", "auto"), options.get("devices"))
+    worker = workers_of(the_strategy)[1]
     if run_dir is not None and worker == 0:
         check_free(Path(run_dir))
     origin = origin_of(model, weights)
-    data_given = data
     data = _data(origin, data, data_dir, download)
     if options.get("class_weight") == "balanced":
         options["class_weight"] = balanced_weights(data.info)
     keras.utils.set_random_seed(options["seed"])
-    network, report = build(origin, data, options.get("style"), options.get("input_shape"), overrides)
-    stages = stages_of(
-        network,
-        report.reinitialised,
-        **{key: options[key] for key in ("depth", "head_epochs", "epochs", "decay", "batch_norm", "freeze")},
-    )
-    options.setdefault("batch_size", _batch_size(network, data))
+    network = blank(origin, data, options.get("style"), options.get("input_shape"), overrides)
+    options.setdefault("batch_size", default_batch_size(network, data))
+    planned = {key: options[key] for key in ("depth", "head_epochs", "epochs", "decay", "batch_norm", "freeze")}
+    for stage in stages_of(network, [model_spec(origin.name).head], **planned):  # whatever else turns out to be new
+        set_trainable(network, stage.frozen)
+    set_trainable(network, ())
+    if model_spec(origin.name).task == "image-classification":  # texts need the vocabulary of the weights first
+        read(network, data, {**{key: options[key] for key in OF_FIT if key in options}, "epochs": 1}, the_strategy)
+    report = fill(origin, network, data)
+    stages = stages_of(network, report.reinitialised, **planned)
 
     if worker:
-        from kzoo.runs._fit import _temporary
-
-        folder, run_dir, verbose = None, _temporary() / "run", False
-    tuning = Tuning(network, data, origin, report, stages, options, verbose)
+        folder, run_dir, verbose = aside(folder), temporary_folder() / "run", False
     if folder is None:
         folder = RunFolder.create(f"{origin.name}-{data.info.name}-tuned".replace("your data", "own-data"), run_dir)
         kept = {
-            "model": model if isinstance(model, str) else None,
-            "weights": None if weights is None else os.fspath(weights),
-            "data": os.fspath(data_given) if isinstance(data_given, str | os.PathLike) else data.info.arguments or None,
+            "model": origin.model,
+            "weights": origin.weights,
+            "data": data.info.arguments or None,
             "options": plain(given),
             "overrides": overrides,
             "done": [],
+            "rows": [],
         }
-        folder.write_json("transfer.json", kept)
         save_weights(network, folder / "start.safetensors")
+    folder.write_json("transfer.json", kept)
+    tuning = Tuning(network, data, origin, report, stages, options, folder, kept, worker, verbose)
     try:
-        return tuning.run(folder, kept)
+        return tuning.run()
     except KeyboardInterrupt:
         tuning.progress.say(f"resume: kzoo fine-tune --resume {shlex.quote(str(folder.path))}")
         raise
+
+
+def _resumed(
+    folder: RunFolder, kept: dict[str, Any], model: Any, weights: Any, data: Any, given: dict[str, Any],
+    overrides: dict[str, Any],
+) -> tuple[Any, Any, Any, dict[str, Any], dict[str, Any]]:  # fmt: skip
+    """(model, weights, data, options, overrides) of a run that goes on: what it was begun with."""
+    for name, value, own in (("model", model, kept["model"]), ("data", data, kept["data"])):
+        if own is None and value is None:
+            raise KzooError(f"{folder.path} was given its {name} as an object, which a file cannot hold; give it again")
+        if own is not None and value is not None and not isinstance(value, Data | keras.Model):
+            raise KzooError(f"{folder.path} has its {name}; leave it out when a run is resumed, or start a new one")
+    before = kept["options"]
+    changed = lambda value, old: json.loads(to_json(value)) != json.loads(to_json(old))
+    other = [key for key, v in plain(given).items() if key not in LATER and changed(v, before.get(key))]
+    other += [key for key, v in overrides.items() if changed(v, kept["overrides"].get(key))]
+    if weights is not None:
+        other.append("weights")
+    if other:
+        raise KzooError(
+            f"{', '.join(other)} cannot be changed when a run is resumed (only {', '.join(LATER)} can); start a new one"
+        )
+    kept["options"] = {**before, **plain(given)}
+    model = kept["model"] if model is None else model
+    data = kept["data"] if data is None else data
+    return model, kept["weights"], data, {**before, **given}, kept["overrides"]
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,8 +234,14 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     ours = {key: options[key] for key in OF_FIT if options.get(key) is not None}
     checked(ours, options.get("style"))
-    if isinstance(options["optimizer"], str):
-        optimizer_of(options["optimizer"])
+    if not isinstance(options["optimizer"], str):
+        raise KzooError(
+            f"optimizer must be a name, since each stage needs a new one; received {options['optimizer']!r}"
+            " (settings go behind the name: 'sgd:momentum=0.9')"
+        )
+    optimizer_of(options["optimizer"])
+    if "learning_rate=" in options["optimizer"]:
+        raise KzooError(f"optimizer={options['optimizer']!r} has a rate of its own; give it as learning_rate=…")
     return {**options, **ours}
 
 
@@ -230,9 +263,11 @@ def _data(origin: Origin, data: Any, data_dir: Any, download: bool) -> Data:
     return found
 
 
-def _batch_size(model: keras.Model, data: Data) -> int:
+def default_batch_size(model: keras.Model, data: Data) -> int:
     """The recipe's, where an epoch of the data has at least eight such batches."""
-    recipe, examples = recipe_of(model_info(model)), max(data.info.counts.get("train", 0), 1)
+    recipe, examples = recipe_of(model_info(model)), data.info.counts.get("train", -1)
+    if examples < 1:  # of a stream
+        return recipe.batch_size
     return max(1, min(recipe.batch_size, 2 ** int(np.log2(max(examples / 8, 1)))))
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import keras
 
-from kzoo.errors import unknown
+from kzoo.errors import KzooError, unknown
 from kzoo.models._block import Block
 from kzoo.models._registry import model_info, model_spec
-from kzoo.training.freezing import named_layers
+from kzoo.training.freezing import define_arguments, named_layers
 
 DECAY = 1 / 2.6
 ALONE = 10.0  # the head alone is a small convex problem on features that stay: it learns faster
@@ -66,9 +66,8 @@ def groups_of(model: keras.Model) -> list[Group]:
     """
     info = model_info(model)
     spec = model_spec(info.model)
-    accepted = inspect.signature(spec.definition.define).parameters
-    config = {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
-    defaults = {name: p.default for name, p in accepted.items()}
+    config = define_arguments(spec, info)
+    defaults = {name: p.default for name, p in inspect.signature(spec.definition.define).parameters.items()}
     taps = spec.definition.taps({**defaults, **spec.config, **info.arguments})
     ends, present = set(taps.values()), named_layers(model)
     found: list[list[tuple[str, list[str]]]] = [[]]
@@ -129,24 +128,30 @@ def stages_of(
     """The plan.
 
     Args:
-        fresh: Names of the layers that no weights were loaded into.
+        fresh: Names of the layers that no weights were loaded into; with none, the head is not new: it starts at the
+            rate of the others.
         depth: Groups to thaw below the head; None: all.
         batch_norm: "frozen": batch normalization below the head stays in inference mode throughout; "adapt": thawed
             with its group.
         freeze: How the names of layers begin that never learn.
+
+    Raises:
+        KzooError: No such layer, or more groups than there are.
     """
     layers, groups = named_layers(model), groups_of(model)
     for prefix in freeze:
         if not any(name.startswith(prefix) for name in layers):
             raise unknown("layer in freeze", prefix, layers, f"kzoo.summary lists the layers of {model.name!r}")
     first = min((k for k, g in enumerate(groups) if set(g.layers) & set(fresh)), default=len(groups) - 1)
+    if depth is not None and depth > first:
+        raise KzooError(f"depth={depth}, but {model.name!r} has {first} groups of layers below its head")
     always = [name for name in layers if any(name.startswith(prefix) for prefix in freeze)]
     if batch_norm == "frozen":
         below = [name for g in groups[:first] for name in g.layers]
         norms = [name for name in below if isinstance(layers[name], keras.layers.BatchNormalization)]
         always = [name for name in layers if name in {*always, *norms}]
     stages = []
-    for thawed in range(first, first - 1 - (first if depth is None else min(depth, first)), -1):
+    for thawed in range(first, first - 1 - (first if depth is None else depth), -1):
         new = thawed < first
         frozen = [name for g in groups[:thawed] for name in g.layers]
         frozen = [name for name in layers if name in {*frozen, *always}]
@@ -163,7 +168,7 @@ def stages_of(
             Stage(
                 name=groups[thawed].name if new else "head",
                 frozen=prefixes_of(frozen, learning),
-                rate=1.0 if new else ALONE,
+                rate=ALONE if fresh and not new else 1.0,
                 rates=rates,
                 epochs=epochs if new else head_epochs,
                 parameters=sum(layers[name].count_params() for name in learning),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
+from kzoo.data._pipeline import mix
 from kzoo.inspection import pictures
 from kzoo.models._registry import model_info, model_spec
 from kzoo.preprocess import layer_of
 from kzoo.runs._evaluate import Evaluation, evaluate
 from kzoo.runs._find_rate import find_learning_rate
-from kzoo.runs._fit import _config, fit
+from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.runs._record import NOT_METRICS, run_config
 from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import Plan, recipe_loss, recipe_of
@@ -43,7 +45,13 @@ OF_FIT = ("schedule", "augment", "class_weight", "batch_size", "precision", "xla
 
 @dataclass
 class Tuning:
-    """One fine-tuning: the stages on the network, from the state that the folder has."""
+    """One fine-tuning: the stages on the network, from the state that the folder has.
+
+    Attributes:
+        kept: transfer.json: what was given, `before`, `learning_rate`, the stages that are `done`, the `rows` of
+            metrics.csv, the `plan` of the last stage, `seconds`, `after`.
+        worker: Number of this process among several.
+    """
 
     model: keras.Model
     data: Data
@@ -51,35 +59,45 @@ class Tuning:
     report: LoadReport
     stages: list[Stage]
     options: dict[str, Any]
+    folder: RunFolder
+    kept: dict[str, Any]
+    worker: int
     verbose: bool
 
     def __post_init__(self) -> None:
         self.progress = TrainingProgress(0, verbose=self.verbose)
         self.split = next(s for s in ("test", "validation", "train") if s in self.data.splits)
 
-    def run(self, folder: RunFolder, kept: dict[str, Any]) -> Run:
-        started = time.perf_counter()
-        self._restore(folder / ("best.safetensors" if kept["done"] else "start.safetensors"))
+    def run(self) -> Run:
+        kept, started = self.kept, time.perf_counter()
+        best = self.folder / "best.safetensors"
+        self._restore(best if best.is_file() else self.folder / "start.safetensors")
         if "before" not in kept:
             kept["before"] = self._figures(evaluate(self.model, self.data, split=self.split))
+            if not self.report.reinitialised:  # it can be the best there will be
+                start = evaluate(self.model, self.data, split="validation").accuracy
+                kept["done"].append({"stage": "as it came", "epochs": 0, "best": 0, "val_accuracy": start})
+                save_weights(self.model, best)
             kept["learning_rate"] = self._rate()
-            folder.write_json("transfer.json", kept)
-        for label, text in self.lines(kept):
+            self._save()
+        for label, text in self.lines():
             self.progress.say(f"{label:10} {text}")
-        plan: Plan | None = None
-        for k, stage in enumerate(self.stages[len(kept["done"]) :], start=len(kept["done"])):
+        finished = sum(row["epochs"] > 0 for row in kept["done"])
+        for k, stage in enumerate(self.stages[finished:], start=finished):
             self.progress.say(f"\nstage {k + 1} of {len(self.stages)}: {stage.name}")
-            plan, row = self._train(folder, k, stage, stage.rate * kept["learning_rate"])
-            best = max(kept["done"], key=_rank, default=None)
-            if best is None or _rank(row) > _rank(best):
-                save_weights(self.model, folder / "best.safetensors")
+            row = self._train(k, stage)
+            if not kept["done"] or _rank(row) > max(map(_rank, kept["done"])):
+                save_weights(self.model, best)
             else:
-                self._restore(folder / "best.safetensors")
+                self._restore(best)
             kept["done"].append(row)
             kept["seconds"] = kept.get("seconds", 0.0) + time.perf_counter() - started
             started = time.perf_counter()
-            folder.write_json("transfer.json", kept)
-        return self._finish(folder, kept, plan)
+            self._save()
+        return self._finish()
+
+    def _save(self) -> None:
+        self.folder.write_json("transfer.json", self.kept)
 
     def _restore(self, path: Path) -> None:
         """Weights by name; of this very network, so that every one is there."""
@@ -91,162 +109,180 @@ class Tuning:
     def _rate(self) -> float:
         if self.options["learning_rate"] != "find":
             return self.options["learning_rate"]
+        stage = self.stages[0]
+        same = ("augment", "class_weight", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "seed")
         found = find_learning_rate(
-            self.model, self.data, freeze=self.stages[0].frozen, seed=self.options["seed"],
-            batch_size=self.options["batch_size"], optimizer=self.options["optimizer"],
+            self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None,
+            optimizer=self.options["optimizer"], **{key: self.options[key] for key in same if key in self.options},
         )  # fmt: skip
-        return float(found.suggestion) / self.stages[0].rate
+        return float(found.suggestion) / stage.rate
 
     # --- one stage ------------------------------------------------------------------------------------------------
 
-    def _train(self, folder: RunFolder, k: int, stage: Stage, rate: float) -> tuple[Plan, dict[str, Any]]:
-        """Leaves the stage's best epoch in the model; (its plan, its row)."""
-        (folder / "stages").mkdir(exist_ok=True)
-        place = folder / "stages" / f"{k + 1}-{stage.name.split(' ')[0]}"
-        if place.is_dir() and not (place / "checkpoints" / "last.safetensors").is_file():
+    def _train(self, k: int, stage: Stage) -> dict[str, Any]:
+        """Leaves the stage's best epoch in the model."""
+        (self.folder / "stages").mkdir(exist_ok=True)
+        place = self.folder / "stages" / f"{k + 1}-{stage.name.split(' ')[0]}"
+        if place.is_dir() and not (place / "plan.json").is_file():
             shutil.rmtree(place)  # cut off before it began
-        whole = {"run_dir": place} if not place.is_dir() else {"resume": place}
-        common = {
-            "epochs": stage.epochs, "learning_rate": rate, "patience": self.options["patience"],
-            "verbose": self.verbose and "epochs", **whole,
+        options = {
+            "epochs": stage.epochs, "learning_rate": stage.rate * self.kept["learning_rate"],
+            "patience": self.options["patience"], "optimizer": self.options["optimizer"],
+            "verbose": self.verbose and "epochs", "resume" if place.is_dir() else "run_dir": place,
             **{key: self.options[key] for key in OF_FIT if key in self.options},
         }  # fmt: skip
-        optimizer = self.options["optimizer"]
-        parts = self._parts() if k == 0 else None
+        _reseed(self.model, self.options["seed"], k)
         set_trainable(self.model, stage.frozen)
+        parts = self._parts() if k == 0 else None
         if parts is None:
-            run = fit(
-                self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None, optimizer=optimizer,
-                **common,
-            )  # fmt: skip
-            trained = self.model
+            run = fit(self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None, **options)
         else:
-            trunk, trained = parts
-            info = model_info(self.model)
+            info, (trunk, head) = model_info(self.model), parts
             recipe = recipe_of(info)
             self.progress.say("what the frozen part gives is computed once, and the head trains on that")
+            _reseed(head, self.options["seed"], k)
             run = fit(
-                trained, features(trunk, self.model, self.data, 2 * self.options["batch_size"]), optimizer=optimizer,
-                loss=recipe_loss(recipe, info), metrics=list(recipe.metrics), **common,
+                head, features(trunk, self.model, self.data, 2 * self.options["batch_size"]),
+                loss=recipe_loss(recipe, info), metrics=list(recipe.metrics), **options,
             )  # fmt: skip
-        RunFolder(run.path).load_checkpoint("best", trained, optimizer=False)
+        folder = RunFolder(run.path)  # of a worker that is not the first, a temporary one
+        folder.load_checkpoint("best", run.model, optimizer=False)
         if parts is not None:
-            give_back(trained, self.model)
-        rows = RunFolder(run.path).read_metrics()
+            give_back(run.model, self.model)
+        rows = folder.read_metrics()
+        before, epochs = self.kept["rows"], len(self.kept["rows"])
+        seconds = before[-1]["seconds"] if before else 0.0
+        self.kept["rows"] = before + [
+            {**row, "epoch": epochs + n, "seconds": seconds + row["seconds"], "stage": k + 1}
+            for n, row in enumerate(rows, start=1)
+        ]
+        self.kept["plan"] = run.plan.to_config()
         best = max(rows, key=_rank)
-        return run.plan, {"stage": stage.name, "epochs": len(rows), "best": best["epoch"], **_scores(best)}
+        return {"stage": stage.name, "epochs": len(rows), "best": epochs + best["epoch"], **_scores(best)}
 
     def _parts(self) -> tuple[keras.Model, keras.Model] | None:
         """Frozen part and head, where the head trains on features that are computed once."""
-        wanted = self.options["cache"]
-        images = model_spec(self.origin.name).task == "image-classification"
-        if wanted is False or self.options["augment"] or not images or not self.report.reinitialised:
+        options, fresh = self.options, self.report.reinitialised
+        why = ""
+        if model_spec(self.origin.name).task != "image-classification":
+            why = "texts are read anew"
+        elif not fresh:
+            why = "the head is not new"
+        elif options["augment"]:
+            why = "images are augmented"
+        elif "limit_train_batches" in options or "limit_validation_batches" in options:
+            why = "only some batches are read"
+        if options["cache"] is False or (why and not options["cache"]):
             return None
-        parts = split_at(self.model, self.report.reinitialised)
-        if parts is None or wanted or (size := size_of(parts[0], self.data)) <= LIMIT:
-            return parts
-        self.progress.say(f"the features would take {size >> 20:,} MiB and are not kept (cache=True keeps them)")
-        return None
+        parts = None if why else split_at(self.model, fresh)
+        if not why and parts is None:
+            why = "something is dropped from the first layer on"
+        size = size_of(parts[0], self.data) if parts is not None else 0
+        if size is None:
+            why = "how many images there are is not known"
+        elif size > LIMIT and not options["cache"]:
+            why = f"they would take {size >> 20:,} MiB (cache=True keeps them)"
+        if why:
+            self.progress.say(f"features are not kept: {why}")
+            return None
+        return parts
 
     # --- what is said and written ---------------------------------------------------------------------------------
 
-    def lines(self, kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]:
         """(label, text): the plan of all stages."""
-        report, before = self.report, kept["before"]
+        before, rate = self.kept["before"], self.kept["learning_rate"]
+        frozen = self.options["batch_norm"] == "frozen"
+        found = " (found on the first stage)" if self.options["learning_rate"] == "find" else ""
         rows = [
-            ("transfer", f"{self.origin.described}, {self.model._kzoo_info.style}"),
-            ("weights", str(report)),
+            ("transfer", f"{self.origin.described}, {model_info(self.model).style}"),
+            ("weights", str(self.report)),
             ("data", self.data.info.describe()),
             *(("note", note) for note in self.data.info.notes),
-            ("before", f"accuracy {before['accuracy']:.4f} on {self.split}; always {before['baseline_class']!r}:"
-             f" {before['baseline']:.4f}"),
-            ("batch norm", "in inference mode below the head" if self.options["batch_norm"] == "frozen" else
-             "thawed with its group"),
-        ]  # fmt: skip
-        rate = kept["learning_rate"]
+            (
+                "before",
+                f"accuracy {before['accuracy']:.4f} on {self.split}; always {before['baseline_class']!r}:"
+                f" {before['baseline']:.4f}",
+            ),
+            ("batch norm", "in inference mode below the head" if frozen else "thawed with its group"),
+        ]
         for k, stage in enumerate(self.stages, start=1):
             rates = {"head": rate * stage.rate, **{n: rate * stage.rate * f for n, f in stage.rates.items()}}
             shown = ", ".join(f"{n} {r:.2g}" for n, r in rates.items())
-            rows.append(
-                (f"stage {k}", f"{stage.name}: {stage.parameters:,} parameters learn, at most {stage.epochs} epochs;"
-                 f" learning rates: {shown}")
-            )  # fmt: skip
+            text = f"{stage.name}: {stage.parameters:,} parameters learn, at most {stage.epochs} epochs"
+            rows.append((f"stage {k}", f"{text}; learning rates: {shown}{found}"))
         return rows
 
     @staticmethod
     def _figures(found: Evaluation) -> dict[str, Any]:
         return {key: getattr(found, key) for key in ("accuracy", "baseline", "baseline_class", "examples", "split")}
 
-    def _finish(self, folder: RunFolder, kept: dict[str, Any], plan: Plan | None) -> Run:
+    def _finish(self) -> Run:
         """The run folder: model, checkpoints, metrics, pictures, card."""
+        folder, kept = self.folder, self.kept
         self._restore(folder / "best.safetensors")
         info = model_info(self.model)
         recipe = recipe_of(info)  # an optimizer of its own: the stages' know only what learned in them
         self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(recipe, info), list(recipe.metrics))
         self.model.optimizer.build(self.model.trainable_variables)  # as Keras does when it reads the file
-        rows = self._rows(folder)
-        best = max(range(len(rows)), key=lambda k: (_rank(rows[k]), -k))
-        last = RunFolder(sorted((folder / "stages").iterdir(), key=lambda p: int(p.name.split("-")[0]))[-1])
-        config = self._config(kept)
+        rows = kept["rows"]
+        options = {**plain(self.options), "transfer": {key: kept[key] for key in ("model", "weights")}}
+        config = run_config(self.model, self.data, layer_of(info.preprocess), info.labels, options)
         folder.write_json("config.json", config)
-        folder.write_json("plan.json", {**last.read_json("plan.json"), "stages": [asdict(s) for s in self.stages]})
+        whole = {
+            "model": info.model, "style": info.style, "parameters": self.model.count_params(),
+            "trainable": self.stages[-1].parameters, "data": self.data.info.describe(),
+        }  # fmt: skip
+        folder.write_json("plan.json", {**kept["plan"], **whole, "stages": [asdict(stage) for stage in self.stages]})
         folder.write_metrics(rows)
         folder.save_model(self.model)
         for kind in ("best", "last"):
             folder.save_checkpoint(kind, self.model, epoch=len(rows))
-        names = [n for n in rows[0] if n not in ("epoch", "seconds", "learning_rate", "stage")]
-        history = {n: [row.get(n, np.nan) for row in rows] for n in names}
-        ends = np.cumsum([row["epochs"] for row in kept["done"]])[:-1].tolist()
+        history = {n: [row.get(n, np.nan) for row in rows] for n in rows[0] if n not in NOT_METRICS}
+        ends = np.cumsum([row["epochs"] for row in kept["done"] if row["epochs"]])[:-1].tolist()
         with atomic(folder / "curves.png") as beside:
             pictures.curves(history, beside, folder.path.name, stages=ends)
         after = evaluate(self.model, self.data, split=self.split, output_dir=folder.path)
         kept["after"] = self._figures(after)
-        folder.write_json("transfer.json", kept)
+        self._save()
         with atomic(folder / "card.md") as beside:
-            beside.write_text(self._card(folder, kept, rows, best), encoding="utf-8")
-        held = f" ({self.split}: it also chose the epoch)" if self.split == "validation" else f" ({self.split})"
-        self.progress.say(
-            f"\naccuracy   {kept['before']['accuracy']:.4f} before, {after.accuracy:.4f} after{held};"
-            f" always {after.baseline_class!r}: {after.baseline:.4f}\n"
-            f"weights    of epoch {rows[best]['epoch']} of {len(rows)}: {numbers(_scores(rows[best]))}"
-        )
-        if plan is None:
-            plan = Plan(**{k: v for k, v in last.read_json("plan.json").items()})
-        return Run(self.model, folder.path, history, plan, kept.get("seconds", 0.0), 0)
+            beside.write_text(self._card(), encoding="utf-8")
+        self.progress.say("\n" + "\n".join(self._result()))
+        plan = Plan.from_config({**kept["plan"], **whole})
+        return Run(self.model, folder.path, history, plan, kept.get("seconds", 0.0), self.worker)
 
-    def _rows(self, folder: RunFolder) -> list[dict[str, float]]:
-        """metrics.csv of all stages, the epochs counted through."""
-        rows: list[dict[str, float]] = []
-        for k, path in enumerate(sorted((folder / "stages").iterdir(), key=lambda p: int(p.name.split("-")[0]))):
-            before = rows[-1]["seconds"] if rows else 0.0
-            for row in RunFolder(path).read_metrics():
-                rows.append({**row, "epoch": len(rows) + 1, "seconds": before + row["seconds"], "stage": k + 1})
-        return rows
-
-    def _config(self, kept: Mapping[str, Any]) -> dict[str, Any]:
-        info = model_info(self.model)
-        options = {**plain(self.options), "transfer": {k: kept[k] for k in ("model", "weights")}}
-        return _config(self.model, self.data, layer_of(info.preprocess), info.labels, options)
-
-    def _card(self, folder: RunFolder, kept: Mapping[str, Any], rows: Sequence[Mapping[str, float]], best: int) -> str:
-        before, after = kept["before"], kept["after"]
-        lines = [f"# {folder.path.name}", "", *(f"- {label}: {text}" for label, text in self.lines(kept))]
-        lines += ["", "## Result", "", f"On {after['split']}, {after['examples']:,} examples:", ""]
-        lines += [
-            f"- accuracy: {before['accuracy']:.4f} before, {after['accuracy']:.4f} after",
-            f"- always {after['baseline_class']!r}: {after['baseline']:.4f}",
-            f"- weights of epoch {rows[best]['epoch']}: {numbers(_scores(rows[best]))}",
-            f"- {len(rows)} epochs in {rows[-1]['seconds']:.0f} s",
+    def _result(self) -> list[str]:
+        """The figures, and what they are of."""
+        before, after, rows = self.kept["before"], self.kept["after"], self.kept["rows"]
+        chose = ", which also chose the epoch" if self.split == "validation" else ""
+        best = max(self.kept["done"], key=_rank)
+        which = f"epoch {best['best']} of {len(rows)}" if best["epochs"] else "the start: no epoch was better"
+        return [
+            f"accuracy   {before['accuracy']:.4f} before, {after['accuracy']:.4f} after, on {after['examples']:,} of"
+            f" {self.split}{chose}",
+            f"baseline   {after['baseline']:.4f}, always {after['baseline_class']!r}",
+            f"weights    of {which}: {numbers(_scores(best))}",
         ]
+
+    def _card(self) -> str:
+        lines = [f"# {self.folder.path.name}", "", *(f"- {label}: {text}" for label, text in self.lines())]
+        lines += ["", "## Result", "", *(f"- {' '.join(line.split())}" for line in self._result())]
+        lines += [f"- {len(self.kept['rows'])} epochs in {self.kept['rows'][-1]['seconds']:.0f} s", ""]
         lines += [
-            "",
             "| stage | epochs | best epoch | validation accuracy | validation loss |",
             "|---|---:|---:|---:|---:|",
         ]
-        for row in kept["done"]:
+        for row in self.kept["done"]:
             scores = [f"{row[n]:.4f}" if n in row else "" for n in ("val_accuracy", "val_loss")]
-            lines.append(f"| {row['stage']} | {row['epochs']} | {row['best']} | {' | '.join(scores)} |")
+            lines.append(f"| {row['stage']} | {row['epochs']} | {row['best'] or ''} | {' | '.join(scores)} |")
         return "\n".join(lines) + "\n"
+
+
+def _reseed(model: keras.Model, seed: int, stage: int) -> None:
+    """Random layers begin each stage from numbers that depend on it alone, so that a resumed run draws the same."""
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    for k, variable in enumerate(states):
+        variable.assign(np.array([mix(seed, stage), k], "uint32"))
 
 
 def _scores(row: Mapping[str, float]) -> dict[str, float]:
@@ -254,12 +290,13 @@ def _scores(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def _rank(row: Mapping[str, float]) -> tuple[float, float]:
-    """Accuracy on validation, and of equal ones the lower loss; without a validation split, on train."""
-    accuracy = row.get("val_accuracy", row.get("accuracy", 0.0))
-    loss = row.get("val_loss", row.get("loss", np.inf))
-    return (accuracy, -loss) if np.isfinite(loss) else (-1.0, -np.inf)
+    """Accuracy on validation, and of equal ones the lower loss; last of all what has no number."""
+    loss = row.get("val_loss", np.inf)
+    if "loss" in row and not np.isfinite(loss):
+        return -1.0, -np.inf
+    return row["val_accuracy"], -loss
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """What a file can hold."""
-    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy | keras.optimizers.Optimizer)}
+    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import gc
-import inspect
 import io
 import json
 import os
@@ -615,7 +614,8 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
     (folder / "config.json").unlink(missing_ok=True)
     for stale in [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]:  # of another best, before
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-    shutil.copytree(source, folder.path, ignore=shutil.ignore_patterns("config.json"), dirs_exist_ok=True)
+    ours = lambda place, names: ["config.json"] if Path(place) == Path(source) else []
+    shutil.copytree(source, folder.path, ignore=ours, dirs_exist_ok=True)
     folder.write_json("config.json", RunFolder(source).read_json("config.json"))
     tuner.drop_weights()
 
@@ -673,10 +673,14 @@ def _scored(
 def _run_of(folder: RunFolder) -> Run:
     """A finished run, as its folder has it."""
     rows = folder.read_metrics()
-    known = inspect.signature(Plan).parameters
-    plan = {k: tuple(v) if isinstance(v, list) else v for k, v in folder.read_json("plan.json").items() if k in known}
     history = {k: [row[k] for row in rows if k in row] for k in rows[-1] if k not in NOT_METRICS}
-    return Run(load_model(folder.path), folder.path, history, Plan(**plan), rows[-1]["seconds"])
+    return Run(
+        load_model(folder.path),
+        folder.path,
+        history,
+        Plan.from_config(folder.read_json("plan.json")),
+        rows[-1]["seconds"],
+    )
 
 
 def _write_card(folder: RunFolder, search: Search) -> None:

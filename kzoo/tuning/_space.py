@@ -25,9 +25,8 @@ from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import compile_for
 from kzoo.transfer import fine_tune
-from kzoo.transfer._fine_tune import EPOCHS, RATE
-from kzoo.transfer._fine_tune import _batch_size as default_batch_size
-from kzoo.transfer._origin import build, origin_of
+from kzoo.transfer._fine_tune import EPOCHS, RATE, default_batch_size
+from kzoo.transfer._origin import blank, fill, origin_of
 from kzoo.transfer._stages import DECAY, groups_of, stages_of
 
 DECADE = 10.0  # the learning rate goes from a tenth to ten times the recipe's
@@ -172,7 +171,8 @@ class ZooHyperModel(keras_tuner.HyperModel):
         else:
             own = {k: values[k] for k in DROPOUTS if k in values} | self.arguments
             origin = origin_of(self.spec.name, self.weights)
-            model, report = build(origin, self.data, self.info.style, None, own)
+            model = blank(origin, self.data, self.info.style, None, own)
+            report = fill(origin, model, self.data)
             stages = stages_of(
                 model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1, decay=DECAY,
                 batch_norm="frozen",

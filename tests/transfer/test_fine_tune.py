@@ -182,6 +182,78 @@ def test_the_printed_rates_are_the_ones_that_act(weights, data, capsys):
         np.testing.assert_allclose(theirs[key] - mine[key], rate * gradient, rtol=1e-3, atol=1e-7, err_msg=key)
 
 
+def test_a_network_that_drops_blocks_has_its_features_kept_up_to_the_first(weights, data, capsys):
+    """Stochastic depth begins in the second block: what comes before is cached, as maps of four channels."""
+    run = tune(weights, data, survival=0.8, depth=0, verbose=True)
+    assert "computed once" in capsys.readouterr().err
+    start = read_tensors(weights)
+    for key, variable in kzoo.weights_by_name(run.model).items():
+        if not key.startswith("predictions/"):
+            np.testing.assert_array_equal(variable.numpy(), start[key])
+    assert kept(run)["after"]["accuracy"] > 0.5
+
+
+def test_sample_weights_count_in_the_cached_stage_too(weights):
+    x, y = images(48)
+    info = DataInfo(name="weighed", task="image-classification", classes=CLASSES, shape=(32, 32, 3))
+    weight = np.where(y == 0, 3.0, 0.5).astype("float32")
+    data = kzoo.Data((x, y, weight), images(24, 1), info=info)
+    cached, whole = (tune(weights, data, depth=0, cache=cache) for cache in (True, False))
+    np.testing.assert_allclose(cached.history["loss"], whole.history["loss"], rtol=1e-5)
+
+
+def test_streams_of_unknown_length(weights, data, capsys):
+    stream = lambda split: data[split].filter(lambda x, y: True)
+    info = DataInfo(name="stream", task="image-classification", classes=CLASSES, shape=(32, 32, 3))
+    run = tune(weights, kzoo.Data(stream("train"), stream("validation"), info=info), depth=0, verbose=True)
+    assert "how many images there are is not known" in capsys.readouterr().err
+    assert "after" in kept(run)
+
+
+def test_four_channels_where_the_data_has_them(weights):
+    x, y = images(24)
+    x = np.concatenate([x, x[..., :1]], axis=-1)
+    info = DataInfo(name="four", task="image-classification", classes=CLASSES, shape=(32, 32, 4))
+    run = tune(weights, kzoo.Data((x, y), (x, y), info=info), input_shape=(32, 32, 4), epochs=1, head_epochs=1)
+    assert kzoo.evaluate(run, kzoo.Data((x, y), info=info), split="train").examples == 24
+
+
+def test_cut_between_stages_with_dropout(data, tmp_path, monkeypatch):
+    """The masks of a stage do not depend on what was drawn before it."""
+    path = kzoo.save_weights(kzoo.vgg_tiny(classes=5), tmp_path / "vgg.safetensors")
+    options = {"weights": path, "head_epochs": 2, "epochs": 1, "depth": 1, "verbose": False, "batch_size": 16}
+    whole = kzoo.fine_tune("vgg_tiny", data, run_dir=tmp_path / "whole", **options)
+
+    def first(*given, real=_tuning.fit, calls=[], **rest):  # noqa: B006
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_tuning, "fit", first)
+        with pytest.raises(KeyboardInterrupt):
+            kzoo.fine_tune("vgg_tiny", data, run_dir=tmp_path / "cut", **options)
+    run = kzoo.fine_tune(data=data, resume=tmp_path / "cut", verbose=False)
+    for metric, values in whole.history.items():
+        np.testing.assert_allclose(run.history[metric], values, rtol=1e-5, err_msg=metric)
+    with pytest.raises(
+        kzoo.KzooError, match=r"depth cannot be changed when a run is resumed \(only head_epochs, epochs"
+    ):
+        kzoo.fine_tune(data=data, resume=tmp_path / "cut", depth=0)
+    more = kzoo.fine_tune(data=data, resume=tmp_path / "cut", depth=1, patience=3, verbose=False)
+    assert len(more.history["loss"]) == len(run.history["loss"]), "it was done"
+
+
+def test_nothing_better_than_the_start(weights, data):
+    """A head that has learned already is not trained away."""
+    first = tune(weights, data)
+    second = kzoo.fine_tune(first, data, epochs=1, head_epochs=1, learning_rate=1.0, depth=0, verbose=False)
+    before = kzoo.evaluate(first, data, split="validation").accuracy
+    assert kzoo.evaluate(second, data, split="validation").accuracy >= before
+    assert kept(second)["done"][0]["stage"] == "as it came"
+
+
 def test_an_interrupted_one_goes_on(weights, data, monkeypatch, tmp_path, capsys):
     whole = tune(weights, data, run_dir=tmp_path / "whole", seed=7)
 
@@ -306,6 +378,13 @@ def test_balanced_weights_and_found_rates(weights, data, capsys):
         ({"xla": "maybe"}, "xla must be 'auto', 'on' or 'off'"),
         ({"style": "flat"}, "unknown style 'flat'"),
         ({"optimizer": "adamm"}, "unknown optimizer 'adamm'"),
+        ({"optimizer": keras.optimizers.SGD(0.01)}, "optimizer must be a name, since each stage needs a new one"),
+        ({"optimizer": "adam:learning_rate=0.1"}, "has a rate of its own; give it as learning_rate=…"),
+        ({"class_weight": {0: 1.0}}, "class_weight must name each class from 0 to 2"),
+        ({"model": "resnet20", "weights": True}, "weights must be a tag, a path or an address; received True"),
+        ({"input_shape": 32}, "input_shape of resnet20 has 3 numbers"),
+        ({"depth": 9}, "depth=9, but 'resnet20' has 3 groups of layers below its head"),
+        ({"freeze": ["conv", "predictions"]}, "freeze"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(arguments, message, data, tmp_path):
