@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
@@ -131,21 +132,35 @@ def _small(image: np.ndarray, side: int = 256) -> np.ndarray:
 
 
 def _grid(images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], path: Path, title: str) -> None:
-    """Images [height, width, 1, 3 or 4] of 0 to 1, eight a row."""
+    """Images [height, width, 1, 3 or 4] of 0 to 1, eight a row.
+
+    In one set of axes, whose unit is an inch: a set for each image would take four times as long to draw.
+    """
     columns = min(max(len(images), 3), 8)  # with fewer than three the title would be wider than the picture
     rows = -(-len(images) // columns)
-    lines = max((text.count("\n") + 1 for text in titles), default=1)
-    figure = Figure(figsize=(1.35 * columns, (1.45 + 0.16 * lines) * rows + 0.4), layout="constrained")
-    for k, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).ravel()):
-        if k >= len(images):
-            axes.axis("off")
-        else:
-            image = images[k]
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color=GREY, linewidth=0.5)  # or a white image has no end
-            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-            axes.set_title(titles[k], fontsize=8, parse_math=False, color=colours[k])
-    _save(figure, title, path)
+    line = 0.14  # of text
+    words = line * max((text.count("\n") + 1 for text in titles), default=1) + 0.05
+    side, gap, top = 1.25, 0.1, 0.35
+    width, height = columns * (side + gap), rows * (side + words + gap) + top
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    for k, image in enumerate(images):
+        left = k % columns * (side + gap) + gap / 2
+        above = top + k // columns * (side + words + gap)
+        scale = side / max(image.shape[:2])
+        tall, wide = (max(n * scale, 0.02) for n in image.shape[:2])
+        x, y = left + (side - wide) / 2, above + words + (side - tall) / 2
+        image = image.squeeze(-1) if image.shape[-1] == 1 else image
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(x, x + wide, y + tall, y), aspect="auto")
+        # A frame, or a white image has no end.
+        axes.add_patch(Rectangle((x, y), wide, tall, fill=False, edgecolor=GREY, linewidth=0.5))
+        middle = left + side / 2
+        axes.text(middle, above + words - 0.04, titles[k], fontsize=8, ha="center", va="bottom", parse_math=False,
+                  color=colours[k])  # fmt: skip
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    figure.text(0.5, 1 - 0.1 / height, title, fontsize=10, color=GREY, ha="center", va="top", parse_math=False)
+    _write(figure, path)
 
 
 def sample_grid(images: np.ndarray, path: Path) -> None:
@@ -165,6 +180,10 @@ def sample_grid(images: np.ndarray, path: Path) -> None:
 
 def _save(figure: Figure, title: str, path: Path) -> None:
     figure.suptitle(title, fontsize=10, color=GREY, parse_math=False)
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         # A class name in a script that the font lacks is drawn as boxes; the text and the JSON beside it have it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")

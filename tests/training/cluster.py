@@ -120,6 +120,17 @@ def freezing():
     return test_freezing.in_processes()
 
 
+def tuned():
+    """Losses of a fine-tuning, what moved, and where its run is, on every worker; then resumed, when it is done."""
+    import kzoo
+
+    kzoo.strategy("multiworker")
+    sys.path.insert(0, str(FOLDER.parent / "transfer"))
+    import test_fine_tune
+
+    return test_fine_tune.in_processes()
+
+
 def scaled_on_servers():
     """{weight: its change in one step} with factors on rates."""
     import kzoo

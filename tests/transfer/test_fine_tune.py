@@ -4,7 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+import cluster
 import keras
 import numpy as np
 import pytest
@@ -33,22 +36,30 @@ def images(count, seed=0, side=32):
     return x.astype("uint8"), y.astype("int64")
 
 
-@pytest.fixture
-def data():
+def textures():
     info = DataInfo(name="textures", task="image-classification", classes=CLASSES, shape=(32, 32, 3))
     return kzoo.Data(images(48), images(24, 1), images(24, 2), info=info)
 
 
 @pytest.fixture
+def data():
+    return textures()
+
+
+@pytest.fixture
 def weights(tmp_path):
-    """Of a network that has seen something: its batch statistics are not those of a fresh one."""
+    return pretrained(tmp_path)
+
+
+def pretrained(folder):
+    """A weight file of a network that has seen something: its batch statistics are not those of a fresh one."""
     keras.utils.set_random_seed(3)
     model = kzoo.resnet_cifar_tiny(classes=5)
     rng = np.random.default_rng(3)
     for key, variable in kzoo.weights_by_name(model).items():
         if "moving" in key:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape) * (1 if "variance" in key else 0.1))
-    return kzoo.save_weights(model, tmp_path / "five.safetensors")
+    return kzoo.save_weights(model, folder / "five.safetensors")
 
 
 def tune(weights, data, **changes):
@@ -155,6 +166,28 @@ def test_two_replicas_give_the_numbers_of_one(weights, data):
     for key, variable in kzoo.weights_by_name(two.model).items():
         if key.startswith("conv1") or "_bn/" in key:
             np.testing.assert_array_equal(variable.numpy(), start[key])
+
+
+def in_processes(strategy="multiworker", run_dir="run"):
+    """What test_two_processes asks of each process."""
+    folder = Path(tempfile.mkdtemp())
+    path, data = pretrained(folder), textures()
+    options = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "depth": 1, "strategy": strategy}
+    run = tune(path, data, run_dir=run_dir, **options)
+    start = read_tensors(path)
+    moved = [key for key, v in kzoo.weights_by_name(run.model).items() if not np.array_equal(v.numpy(), start.get(key))]
+    again = kzoo.fine_tune(data=data, resume=run.path, strategy=strategy, verbose=False)
+    return {"loss": run.history["loss"], "again": again.history["loss"], "moved": moved, "path": str(run.path)}
+
+
+def test_two_processes(tmp_path):
+    first, second = cluster.run("tuned", {"worker": 2}, tmp_path)
+    assert first["loss"] == second["loss"] == first["again"] and first["moved"] == second["moved"]
+    assert first["path"] == "run" and second["path"] != "run"
+    one = in_processes("default", "one")
+    np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-4)
+    assert not [key for key in first["moved"] if key.startswith(("conv1", "conv2")) or "_bn/" in key]
+    assert (tmp_path / "run" / "model.keras").is_file() and (tmp_path / "run" / "card.md").is_file()
 
 
 def test_the_printed_rates_are_the_ones_that_act(weights, data, capsys):
