@@ -10,7 +10,7 @@ weights `cifar10` on photographs of ants and bees. `surfaces`: the same on grey 
 defects.
 
 Both sides see the same images, the same augmentation and as many epochs, and each has its learning rate chosen among
-the same three on the validation split, for every seed anew. A seed draws the images, the head (or all weights) and the
+the same two on the validation split, for every seed anew. A seed draws the images, the head (or all weights) and the
 order. Of each training the epoch with the best validation accuracy is kept, and tested once.
 Results go to transfer.json, run after run; what is there is not computed again.
 """
@@ -24,7 +24,7 @@ import keras
 
 import kzoo
 
-SEEDS, RATES = (0, 1, 2), (3e-4, 1e-3, 3e-3)
+SEEDS, RATES = (0, 1, 2), (1e-3, 3e-3)
 HEAD, EPOCHS = 8, 8  # of the head alone, and of each stage after it; from nothing as many as all stages have
 FIVE = ["dog", "frog", "horse", "ship", "truck"]
 SIDE = {"classes": (32, 32, 3), "insects": (64, 64, 3), "surfaces": (64, 64, 1)}

@@ -327,7 +327,8 @@ def fine_tune(
     head_epochs: Annotated[int | None, typer.Option(help="At most, for the head alone. Default 10.")] = None,
     epochs: Annotated[int | None, typer.Option(help="At most, for each stage after that. Default 10.")] = None,
     learning_rate: Annotated[
-        str | None, typer.Option(help="Of the head; lower layers have less. A number or find. Default 0.001.")
+        str | None,
+        typer.Option(help="Of the head (alone, ten times that); below it less. A number or find. Default 0.001."),
     ] = None,
     decay: Annotated[float | None, typer.Option(help="From a group's rate to the next lower one's.")] = None,
     batch_norm: Annotated[str | None, typer.Option(help="Below the head: frozen or adapt. Default frozen.")] = None,

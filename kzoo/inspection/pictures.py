@@ -126,9 +126,10 @@ def mistakes(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]
 
 
 def _small(image: np.ndarray, side: int = 256) -> np.ndarray:
-    """With at most `side` pixels a side, one in so many of them: enough for a grid, and a ribbon is not a thread."""
+    """With at most `side` pixels a side, one in so many of them: enough for a grid. A ribbon becomes four to one."""
     height, width = image.shape[:2]
-    return image[:: -(-height // side), :: -(-width // side)]
+    down, across = (max(n, max(height, width) // 4) for n in (height, width))
+    return image[:: -(-down // side), :: -(-across // side)]
 
 
 def _grid(images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], path: Path, title: str) -> None:

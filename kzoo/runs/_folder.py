@@ -40,6 +40,12 @@ from kzoo.weights.store import read_metadata, read_tensors, write_tensors
 
 ROOT = Path("runs")
 RATE = "optimizer/learning_rate"
+# The file by which a folder is known: what it is called, and how one that was interrupted is gone on with.
+KINDS = {
+    "config.json": ("a run", ""),
+    "transfer.json": ("a fine-tuning", "kzoo fine-tune --resume"),
+    "search.json": ("a search", "kzoo tune --resume"),
+}
 
 
 @dataclass
@@ -101,23 +107,33 @@ class RunFolder:
                 number += 1
 
     @classmethod
-    def find(cls, run: str | os.PathLike[str]) -> RunFolder:
-        """By path, by number (`7` or `0007`), or `last`."""
+    def find(cls, run: str | os.PathLike[str], file: str = "config.json") -> RunFolder:
+        """By path, by number (`7` or `0007`), or `last`; a folder that has `file`, one of KINDS.
+
+        Raises:
+            KzooError: None of that name, or one that is not finished.
+        """
+        what, remedy = KINDS[file]
         if isinstance(run, bool) or not isinstance(run, int | str | os.PathLike):
-            raise KzooError(f"a run is named by a path, a number or 'last'; received {run!r}")
-        path = Path(str(run))
-        if (path / "config.json").is_file():
-            return cls(path)
-        runs = _numbered()
-        text = str(run)
-        if text == "last" and runs:
-            return cls(max(runs)[1])
-        if text.isdecimal():
-            for number, found in runs:
-                if number == int(text):
-                    return cls(found)
-        have = f"runs/ has {', '.join(p.name for _, p in sorted(runs)[-5:])}" if runs else "runs/ has none yet"
-        why = "is not a run folder: it has no config.json" if path.is_dir() else "is no run"
+            raise KzooError(f"{what} is named by a path, a number or 'last'; received {run!r}")
+        text, runs = str(run), sorted(_numbered())
+        if file != "config.json":
+            runs = [(number, path) for number, path in runs if (path / file).is_file()]
+        found = Path(text) if Path(text).is_dir() and text else None
+        if found is None or not any((found / name).is_file() for name in KINDS):
+            if text == "last" and runs:
+                found = runs[-1][1]
+            elif text.isdecimal():
+                found = next((path for number, path in runs if number == int(text)), found)
+        if found is not None and (found / file).is_file():
+            return cls(found)
+        for other, (kind, go_on) in KINDS.items():
+            if found is not None and go_on and other != file and (found / other).is_file():
+                unfinished = file == "config.json"
+                why = f"is {kind} that is not finished: go on with {go_on} {found}" if unfinished else f"is {kind}"
+                raise KzooError(f"{text!r} {why}" + f"; {remedy} takes {what}" * (not unfinished))
+        have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
+        why = f"is not {what}: it has no {file}" if found is not None else f"is no {what.split(' ', 1)[1]}"
         raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
 
     # --- files ----------------------------------------------------------------------------------------------------

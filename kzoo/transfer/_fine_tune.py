@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shlex
@@ -107,7 +108,7 @@ def fine_tune(
         cache: Compute what the frozen part gives once, and train the head on that: the same numbers, many times
             faster; default where nothing is augmented. True with an augmentation is refused.
         optimizer: As `kzoo.fit` takes it, by name; default `"adam"`.
-        schedule: Of each stage; default `"cosine"`.
+        schedule: Of each stage; default `"cosine"`, of data of unknown length `"constant"`.
         augment: As for `kzoo.fit`.
         class_weight: {class number: weight}, or `"balanced"`: each class counts the same.
         batch_size: Default the model's recipe, at most an eighth of the training examples.
@@ -134,6 +135,8 @@ def fine_tune(
         raise KzooError("fine_tune needs a model: a name with weights=…, a run, or a .keras file")
     if run_dir is not None and not isinstance(run_dir, str | os.PathLike):
         raise KzooError(f"run_dir must be a path; received {run_dir!r}")
+    for name in overrides.keys() & inspect.signature(load_data).parameters.keys():
+        raise KzooError(f"{name} is for kzoo.load_data; give fine_tune(model, kzoo.load_data(…, {name}=…))")
     options = _checked(given)
     the_strategy = make_strategy(options.get("strategy", "auto"), options.get("devices"))
     worker = workers_of(the_strategy)[1]
@@ -146,12 +149,17 @@ def fine_tune(
     keras.utils.set_random_seed(options["seed"])
     network = blank(origin, data, options.get("style"), options.get("input_shape"), overrides)
     options.setdefault("batch_size", default_batch_size(network, data))
+    endless = data.info.counts.get("train", -1) < 1  # how many examples there are is not known
+    if endless and options.get("schedule", "constant") != "constant":
+        raise KzooError(f"schedule={options['schedule']!r} must know the length of the data; give schedule='constant'")
+    options.setdefault("schedule", "constant" if endless else "cosine")
     planned = {key: options[key] for key in ("depth", "head_epochs", "epochs", "decay", "batch_norm", "freeze")}
     for stage in stages_of(network, [model_spec(origin.name).head], **planned):  # whatever else turns out to be new
         set_trainable(network, stage.frozen)
     set_trainable(network, ())
+    feed = lambda: read(network, data, {**{k: options[k] for k in OF_FIT if k in options}, "epochs": 1}, the_strategy)
     if model_spec(origin.name).task == "image-classification":  # texts need the vocabulary of the weights first
-        read(network, data, {**{key: options[key] for key in OF_FIT if key in options}, "epochs": 1}, the_strategy)
+        feed()
     report = fill(origin, network, data)
     stages = stages_of(network, report.reinitialised, **planned)
 
@@ -170,7 +178,7 @@ def fine_tune(
         }
         save_weights(network, folder / "start.safetensors")
     folder.write_json("transfer.json", kept)
-    tuning = Tuning(network, data, origin, report, stages, options, folder, kept, worker, verbose)
+    tuning = Tuning(network, data, origin, report, stages, options, feed(), folder, kept, worker, verbose)
     try:
         return tuning.run()
     except KeyboardInterrupt:
@@ -189,6 +197,10 @@ def _resumed(
         if own is not None and value is not None and not isinstance(value, Data | keras.Model):
             raise KzooError(f"{folder.path} has its {name}; leave it out when a run is resumed, or start a new one")
     before = kept["options"]
+    if given and "after" in kept:
+        raise KzooError(
+            f"{folder.path} is finished; {', '.join(given)} cannot be changed now: start another tuning from it"
+        )
     changed = lambda value, old: json.loads(to_json(value)) != json.loads(to_json(old))
     other = [key for key, v in plain(given).items() if key not in LATER and changed(v, before.get(key))]
     other += [key for key, v in overrides.items() if changed(v, kept["overrides"].get(key))]
@@ -209,7 +221,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {
         "depth": None, "head_epochs": EPOCHS, "epochs": EPOCHS, "learning_rate": RATE, "decay": DECAY,
         "batch_norm": "frozen", "freeze": (), "patience": PATIENCE, "cache": None, "optimizer": "adam",
-        "schedule": "cosine", "seed": 0, **given,
+        "seed": 0, **given,
     }  # fmt: skip
     for key in ("head_epochs", "epochs", "patience"):
         whole_number(key, options[key])
@@ -259,7 +271,7 @@ def _data(origin: Origin, data: Any, data_dir: Any, download: bool) -> Data:
     if not found.info.classes:
         raise KzooError(f"fine_tune makes a head for the classes of the data, and {found.info.name} names none")
     if found.validation is None:
-        raise KzooError(f"fine_tune chooses by a validation split, and {found.info.name} has none")
+        raise KzooError(f"fine_tune chooses by a validation split, and {found.info.name} has none; give validation=0.1")
     return found
 
 
@@ -273,8 +285,5 @@ def default_batch_size(model: keras.Model, data: Data) -> int:
 
 def find_tuning(run: Any) -> tuple[RunFolder, dict[str, Any]]:
     """(the folder of a fine-tuning, finished or not; its transfer.json), by path, number or `last`."""
-    path = Path(os.fspath(run) if isinstance(run, os.PathLike) else str(run))
-    folder = RunFolder(path) if (path / "transfer.json").is_file() else RunFolder.find(run)
-    if not (folder / "transfer.json").is_file():
-        raise KzooError(f"{folder.path} was not fine-tuned; resume it with kzoo fit --resume")
+    folder = RunFolder.find(run, "transfer.json")
     return folder, folder.read_json("transfer.json")

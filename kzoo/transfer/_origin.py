@@ -70,10 +70,10 @@ def origin_of(model: Any, weights: Any) -> Origin:
         kept = str(Path(weights).absolute()) if Path(weights).exists() else os.fspath(weights)
         found = Origin(model, weights, f"{model}, weights {os.fspath(weights)!r}", model, kept)
     else:
+        if isinstance(model, str) and model.isidentifier() and model != "last" and not Path(model).exists():
+            raise unknown("model", model, list_models(), "Give a name of kzoo list, a run or a .keras file")
         if weights is not None:
             raise KzooError(f"weights={str(weights)!r} goes with the name of a model; {model!r} has its own")
-        if isinstance(model, str) and model.isidentifier() and model != "last" and not Path(model).exists():
-            raise unknown("model", model, list_models(), "See kzoo list; or give a run or a .keras file")
         found = _trained(model)
     task = model_spec(found.name).task
     if task not in TASKS:
@@ -122,11 +122,13 @@ def fill(origin: Origin, model: keras.Model, data: Data) -> LoadReport:
     if info is None:
         source = resolve(origin.name, origin.source)
         same = source.classes is not None and tuple(source.classes) == classes
-        report = load_source(model, source, source.path(), "fit" if same else "keep", channels=True)
+        report = load_source(model, source, source.path(), "fit" if same else "keep", channels=True, quiet=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = save_weights(origin.source, Path(folder) / "weights.safetensors")
-            report = load_file(model, path, "the model", "fit" if info.labels == classes else "keep", channels=True)
+            report = load_file(
+                model, path, "the model", "fit" if info.labels == classes else "keep", channels=True, quiet=True
+            )
         if not isinstance(info.preprocess, Preprocess):  # the vocabulary its ids mean
             attach_info(model, replace(model_info(model), preprocess=info.preprocess))
     attach_info(model, replace(model_info(model), labels=classes))

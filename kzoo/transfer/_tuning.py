@@ -28,6 +28,7 @@ from kzoo.runs._evaluate import Evaluation, evaluate
 from kzoo.runs._find_rate import find_learning_rate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder, atomic
+from kzoo.runs._prepare import Feed
 from kzoo.runs._record import NOT_METRICS, run_config
 from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
@@ -48,6 +49,7 @@ class Tuning:
     """One fine-tuning: the stages on the network, from the state that the folder has.
 
     Attributes:
+        feed: What reads the data for the network, and what it says of that.
         kept: transfer.json: what was given, `before`, `learning_rate`, the stages that are `done`, the `rows` of
             metrics.csv, the `plan` of the last stage, `seconds`, `after`.
         worker: Number of this process among several.
@@ -59,6 +61,7 @@ class Tuning:
     report: LoadReport
     stages: list[Stage]
     options: dict[str, Any]
+    feed: Feed
     folder: RunFolder
     kept: dict[str, Any]
     worker: int
@@ -80,7 +83,9 @@ class Tuning:
                 save_weights(self.model, best)
             kept["learning_rate"] = self._rate()
             self._save()
-        for label, text in self.lines():
+        if "after" in kept:
+            self.progress.say(f"nothing to do: {self.folder.path} is finished")
+        for label, text in self.lines() if "after" not in kept else ():
             self.progress.say(f"{label:10} {text}")
         finished = sum(row["epochs"] > 0 for row in kept["done"])
         for k, stage in enumerate(self.stages[finished:], start=finished):
@@ -115,6 +120,8 @@ class Tuning:
             self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None,
             optimizer=self.options["optimizer"], **{key: self.options[key] for key in same if key in self.options},
         )  # fmt: skip
+        self.kept["found"] = found.note()
+        found.plot(self.folder / "learning_rate.png")
         return float(found.suggestion) / stage.rate
 
     # --- one stage ------------------------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ class Tuning:
             why = "images are augmented"
         elif "limit_train_batches" in options or "limit_validation_batches" in options:
             why = "only some batches are read"
-        if options["cache"] is False or (why and not options["cache"]):
+        if options["cache"] is False or (options["augment"] and not options["cache"]):
             return None
         parts = None if why else split_at(self.model, fresh)
         if not why and parts is None:
@@ -193,12 +200,21 @@ class Tuning:
         """(label, text): the plan of all stages."""
         before, rate = self.kept["before"], self.kept["learning_rate"]
         frozen = self.options["batch_norm"] == "frozen"
-        found = " (found on the first stage)" if self.options["learning_rate"] == "find" else ""
+        options = self.options
+        weighed = ", classes weighed" if "class_weight" in options else ""
         rows = [
             ("transfer", f"{self.origin.described}, {model_info(self.model).style}"),
             ("weights", str(self.report)),
             ("data", self.data.info.describe()),
-            *(("note", note) for note in self.data.info.notes),
+            ("input", self.feed.input),
+            ("augment", ", ".join(options["augment"]) or "none"),
+            *(("note", note) for note in (*self.data.info.notes, *self.feed.notes)),
+            ("optimizer", f"{options['optimizer']}, {options['schedule']}; batch {options['batch_size']}{weighed}"),
+            (
+                "stopping",
+                f"a stage ends {options['patience']} epochs after its best: by validation accuracy, then loss",
+            ),
+            *([("rate", self.kept["found"])] if "found" in self.kept else []),
             (
                 "before",
                 f"accuracy {before['accuracy']:.4f} on {self.split}; always {before['baseline_class']!r}:"
@@ -209,8 +225,9 @@ class Tuning:
         for k, stage in enumerate(self.stages, start=1):
             rates = {"head": rate * stage.rate, **{n: rate * stage.rate * f for n, f in stage.rates.items()}}
             shown = ", ".join(f"{n} {r:.2g}" for n, r in rates.items())
-            text = f"{stage.name}: {stage.parameters:,} parameters learn, at most {stage.epochs} epochs"
-            rows.append((f"stage {k}", f"{text}; learning rates: {shown}{found}"))
+            epochs = f"at most {stage.epochs} epoch{'s' * (stage.epochs > 1)}"
+            text = f"{stage.name}: {stage.parameters:,} parameters learn, {epochs}"
+            rows.append((f"stage {k}", f"{text}; learning rates: {shown}"))
         return rows
 
     @staticmethod

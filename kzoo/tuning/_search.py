@@ -37,7 +37,7 @@ from kzoo.data import Data, load_data
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import auxiliary_outputs
 from kzoo.runs import Run, RunFolder, evaluate, fit, load_model
-from kzoo.runs._folder import ROOT, atomic, check_free
+from kzoo.runs._folder import atomic, check_free
 from kzoo.runs._given import check_options
 from kzoo.runs._record import NOT_METRICS
 from kzoo.spec import ModelSpec
@@ -383,18 +383,7 @@ def _resumed(
 
 def find_search(search: str | os.PathLike[str] | int) -> RunFolder:
     """A search's folder by path, by number, or `last`."""
-    if isinstance(search, bool) or not isinstance(search, int | str | os.PathLike):
-        raise KzooError(f"a search is named by a path, a number or 'last'; received {search!r}")
-    if (Path(str(search)) / SEARCH).is_file():
-        return RunFolder(str(search))
-    known = sorted(p.parent for p in ROOT.glob(f"[0-9]*-*/{SEARCH}"))
-    numbers = {int(p.name.partition("-")[0]): p for p in known}
-    if str(search) == "last" and numbers:
-        return RunFolder(numbers[max(numbers)])
-    if str(search).isdecimal() and int(str(search)) in numbers:
-        return RunFolder(numbers[int(str(search))])
-    have = f"runs/ has {', '.join(p.name for p in known[-5:])}" if known else "runs/ has none yet"
-    raise KzooError(f"{str(search)!r} is no search of kzoo tune; give a path, a number or 'last'; {have}")
+    return RunFolder.find(search, SEARCH)
 
 
 def _plan(

@@ -163,10 +163,12 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     return load(model, Path(path), f"the file {str(path)!r}", head, channels=head != "load")
 
 
-def load_source(model: keras.Model, source: Source, path: Path, head: str, *, channels: bool) -> LoadReport:
+def load_source(
+    model: keras.Model, source: Source, path: Path, head: str, *, channels: bool, quiet: bool = False
+) -> LoadReport:
     """`load` of what `resolve` found; of a row of the table the model takes the preprocessing and the labels too."""
     known = source.preprocess is not None
-    report = load(model, path, source.label, head, channels=channels, prepare=not known)
+    report = load(model, path, source.label, head, channels=channels, prepare=not known, quiet=quiet)
     info = model_info(model)
     if known:
         config = {**model_spec(info.model).config, **info.arguments}
@@ -177,9 +179,11 @@ def load_source(model: keras.Model, source: Source, path: Path, head: str, *, ch
     return report
 
 
-def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bool, prepare: bool = True) -> LoadReport:
+def load(
+    model: keras.Model, path: Path, source: str, head: str, *, channels: bool, prepare: bool = True, quiet: bool = False
+) -> LoadReport:
     """`load_weights`; `source` is what errors call the file; `channels`: adapt to the image's; `prepare`: the model
-    takes the preprocessing that the file tells of.
+    takes the preprocessing that the file tells of; `quiet`: the caller says what became of it.
     """
     kind = kind_of(path, source)
     variables = weights_by_name(model)
@@ -210,7 +214,7 @@ def load(model: keras.Model, path: Path, source: str, head: str, *, channels: bo
             arrays[key] = adapted_kernel(arrays[key], used[key].shape[2], order)
     for key, variable in used.items():
         variable.assign(arrays[key])
-    if report.skipped or report.reinitialised or report.adapted:
+    if (report.skipped or report.reinitialised or report.adapted) and not quiet:
         print(f"{source}: {report}", file=sys.stderr)
     if kind == "kzoo" and prepare:
         _prepare_as_saved(model, path)

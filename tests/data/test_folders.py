@@ -352,7 +352,7 @@ class TestCounts:
 
     def test_an_imbalance_is_said(self, tmp_path):
         root = pets(tmp_path / "pets", {"good": 16, "scratch": 10})
-        expected = "imbalance: 16 'good' to 10 'scratch'; class_weight='balanced' weighs them"
+        expected = "imbalance: 16 'good' to 10 'scratch'; class_weight='balanced' (--balanced) weighs them"
         assert expected in kzoo.load_data(root, validation=0).info.notes
         shutil.rmtree(root)
         pets(root, {"good": 15, "scratch": 10})

@@ -62,7 +62,7 @@ class TestTables:
             "no header: the last column has 2 distinct values and is read as labels; task='translation' reads it as"
             " texts",
             "validation: 10% of train, stratified, seed 0",
-            "imbalance: 27 'pos' to 9 'neg'; class_weight='balanced' weighs them",
+            "imbalance: 27 'pos' to 9 'neg'; class_weight='balanced' (--balanced) weighs them",
         )
         assert ("review 0 was bad", 0) in everything(data) and ("review 1 was good", 1) in everything(data)
         assert [y for _, y in rows(data.validation)].count(0) == 1
@@ -271,7 +271,7 @@ class TestFoldersOfTables:
         assert data.info.name == "films" and data.info.counts == {"train": 8, "validation": 2, "test": 1}
         assert data.info.notes == (
             "files beside are left out: extra.tsv",
-            "imbalance: 6 'pos' to 2 'neg'; class_weight='balanced' weighs them",
+            "imbalance: 6 'pos' to 2 'neg'; class_weight='balanced' (--balanced) weighs them",
         )
         assert rows(data.validation) == [("bad", 0), ("worse", 0)] and rows(data.test) == [("good", 1)]
 
