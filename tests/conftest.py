@@ -1,5 +1,7 @@
 """Options, markers and the few things that many tests share."""
 
+import gc
+import itertools
 import os
 import sys
 import warnings
@@ -56,6 +58,17 @@ def pytest_terminal_summary(terminalreporter):
 def _own_folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder, so that runs/ is its own."""
     monkeypatch.chdir(tmp_path)
+
+
+_tests = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Models and compiled steps hold each other: Python sees only small objects in them, and would let gigabytes lie."""
+    yield
+    if next(_tests) % 20 == 0:
+        gc.collect()
 
 
 @pytest.fixture
