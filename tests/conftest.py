@@ -65,7 +65,7 @@ _tests = itertools.count(1)
 
 @pytest.fixture(autouse=True)
 def _collected():
-    """Models and compiled steps hold each other: Python sees only small objects in them, and would let gigabytes lie."""
+    """Models and compiled steps hold each other, small objects to Python, which would let their gigabytes lie."""
     yield
     if next(_tests) % 20 == 0:
         gc.collect()
