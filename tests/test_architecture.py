@@ -82,7 +82,7 @@ def test_no_model_is_named_where_all_are_trained():
     """Kinds differ by objective, data and task: no branch on a model in the engine, the run folder or the verbs."""
     names = set(kzoo.list_models(hidden=True)) | {index()[name]["family"] for name in index()}
     wrong = []
-    for path in [*(ROOT / "training").glob("*.py"), *(ROOT / "runs").glob("*.py"), ROOT / "cli.py"]:
+    for path in [*(ROOT / "training").glob("*.py"), *(ROOT / "runs").glob("*.py"), *(ROOT / "cli").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare | ast.Match | ast.Dict):
                 parts = [n for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value in names]

@@ -328,7 +328,7 @@ class TestRefused:
             ({"warmup": 0}, "warmup must be a whole number of at least 1; received 0"),
             ({"class_weight": {0: 1.0, 2: 5.0}}, "class_weight must name each class from 0 to 9; received [0, 2]"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
-            ({"augment": "rotate"}, "unknown augmentation 'rotate'"),
+            ({"augment": "spin"}, "unknown augmentation 'spin'"),
             ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
             ({"metrics": ["acuracy"]}, "cannot train 'lenet5': Could not interpret metric identifier"),
             ({"model": "mlp_16_16_16"}, "has one output, for two classes; digits has 10"),

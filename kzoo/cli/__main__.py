@@ -1,0 +1,5 @@
+"""`python -m kzoo.cli`."""
+
+from kzoo.cli import main
+
+main()
