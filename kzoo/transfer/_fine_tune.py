@@ -197,12 +197,13 @@ def _resumed(
         if own is not None and value is not None and not isinstance(value, Data | keras.Model):
             raise KzooError(f"{folder.path} has its {name}; leave it out when a run is resumed, or start a new one")
     before = kept["options"]
-    if given and "after" in kept:
-        raise KzooError(
-            f"{folder.path} is finished; {', '.join(given)} cannot be changed now: start another tuning from it"
-        )
     changed = lambda value, old: json.loads(to_json(value)) != json.loads(to_json(old))
-    other = [key for key, v in plain(given).items() if key not in LATER and changed(v, before.get(key))]
+    differ = [key for key, v in plain(given).items() if changed(v, before.get(key))]
+    if differ and "after" in kept:
+        raise KzooError(
+            f"{folder.path} is finished; {', '.join(differ)} cannot be changed now: start another tuning from it"
+        )
+    other = [key for key in differ if key not in LATER]
     other += [key for key, v in overrides.items() if changed(v, kept["overrides"].get(key))]
     if weights is not None:
         other.append("weights")
