@@ -158,7 +158,7 @@ def test_the_two_parts_are_the_network(name, style):
 
 def test_two_replicas_give_the_numbers_of_one(weights, data):
     """The layers below learn from stage to stage; batch norm is frozen, so that the halves of a batch add up."""
-    options = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "cache": False, "depth": 1}
+    options = {"optimizer": "sgd", "learning_rate": 0.001, "schedule": "constant", "cache": False, "depth": 1}
     one = tune(weights, data, **options)
     two = tune(weights, data, strategy="mirrored", devices=2, **options)
     np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
@@ -172,7 +172,7 @@ def in_processes(strategy="multiworker", run_dir="run"):
     """What test_two_processes asks of each process."""
     folder = Path(tempfile.mkdtemp())
     path, data = pretrained(folder), textures()
-    options = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "depth": 1, "strategy": strategy}
+    options = {"optimizer": "sgd", "learning_rate": 0.001, "schedule": "constant", "depth": 1, "strategy": strategy}
     run = tune(path, data, run_dir=run_dir, **options)
     start = read_tensors(path)
     moved = [key for key, v in kzoo.weights_by_name(run.model).items() if not np.array_equal(v.numpy(), start.get(key))]
