@@ -76,6 +76,15 @@ class Block(keras.layers.Layer):
         freeze_inside(self, config)
 
 
+def leaves(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layer itself, or those in it, where it is a Block or a model."""
+    if isinstance(layer, Block | keras.Model):
+        for child in layer._flatten_layers(include_self=False, recursive=False):
+            yield from leaves(child)
+    else:
+        yield layer
+
+
 def frozen_inside(layer: keras.layers.Layer) -> dict[str, list[str]]:
     """What a build config keeps of layers that a config does not hold, since `__init__` makes them: which are frozen."""
     frozen = [inner.name for inner in layer._flatten_layers(include_self=False) if not inner.trainable]

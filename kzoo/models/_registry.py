@@ -233,6 +233,12 @@ def attach_info(model: Any, info: ModelInfo) -> Any:
     return model
 
 
+def define_arguments(spec: ModelSpec, info: ModelInfo) -> dict[str, Any]:
+    """What the model's `define` was called with."""
+    accepted = inspect.signature(spec.definition.define).parameters
+    return {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
+
+
 def auxiliary_outputs(model: Any) -> tuple[str, ...]:
     """Names of the outputs of a model that was built with `aux=True`, the one that stays first; () of any other.
 

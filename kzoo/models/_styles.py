@@ -200,7 +200,7 @@ def _stage(model: keras.Model, names: list[str], name: str | None) -> int:
     """Where among a list of stages a tap or a stage is; None: the one before the head, -1 for the input."""
     if name is None:
         return names.index(_head(model, names)) - 1
-    stage = _taps(model).get(name, name)
+    stage = taps_of(model).get(name, name)
     if stage not in names:
         raise _not_there(model, "stage", name, names)
     return names.index(stage)
@@ -211,7 +211,7 @@ def _tensor(model: keras.Model, name: str | None) -> Any:
     names = [layer.name for layer in model.layers]
     if name is None:
         return model.get_layer(_head(model, names)).input
-    stage = _taps(model).get(name, name)
+    stage = taps_of(model).get(name, name)
     if stage not in names:  # the functional style has a Block's layers in its place, the last one makes its output
         opened = [layer for layer in names if layer.startswith(f"{stage}_")] if style_of(model) == "functional" else []
         if not opened:
@@ -233,7 +233,8 @@ def _head(model: keras.Model, names: list[str]) -> str:
     return spec.head
 
 
-def _taps(model: keras.Model) -> dict[str, str]:
+def taps_of(model: keras.Model) -> dict[str, str]:
+    """{"P2": the stage that ends there, …} of one of kzoo's convolutional networks; {} of any other model."""
     spec = _spec_of(model)
     if spec is None:
         return {}
@@ -242,7 +243,7 @@ def _taps(model: keras.Model) -> dict[str, str]:
 
 
 def _not_there(model: keras.Model, what: str, name: str, names: list[str]) -> KzooError:
-    there = {tap: stage for tap, stage in _taps(model).items() if stage in names or what == "layer"}
+    there = {tap: stage for tap, stage in taps_of(model).items() if stage in names or what == "layer"}
     inner = "" if what == "layer" else "; inner layers are named in the functional style only"
     remedy = f"It has {', '.join(there)}; " if there else ""
     return unknown(what, name, [*there, *names], f"{remedy}kzoo.summary lists its layers{inner}")

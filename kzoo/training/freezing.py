@@ -8,7 +8,6 @@ A factor on the learning rate of a part is a factor on its updates: `optimizers.
 
 from __future__ import annotations
 
-import inspect
 import math
 import numbers
 from collections import Counter
@@ -19,10 +18,9 @@ from typing import Any
 import keras
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._block import Block
+from kzoo.models._block import Block, leaves
 from kzoo.models._players import networks_of
-from kzoo.models._registry import model_info, model_spec
-from kzoo.spec import ModelInfo, ModelSpec
+from kzoo.models._registry import define_arguments, model_info, model_spec
 
 SHOWN = 6  # names in a line of the plan
 
@@ -232,26 +230,9 @@ def _defined(model: keras.Model) -> list[str]:
         spec = model_spec(info.model)
     except KzooError:  # registered where the model was made, not here
         return []
-    names: list[str] = []
-
-    def visit(layer: keras.layers.Layer) -> None:
-        if isinstance(layer, Block | keras.Model):
-            for child in layer._flatten_layers(include_self=False, recursive=False):
-                visit(child)
-        else:
-            names.append(layer.name)
-
     if hasattr(model, "players"):
         return [layer.name for player in networks_of(model) for layer, _ in _leaves(player)]
-    for stage in spec.definition.define(**define_arguments(spec, info)):
-        visit(stage)
-    return names
-
-
-def define_arguments(spec: ModelSpec, info: ModelInfo) -> dict[str, Any]:
-    """What the model's `define` was called with."""
-    accepted = inspect.signature(spec.definition.define).parameters
-    return {**spec.config, **{k: v for k, v in info.arguments.items() if k in accepted}}
+    return [layer.name for stage in spec.definition.define(**define_arguments(spec, info)) for layer in leaves(stage)]
 
 
 def _layers(count: int) -> str:

@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from kzoo.data import Data, DataInfo
 from kzoo.data._sequences import batches_of
-from kzoo.models._registry import model_info, model_spec
+from kzoo.models._registry import define_arguments, model_info, model_spec
 from kzoo.models._styles import feature_extractor, input_shape_of
 from kzoo.preprocess import layer_of
-from kzoo.training.freezing import define_arguments, named_layers
+from kzoo.training.freezing import named_layers
 from kzoo.training.step import compiled
 from kzoo.weights.store import weights_by_name
 
@@ -33,7 +33,8 @@ def split_at(model: keras.Model, fresh: Collection[str]) -> tuple[keras.Model, k
     where nothing comes before it.
     """
     info = model_info(model)
-    stages = model_spec(info.model).definition.define(**define_arguments(model_spec(info.model), info))
+    spec = model_spec(info.model)
+    stages = spec.definition.define(**define_arguments(spec, info))
     place = next(k for k, stage in enumerate(stages) if any(_changes(y, fresh) for y in stage._flatten_layers()))
     if not place:
         return None

@@ -7,17 +7,16 @@ gradual unfreezing (section 3.3), and a learning rate for each layer group, 2.6 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._block import Block
-from kzoo.models._registry import model_info, model_spec
-from kzoo.training.freezing import define_arguments, named_layers
+from kzoo.models._block import leaves
+from kzoo.models._registry import define_arguments, model_info, model_spec
+from kzoo.models._styles import taps_of
+from kzoo.training.freezing import named_layers
 
 DECAY = 1 / 2.6
 ALONE = 10.0  # the head alone is a small convex problem on features that stay: it learns faster
@@ -66,15 +65,12 @@ def groups_of(model: keras.Model) -> list[Group]:
     """
     info = model_info(model)
     spec = model_spec(info.model)
-    config = define_arguments(spec, info)
-    defaults = {name: p.default for name, p in inspect.signature(spec.definition.define).parameters.items()}
-    taps = spec.definition.taps({**defaults, **spec.config, **info.arguments})
-    ends, present = set(taps.values()), named_layers(model)
+    ends, present = set(taps_of(model).values()), named_layers(model)
     found: list[list[tuple[str, list[str]]]] = [[]]
     below = bool(ends)  # inside the convolutional part
     left = len(ends)
-    for stage in spec.definition.define(**config):
-        names = [name for name in _leaves(stage) if name in present]
+    for stage in spec.definition.define(**define_arguments(spec, info)):
+        names = [layer.name for layer in leaves(stage) if layer.name in present]
         if names and (not below or names == [spec.head]):
             found.append([])
         if names:
@@ -175,9 +171,3 @@ def stages_of(
             )
         )
     return stages
-
-
-def _leaves(layer: Any) -> list[str]:
-    if isinstance(layer, Block | keras.Model):
-        return [n for child in layer._flatten_layers(include_self=False, recursive=False) for n in _leaves(child)]
-    return [layer.name]

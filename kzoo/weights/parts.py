@@ -9,7 +9,8 @@ from typing import Any
 
 import keras
 
-from kzoo.models._block import Block
+from kzoo.models._block import leaves
+from kzoo.models._registry import define_arguments
 from kzoo.spec import ModelInfo, ModelSpec
 
 
@@ -23,23 +24,12 @@ class Parts:
     def __init__(self, spec: ModelSpec, info: ModelInfo, variables: Mapping[str, keras.Variable]) -> None:
         self.spec, self.info, self.variables = spec, info, variables
         self._accepted = inspect.signature(spec.definition.define).parameters
-        self._config = {**spec.config, **{k: v for k, v in info.arguments.items() if k in self._accepted}}
+        self._config = define_arguments(spec, info)
 
     def layers(self, **changes: Any) -> dict[str, keras.layers.Layer]:
         """{name: layer} in the order of the definition, with arguments changed where it takes them."""
         config = {**self._config, **{k: v for k, v in changes.items() if k in self._accepted}}
-        found: dict[str, keras.layers.Layer] = {}
-
-        def visit(layer: keras.layers.Layer) -> None:
-            if isinstance(layer, Block):
-                for child in layer._flatten_layers(include_self=False, recursive=False):
-                    visit(child)
-            else:
-                found[layer.name] = layer
-
-        for stage in self.spec.definition.define(**config):
-            visit(stage)
-        return found
+        return {layer.name: layer for stage in self.spec.definition.define(**config) for layer in leaves(stage)}
 
     @cached_property
     def whole(self) -> dict[str, keras.layers.Layer]:
