@@ -125,3 +125,25 @@ def test_index_is_what_the_registry_says():
     assert json.loads(INDEX.read_text(encoding="utf-8")) == json.loads(json.dumps(build_index())), (
         "kzoo/models/index.json is stale: python -m kzoo.models.index"
     )
+
+
+def test_importing_draws_no_random_number():
+    """The first model of a process is that of its seed, as any later one: nothing is drawn in between."""
+    out, _ = run("""if True:
+        import importlib, pkgutil, random
+        import keras, numpy as np
+        from keras.src.random.seed_generator import global_seed_generator
+        import kzoo
+        keras.utils.set_random_seed(3)
+        unseeded = global_seed_generator().state  # made from a number drawn
+        state = lambda: (random.getstate(), np.random.get_state()[2], unseeded.numpy().tolist())
+        before = state()
+        for module in pkgutil.walk_packages(kzoo.__path__, "kzoo."):
+            if module.name.endswith("__main__"):  # would run the command line
+                continue
+            importlib.import_module(module.name)
+            if state() != before:
+                print(module.name)
+                break
+    """)
+    assert out == ""

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import keras
 from keras import layers, ops
 
 from kzoo.errors import KzooError, unknown
@@ -48,14 +47,19 @@ class Lineage(NamedTuple):
     epsilon: float
     momentum: float
     stride_on: int
-    initializer: Any
+    initializer: str | dict[str, Any]
 
 
-HE = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+# As a configuration: an object would draw a number on import, and the first model of a process would be another one
+# than the second of the same seed.
+HE_FAN_OUT = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
+}
 LINEAGES = {
     #                      bias   epsilon   momentum  stride on  initializer
     "keras":       Lineage(True,  1.001e-5, 0.99,     1,         "glorot_uniform"),  # from the authors' Caffe models
-    "torchvision": Lineage(False, 1e-5,     0.9,      3,         HE),
+    "torchvision": Lineage(False, 1e-5,     0.9,      3,         HE_FAN_OUT),
     "paper":       Lineage(False, 1e-5,     0.9,      1,         "he_normal"),       # the CIFAR networks
 }  # fmt: skip
 
