@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from keras import layers, ops
 
 from kzoo.models._block import Block, register
 from kzoo.spec import Preprocess
+from kzoo.weights.origins import CAFFE, TF, TORCH
 
 
 def top(
@@ -37,14 +39,7 @@ def pooled(pooling: str | None) -> list[layers.Layer]:
 
 def images(mode: str, size: int) -> Preprocess:
     """The preprocessing of keras.applications' modes: "caffe", "torch" and "tf"."""
-    if mode == "caffe":  # BGR, without the mean of ImageNet, in 0 to 255
-        mean = (103.939, 116.779, 123.68)
-        return Preprocess(size=(size, size), channels=3, scale=1.0, mean=mean, order="BGR")
-    mean, std = {
-        "torch": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "tf": ((0.5,), (0.5,)),  # -1 to 1
-    }[mode]
-    return Preprocess(size=(size, size), channels=3, mean=mean, std=std)
+    return replace({"caffe": CAFFE, "torch": TORCH, "tf": TF}[mode], size=(size, size))
 
 
 # Channel means and standard deviations of CIFAR-10's 50,000 training images, in 0 to 1.

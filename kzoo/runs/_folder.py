@@ -128,10 +128,11 @@ class RunFolder:
         if found is not None and (found / file).is_file():
             return cls(found)
         for other, (kind, go_on) in KINDS.items():
-            if found is not None and go_on and other != file and (found / other).is_file():
-                unfinished = file == "config.json"
-                why = f"is {kind} that is not finished: go on with {go_on} {found}" if unfinished else f"is {kind}"
-                raise KzooError(f"{text!r} {why}" + f"; {remedy} takes {what}" * (not unfinished))
+            if found is None or other in (file, "config.json") or not (found / other).is_file():
+                continue
+            if file == "config.json":
+                raise KzooError(f"{text!r} is {kind} that is not finished: go on with {go_on} {found}")
+            raise KzooError(f"{text!r} is {kind}; {remedy} takes {what}")
         have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
         why = f"is not {what}: it has no {file}" if found is not None else f"is no {what.split(' ', 1)[1]}"
         raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")

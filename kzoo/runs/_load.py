@@ -227,9 +227,7 @@ def _published(text: str) -> Loaded:
     row = resolve(name, weights).row
     model = create_model(spec.name, weights=weights)
     info = model_info(model)
-    labels = info.labels or (row.classes if row else ())
-    preprocess = row.preprocess if row else info.preprocess
-    return Loaded(model, text, preprocess, labels, info.task, {"name": row.data} if row else {})
+    return Loaded(model, text, info.preprocess, info.labels or (), info.task, {"name": row.data} if row else {})
 
 
 class _Served(keras.layers.TFSMLayer):

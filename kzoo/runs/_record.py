@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -31,6 +31,23 @@ SAMPLES = 64  # images in the grid of every epoch
 NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")
 
 
+# (metric that says which epoch is best, its sign), the first that an epoch has.
+MONITORED = (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1), ("loss", -1))
+
+
+def monitor_of(row: Mapping[str, float]) -> tuple[str, int] | None:
+    """Accuracy on validation, else loss; None of two players."""
+    return next(((name, sign) for name, sign in MONITORED if name in row), None)
+
+
+def epoch_rank(row: Mapping[str, float], monitor: tuple[str, int] = MONITORED[0]) -> tuple[float, float]:
+    """The better an epoch, the larger: by the monitored value; among equal ones by the loss of the same split."""
+    name, sign = monitor
+    loss = "val_loss" if name.startswith("val_") else "loss"
+    known = lambda key, way: way * row[key] if key in row and not math.isnan(row[key]) else -math.inf
+    return known(name, sign), known(loss, -1)
+
+
 class Recorder:
     """The action of every epoch: metrics.csv, TensorBoard, checkpoints, curves."""
 
@@ -43,23 +60,18 @@ class Recorder:
 
     @property
     def monitor(self) -> tuple[str, int] | None:
-        """(metric that says which epoch is best, its sign): accuracy on validation, else loss; None of two players."""
-        known = (("val_accuracy", 1), ("val_binary_accuracy", 1), ("val_loss", -1), ("accuracy", 1), ("loss", -1))
-        return next(((n, sign) for n, sign in known if self.rows and n in self.rows[-1]), None)
+        return monitor_of(self.rows[-1]) if self.rows else None
 
     def best(self) -> dict[str, float] | None:
-        """The first row with the best monitored value; among equal accuracies that with the lowest loss."""
+        """The first of the best rows."""
         if self.monitor is None:
             return None
-        name, sign = self.monitor
-        loss = "val_loss" if name.startswith("val_") else "loss"
-        known = lambda row, key, way: way * row[key] if key in row and not math.isnan(row[key]) else -math.inf
-        return max(self.rows, key=lambda row: (known(row, name, sign), known(row, loss, -1)))
+        return max(self.rows, key=lambda row: epoch_rank(row, self.monitor))
 
     def stale(self) -> int:
         """Epochs since the best one."""
         best = self.best()
-        return 0 if best is None else len(self.rows) - 1 - next(i for i, row in enumerate(self.rows) if row is best)
+        return 0 if best is None else self.rows[-1]["epoch"] - best["epoch"]
 
     def __call__(self, epoch: int, logs: dict[str, float]) -> None:
         rate = current_rate(networks_of(self.model)[0].optimizer)

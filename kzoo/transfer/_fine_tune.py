@@ -21,8 +21,9 @@ from kzoo.data._sources import load_for
 from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import model_info, model_spec
 from kzoo.runs._folder import Run, RunFolder, aside, check_free, temporary_folder
-from kzoo.runs._given import check_number
+from kzoo.runs._given import check_number, check_rate
 from kzoo.runs._prepare import checked, read
+from kzoo.runs._record import plain_options
 from kzoo.spec import to_json
 from kzoo.training.freezing import check_names, set_trainable
 from kzoo.training.optimizers import optimizer_of
@@ -31,7 +32,7 @@ from kzoo.training.replicas import workers_of
 from kzoo.training.strategies import strategy as make_strategy
 from kzoo.transfer._origin import Origin, blank, fill, origin_of
 from kzoo.transfer._stages import DECAY, stages_of
-from kzoo.transfer._tuning import OF_FIT, Tuning, plain
+from kzoo.transfer._tuning import OF_FIT, Tuning
 from kzoo.weights.store import save_weights
 
 NORMS = ("frozen", "adapt")
@@ -171,7 +172,7 @@ def fine_tune(
             "model": origin.model,
             "weights": origin.weights,
             "data": data.info.arguments or None,
-            "options": plain(given),
+            "options": plain_options(given),
             "overrides": overrides,
             "done": [],
             "rows": [],
@@ -198,7 +199,7 @@ def _resumed(
             raise KzooError(f"{folder.path} has its {name}; leave it out when a run is resumed, or start a new one")
     before = kept["options"]
     changed = lambda value, old: json.loads(to_json(value)) != json.loads(to_json(old))
-    differ = [key for key, v in plain(given).items() if changed(v, before.get(key))]
+    differ = [key for key, v in plain_options(given).items() if changed(v, before.get(key))]
     if differ and "after" in kept:
         raise KzooError(
             f"{folder.path} is finished; {', '.join(differ)} cannot be changed now: start another tuning from it"
@@ -211,7 +212,7 @@ def _resumed(
         raise KzooError(
             f"{', '.join(other)} cannot be changed when a run is resumed (only {', '.join(LATER)} can); start a new one"
         )
-    kept["options"] = {**before, **plain(given)}
+    kept["options"] = {**before, **plain_options(given)}
     model = kept["model"] if model is None else model
     data = kept["data"] if data is None else data
     return model, kept["weights"], data, {**before, **given}, kept["overrides"]
@@ -229,8 +230,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     depth = options["depth"]
     if depth is not None and (isinstance(depth, bool) or not hasattr(depth, "__index__") or depth < 0):
         raise KzooError(f"depth must be a whole number of groups, 0 for the head only; received {depth!r}")
-    if options["learning_rate"] != "find":
-        check_number("learning_rate", options["learning_rate"])
+    check_rate(options["learning_rate"], resumed=False)
     check_number("decay", options["decay"])
     if options["decay"] > 1:
         raise KzooError(f"decay is a factor up to 1 from a group to the one below it; received {options['decay']!r}")

@@ -17,7 +17,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.data._pipeline import mix
@@ -29,7 +28,7 @@ from kzoo.runs._find_rate import find_learning_rate
 from kzoo.runs._fit import fit
 from kzoo.runs._folder import Run, RunFolder, atomic
 from kzoo.runs._prepare import Feed
-from kzoo.runs._record import NOT_METRICS, run_config
+from kzoo.runs._record import NOT_METRICS, epoch_rank, plain_options, run_config
 from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
 from kzoo.training.plan import Plan, recipe_loss, recipe_of
@@ -69,7 +68,7 @@ class Tuning:
 
     def __post_init__(self) -> None:
         self.progress = TrainingProgress(0, verbose=self.verbose)
-        self.split = next(s for s in ("test", "validation", "train") if s in self.data.splits)
+        self.split = "test" if "test" in self.data.splits else "validation"
 
     def run(self) -> Run:
         kept, started = self.kept, time.perf_counter()
@@ -78,7 +77,9 @@ class Tuning:
         if "before" not in kept:
             kept["before"] = self._figures(evaluate(self.model, self.data, split=self.split))
             if not self.report.reinitialised:  # it can be the best there will be
-                start = evaluate(self.model, self.data, split="validation").accuracy
+                start = kept["before"]["accuracy"]
+                if self.split != "validation":
+                    start = evaluate(self.model, self.data, split="validation").accuracy
                 kept["done"].append({"stage": "as it came", "epochs": 0, "best": 0, "val_accuracy": start})
                 save_weights(self.model, best)
             kept["learning_rate"] = self._rate()
@@ -91,7 +92,7 @@ class Tuning:
         for k, stage in enumerate(self.stages[finished:], start=finished):
             self.progress.say(f"\nstage {k + 1} of {len(self.stages)}: {stage.name}")
             row = self._train(k, stage)
-            if not kept["done"] or _rank(row) > max(map(_rank, kept["done"])):
+            if not kept["done"] or epoch_rank(row) > max(map(epoch_rank, kept["done"])):
                 save_weights(self.model, best)
             else:
                 self._restore(best)
@@ -164,7 +165,7 @@ class Tuning:
             for n, row in enumerate(rows, start=1)
         ]
         self.kept["plan"] = run.plan.to_config()
-        best = max(rows, key=_rank)
+        best = max(rows, key=epoch_rank)
         return {"stage": stage.name, "epochs": len(rows), "best": epochs + best["epoch"], **_scores(best)}
 
     def _parts(self) -> tuple[keras.Model, keras.Model] | None:
@@ -243,7 +244,7 @@ class Tuning:
         self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(recipe, info), list(recipe.metrics))
         self.model.optimizer.build(self.model.trainable_variables)  # as Keras does when it reads the file
         rows = kept["rows"]
-        options = {**plain(self.options), "transfer": {key: kept[key] for key in ("model", "weights")}}
+        options = {**plain_options(self.options), "transfer": {key: kept[key] for key in ("model", "weights")}}
         config = run_config(self.model, self.data, layer_of(info.preprocess), info.labels, options)
         folder.write_json("config.json", config)
         whole = {
@@ -272,7 +273,7 @@ class Tuning:
         """The figures, and what they are of."""
         before, after, rows = self.kept["before"], self.kept["after"], self.kept["rows"]
         chose = ", which also chose the epoch" if self.split == "validation" else ""
-        best = max(self.kept["done"], key=_rank)
+        best = max(self.kept["done"], key=epoch_rank)
         which = f"epoch {best['best']} of {len(rows)}" if best["epochs"] else "the start: no epoch was better"
         return [
             f"accuracy   {before['accuracy']:.4f} before, {after['accuracy']:.4f} after, on {after['examples']:,} of"
@@ -304,16 +305,3 @@ def _reseed(model: keras.Model, seed: int, stage: int) -> None:
 
 def _scores(row: Mapping[str, float]) -> dict[str, float]:
     return {n: row[n] for n in ("val_accuracy", "val_loss", "accuracy", "loss") if n in row}
-
-
-def _rank(row: Mapping[str, float]) -> tuple[float, float]:
-    """Accuracy on validation, and of equal ones the lower loss; last of all what has no number."""
-    loss = row.get("val_loss", np.inf)
-    if "loss" in row and not np.isfinite(loss):
-        return -1.0, -np.inf
-    return row["val_accuracy"], -loss
-
-
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file can hold."""
-    return {k: v for k, v in options.items() if not isinstance(v, tf.distribute.Strategy)}

@@ -458,7 +458,7 @@ class Tuner(base_tuner.BaseTuner):
                     self.say(f"{'note':13} {note}")
             last = self.space.scores(run)
             record["val_loss"] = last["val_loss"]
-            return _finite({name: value for name, value in last.items() if name not in (*NOT_METRICS, "stage")})
+            return _finite({name: value for name, value in last.items() if name not in NOT_METRICS})
         except Exception as error:
             record["reason"] = _reason(error)
             if not isinstance(error, KzooError):
@@ -622,12 +622,10 @@ def _compare(
         return None
     known = folder.read_json(COMPARISON) if (folder / COMPARISON).is_file() else []
     options = {k: settings[k] for k in FIT if k in settings} | {"epochs": settings["epochs"], "verbose": False}
-    names = {default.number: "default recipe", best.number: "best trial"}
-    if best.number == default.number:
-        names = {default.number: "default recipe"}
-    metric = ""
+    names = {best.number: "best trial", default.number: "default recipe"}  # of one that is both, the latter
+    trials, metric = {default.number: default, best.number: best}, ""
     for seed in _seeds(settings):
-        for trial in [t for t in (default, best) if t.number in names][: len(names)]:
+        for trial in trials.values():
             row = next((r for r in known if (r["trial"], r["seed"]) == (trial.number, seed)), None)
             if row is None:
                 row = _scored(folder, space, trial, seed, options)

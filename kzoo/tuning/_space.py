@@ -20,6 +20,7 @@ from kzoo.errors import KzooError, unknown, whole_number
 from kzoo.models._registry import attach_info, create_model, model_info, model_spec, overrides_of
 from kzoo.runs import Run, RunFolder, fit
 from kzoo.runs._given import check_classes, check_number, data_of, model_of
+from kzoo.runs._record import epoch_rank
 from kzoo.spec import STYLES, ModelSpec, NoisePreprocess, Preprocess
 from kzoo.training.freezing import set_trainable
 from kzoo.training.optimizers import optimizer_of
@@ -155,8 +156,7 @@ class ZooHyperModel(keras_tuner.HyperModel):
         """Of the weights that the run's model has: after the last epoch; after the best one where it is fine-tuned."""
         if self.weights is None:
             return {name: values[-1] for name, values in run.history.items()}
-        rows = RunFolder(run.path).read_metrics()
-        return max(rows, key=lambda row: (row.get("val_accuracy", 0.0), -row["val_loss"]))
+        return max(RunFolder(run.path).read_metrics(), key=epoch_rank)
 
     # --- what keras-tuner calls -----------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from kzoo.spec import Preprocess, WeightSpec
 
-# The three preprocessings of these networks (kzoo.models._convnet.images has them by name), at 224 pixels.
+# The three preprocessings of these networks, at 224 pixels: Caffe's, BGR without the mean of ImageNet in 0 to 255;
+# PyTorch's; and TensorFlow's, -1 to 1.
 CAFFE = Preprocess(size=(224, 224), channels=3, scale=1.0, mean=(103.939, 116.779, 123.68), order="BGR")
 TORCH = Preprocess(size=(224, 224), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 TF = Preprocess(size=(224, 224), channels=3, mean=(0.5,), std=(0.5,))

@@ -39,15 +39,11 @@ def rows_of(model: str) -> dict[str, WeightSpec]:
 
 
 def published_path(row: WeightSpec) -> Path:
-    """The file of a row, checked; fetched where it does not come with kzoo and is not in the cache.
+    """The file of a row that comes with kzoo, checked.
 
     Raises:
-        KzooError: It is not the file that the row describes, or cannot be had.
+        KzooError: It is missing, or not the file that the row describes.
     """
-    if row.url:
-        from kzoo.weights.sources import resolve
-
-        return resolve(row.model, row.tag).path()
     path = FOLDER / row.file
     if not path.is_file():
         raise KzooError(f"{path} is missing; install kzoo again")
