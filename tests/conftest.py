@@ -130,3 +130,18 @@ def seeded():
         return kzoo.create_model(name, style=style, **arguments)
 
     return build
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The command line in this process: (status, stdout, stderr)."""
+    from kzoo import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kzoo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return run

@@ -23,20 +23,6 @@ def kz(*arguments, cwd="."):
     return result.returncode, result.stdout, result.stderr
 
 
-@pytest.fixture
-def here(monkeypatch, capsys):
-    """The same, in this process: (status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kzoo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run
-
-
 def test_without_arguments_it_says_what_to_type(here):
     status, out, _ = here()
     assert status == 0 and "kzoo fit lenet5 --data digits" in out

@@ -18,7 +18,6 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo import cli
 from kzoo.tuning import ZooHyperModel, _oracles, _search
 
 QUICK = {"epochs": 1, "limit_train_batches": 3, "xla": "off"}
@@ -33,20 +32,6 @@ def write_points(path="points.npz"):
     arrays = {f"{k}_{part}": v[rows] for part, rows in parts.items() for k, v in (("x", x), ("y", y))}
     np.savez(path, **arrays)
     return str(path)
-
-
-@pytest.fixture
-def here(monkeypatch, capsys):
-    """(status, stdout, stderr) of the command line, in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kzoo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run
 
 
 def rows_of(path):

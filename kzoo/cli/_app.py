@@ -61,6 +61,15 @@ DataDir = Annotated[str | None, typer.Option(help="Folder of prepared TensorFlow
 Languages = Annotated[str | None, typer.Option(help="Of pairs, from-to: en-de.")]
 Beams = Annotated[int, typer.Option(help="Of a translator's beam search; 1 is greedy.", min=1)]
 LengthPenalty = Annotated[float, typer.Option(help="Of the beam search; 0 compares sums of log probabilities.")]
+Only = Annotated[list[str] | None, typer.Option(help="Only this class of the data, by name; may be repeated.")]
+Validation = Annotated[
+    float | None, typer.Option(help="Share of train held back where the data has no validation split.")
+]
+Test = Annotated[float | None, typer.Option(help="Share of train for test where the data has no test split.")]
+PerClass = Annotated[int | None, typer.Option(help="Train on only so many examples of each class.", min=1)]
+SplitSeed = Annotated[int | None, typer.Option(help="Another one draws other examples for these parts.", min=0)]
+Balanced = Annotated[bool, typer.Option("--balanced", help="Each class counts the same in the loss.")]
+Freeze = Annotated[list[str] | None, typer.Option(help="Layers whose names begin so do not learn; may be repeated.")]
 AUGMENT = "shift, flip, flip-vertical, flips, crop-flip, rotate90, rotate, zoom, color or cutout"
 Debug = typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")
 
@@ -73,8 +82,32 @@ def sizes_of(text: str) -> list[int]:
     return [int(n) for n in sizes]
 
 
+def rate_of(text: str | None) -> float | str | None:
+    """A number where it is one; what is none, whoever takes it looks at."""
+    try:
+        return float(text)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return text
+
+
 def devices_of(text: str | None) -> int | list[str] | None:
     return None if text is None else int(text) if text.isdigit() else text.split(",")
+
+
+def draw_data(arguments: dict[str, Any], task: str, default: str | None = None) -> None:
+    """Where options draw a part of the data, puts that in the place of its name; for a model of that task."""
+    drawn = {name: arguments.pop(name, None) for name in ("only", "validation", "test", "per_class", "split_seed")}
+    drawn = {name: value for name, value in drawn.items() if value not in (None, [])}
+    if not drawn:
+        return
+    data = arguments.get("data") or default
+    if data is None:
+        raise KzooError(f"{', '.join(drawn)} goes with --data")
+    from kzoo.data._sources import load_for
+
+    drawn["languages"] = arguments.pop("languages", None)
+    options = {name: arguments[name] for name in ("data_dir", "download") if name in arguments}
+    arguments["data"] = load_for(task, data, **options, **drawn)
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,26 +10,34 @@ import typer
 
 from kzoo.cli._app import (
     AUGMENT,
+    Balanced,
     DataDir,
     Deterministic,
     Devices,
     Download,
+    Freeze,
     Json,
     Languages,
     LimitTrain,
     LimitValidation,
+    Only,
+    PerClass,
     Precision,
     RunDir,
+    SplitSeed,
     Strategy,
     Style,
+    Test,
+    Validation,
     Xla,
     app,
     devices_of,
+    draw_data,
     print_json,
+    rate_of,
     sizes_of,
     start,
 )
-from kzoo.errors import KzooError
 
 
 @app.command()
@@ -62,14 +69,12 @@ def fit(
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, cosine or inverse-sqrt.")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps over which the learning rate first rises.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Each class counts the same in the loss.")] = False,
+    balanced: Balanced = False,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop so many epochs after the best one, and give the model its weights."),
     ] = None,
-    freeze: Annotated[
-        list[str] | None, typer.Option(help="Layers whose names begin so do not learn; may be repeated.")
-    ] = None,
+    freeze: Freeze = None,
     augment: Annotated[list[str] | None, typer.Option(help=f"{AUGMENT}; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and random layers.")] = None,
     deterministic: Deterministic = None,
@@ -77,17 +82,11 @@ def fit(
     limit_validation_batches: LimitValidation = None,
     max_time: Annotated[float | None, typer.Option(help="Minutes after which no further epoch begins.")] = None,
     data_dir: DataDir = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only this class of the data, by name; may be repeated.")
-    ] = None,
-    validation: Annotated[
-        float | None, typer.Option(help="Share of train held back where the data has no validation split.")
-    ] = None,
-    test: Annotated[
-        float | None, typer.Option(help="Share of train for test where the data has no test split.")
-    ] = None,
-    per_class: Annotated[int | None, typer.Option(help="Train on only so many examples of each class.", min=1)] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Another one draws other examples for them.", min=0)] = None,
+    only: Only = None,
+    validation: Validation = None,
+    test: Test = None,
+    per_class: PerClass = None,
+    split_seed: SplitSeed = None,
     download: Download = False,
     languages: Languages = None,
     run_dir: RunDir = None,
@@ -110,8 +109,7 @@ def fit(
     if balanced:
         arguments["class_weight"] = "balanced"
     arguments["devices"] = devices_of(devices)
-    with contextlib.suppress(ValueError, TypeError):  # what is no number, fit looks at
-        arguments["learning_rate"] = float(learning_rate)
+    arguments["learning_rate"] = rate_of(learning_rate)
 
     def kept() -> dict[str, Any]:
         from kzoo.runs._folder import RunFolder
@@ -120,15 +118,9 @@ def fit(
 
     start(arguments, kept)
     import kzoo
+    from kzoo.runs._given import task_of
 
-    drawn = {name: arguments.pop(name) for name in ("only", "validation", "test", "per_class", "split_seed")}
-    drawn = {name: value for name, value in drawn.items() if value not in (None, [])}
-    if drawn:
-        from kzoo.data._sources import load_for
-        from kzoo.runs._given import task_of
-
-        task = "" if model is None or model.endswith(".keras") else task_of(model)
-        arguments["data"] = load_for(task, data or "digits", data_dir=data_dir, download=download, **drawn)
+    draw_data(arguments, task_of(model) if model else "", default=None if resume else "digits")
     run = kzoo.fit(**arguments)
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
@@ -192,9 +184,7 @@ def fine_tune(
     ] = None,
     decay: Annotated[float | None, typer.Option(help="From a group's rate to the next lower one's.")] = None,
     batch_norm: Annotated[str | None, typer.Option(help="Below the head: frozen or adapt. Default frozen.")] = None,
-    freeze: Annotated[
-        list[str] | None, typer.Option(help="Layers whose names begin so never learn; may be repeated.")
-    ] = None,
+    freeze: Freeze = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better score that end a stage.")] = None,
     cache: Annotated[
         bool | None, typer.Option(help="Compute the frozen part's features once. Default where nothing is augmented.")
@@ -202,7 +192,7 @@ def fine_tune(
     optimizer: Annotated[str | None, typer.Option(help="As for fit. Default adam.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Of each stage. Default cosine.")] = None,
     augment: Annotated[list[str] | None, typer.Option(help="As for fit; may be repeated.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Each class counts the same in the loss.")] = False,
+    balanced: Balanced = False,
     batch_size: Annotated[int | None, typer.Option(help="Global.")] = None,
     style: Style = None,
     strategy: Strategy = None,
@@ -214,11 +204,11 @@ def fine_tune(
     limit_train_batches: LimitTrain = None,
     limit_validation_batches: LimitValidation = None,
     data_dir: DataDir = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only this class of the data; may be repeated.")] = None,
-    validation: Annotated[float | None, typer.Option(help="Share of train for validation, as for fit.")] = None,
-    test: Annotated[float | None, typer.Option(help="Share of train for test, as for fit.")] = None,
-    per_class: Annotated[int | None, typer.Option(help="Only so many training examples of each class.")] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Of these parts, as for fit.")] = None,
+    only: Only = None,
+    validation: Validation = None,
+    test: Test = None,
+    per_class: PerClass = None,
+    split_seed: SplitSeed = None,
     download: Download = False,
     run_dir: RunDir = None,
     resume: Annotated[str | None, typer.Option(help="Continue this run (path, number or 'last').")] = None,
@@ -237,11 +227,8 @@ def fine_tune(
         arguments["devices"] = devices_of(devices)
     if balanced:
         arguments["class_weight"] = "balanced"
-    if learning_rate not in (None, "find"):
-        try:
-            arguments["learning_rate"] = float(learning_rate)
-        except ValueError:
-            raise KzooError(f"learning_rate must be a number or 'find'; received {learning_rate!r}") from None
+    if learning_rate is not None:
+        arguments["learning_rate"] = rate_of(learning_rate)
     if input_shape is not None:
         arguments["input_shape"] = tuple(sizes_of(input_shape))
 
@@ -252,34 +239,29 @@ def fine_tune(
 
     start(arguments, kept)
     import kzoo
+    from kzoo.models._registry import index
+    from kzoo.runs._given import task_of
+    from kzoo.transfer import find_tuning
 
-    drawn = {n: arguments.pop(n) for n in ("only", "validation", "test", "per_class", "split_seed") if n in arguments}
-    if drawn:
-        from kzoo.data._sources import load_for
-        from kzoo.runs._given import task_of
-
-        if data is None:
-            raise KzooError(f"{', '.join(drawn)} goes with --data")
-        name = (model or "").partition("@")[0]
-        task = task_of(name) if name in kzoo.list_models(hidden=True) else ""
-        arguments["data"] = load_for(task, data, data_dir=data_dir, download=download, **drawn)
+    name = (model or "").partition("@")[0]
+    draw_data(arguments, task_of(name) if name in index() else "")
     run = kzoo.fine_tune(**arguments)
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
         return
-    from kzoo.transfer import find_tuning
-
-    kept = {key: find_tuning(run.path)[1][key] for key in ("before", "after", "done", "learning_rate")}
+    whole = find_tuning(run.path)[1]
+    figures = {key: whole[key] for key in ("before", "after", "done", "learning_rate")}
     if json_:
-        print_json({"run": str(run.path), "seconds": run.seconds, **kept, "history": run.history})
+        print_json({"run": str(run.path), "seconds": run.seconds, **figures, "history": run.history})
         return
-    split = kept["after"]["split"]
+    before, after = figures["before"], figures["after"]
+    split = after["split"]
     print(f"{'run':13} {run.path}")
     print(f"{'time':13} {run.seconds:.1f} s")
-    print(f"{'baseline':13} {kept['after']['baseline']:.4f} (always {kept['after']['baseline_class']!r}, {split})")
-    print(f"{'before':13} {kept['before']['accuracy']:.4f}")
+    print(f"{'baseline':13} {after['baseline']:.4f} (always {after['baseline_class']!r}, {split})")
+    print(f"{'before':13} {before['accuracy']:.4f}")
     chose = ", which also chose the epoch" if split == "validation" else ""
-    print(f"{'after':13} {kept['after']['accuracy']:.4f} ({split}{chose})")
+    print(f"{'after':13} {after['accuracy']:.4f} ({split}{chose})")
     for path in sorted(run.path.glob("*.png")):
         print(f"{path.stem.split('-')[0]:13} {path}")
     print(f"next          kzoo predict {shlex.quote(str(run.path))} photo.jpg")

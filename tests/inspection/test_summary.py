@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import io
 import json
-import sys
 from pathlib import Path
 
 import keras
@@ -15,7 +14,6 @@ from keras import layers, ops
 from PIL import Image
 
 import kzoo
-from kzoo import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -411,22 +409,16 @@ class TestOutputs:
             with pytest.raises(kzoo.KzooError, match=reason):
                 vgg.to_csv(path)
 
-    def test_verb(self, monkeypatch, capsys):
-        def kz(*arguments):
-            monkeypatch.setattr(sys, "argv", ["kzoo", "info", *arguments])
-            with pytest.raises(SystemExit) as stopped:
-                cli.main()
-            return stopped.value.code or 0, *capsys.readouterr()
-
-        status, out, _ = kz("lenet5", "--layers")
+    def test_verb(self, here):
+        status, out, _ = here("info", "lenet5", "--layers")
         assert status == 0 and "416,520" in out and "14x14" in out
-        status, out, _ = kz("vgg_tiny", "--csv", "v.csv", "--plot", "v.png", "--input-shape", "16x16x3")
+        status, out, _ = here("info", "vgg_tiny", "--csv", "v.csv", "--plot", "v.png", "--input-shape", "16x16x3")
         assert status == 0 and Path("v.png").is_file() and Path("v.csv").read_text().count("\n") == 14
-        found = json.loads(kz("lenet5", "--layers", "--json")[1])["layers"]
+        found = json.loads(here("info", "lenet5", "--layers", "--json")[1])["layers"]
         assert found["total"]["macs"] == 416_520 and found["rows"][0]["receptive_field"] == [5, 5]
         for bad, reason in (
             (("--csv", "."), "folder"), (("--plot", "x.pdf"), ".png"), (("--input-shape", "3"), "--layers"),
             (("--layers", "--input-shape", "3,3"), "whole numbers"), (("--layers", "--input-shape", "32"), "3 numbers"),
         ):  # fmt: skip
-            status, out, err = kz("lenet5", *bad)
+            status, out, err = here("info", "lenet5", *bad)
             assert status == 2 and out == "" and reason in err and err.count("\n") == 1

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo import cli
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -178,15 +177,13 @@ def test_the_example_of_surface_inspection(tmp_path, rng, capsys):
     assert wrong == {str(root / m.input) for m in found.mistakes}, "predict and evaluate say the same of a file"
 
 
-def test_fit_on_the_command_line_takes_parts(tmp_path, rng, monkeypatch, capsys):
+def test_fit_on_the_command_line_takes_parts(tmp_path, rng, here):
     root = photographs(tmp_path / "parts", rng)
-    monkeypatch.setattr("sys.argv", [
-        "kzoo", "fit", "resnet_cifar_tiny", "--data", str(root), "--test", "0.2", "--per-class", "6",
-        "--split-seed", "3", "--epochs", "1", "--augment", "flips", "--augment", "rotate90", "--run-dir", "run",
-    ])  # fmt: skip
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert not done.value.code, capsys.readouterr().err
+    status, _, err = here(
+        "fit", "resnet_cifar_tiny", "--data", root, "--test", 0.2, "--per-class", 6, "--split-seed", 3,
+        "--epochs", 1, "--augment", "flips", "--augment", "rotate90", "--run-dir", "run",
+    )  # fmt: skip
+    assert status == 0, err
     given = json.loads(Path("run/config.json").read_text(encoding="utf-8"))["data"]
     assert given == {"name": str(root), "test": 0.2, "per_class": 6, "split_seed": 3}
     found = kzoo.evaluate("run")

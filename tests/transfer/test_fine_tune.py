@@ -455,3 +455,13 @@ def test_the_verb(tmp_path):
     assert "next          kzoo predict runs/0001-resnet20-ph" in found.stdout and "baseline" in found.stdout
     wrong = subprocess.run([*command, "--depth", "x"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+
+
+def test_mistakes_of_the_verb(here):
+    for options, reason in (
+        (["--data", "digits", "--learning-rate", "fast"], "must be a number above 0 or 'find'; received 'fast'"),
+        (["--test", "0.2"], "test goes with --data"),
+        (["--data", "digits", "--only", "x", "--only", "1"], "unknown class of digits 'x'"),
+    ):
+        status, out, err = here("fine-tune", "resnet20@cifar10", *options)
+        assert status == 2 and out == "" and reason in err and err.count("\n") == 1
