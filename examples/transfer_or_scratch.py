@@ -109,7 +109,7 @@ def table(results: dict[str, dict]) -> str:
                 tests = [row["test"] for row in rows]
                 each = ", ".join(f"{t:.4f}" for t in tests)
                 rates = ", ".join(row["rate"] for row in rows)
-                mean, spread = statistics.mean(tests), max(tests) - min(tests)
+                mean, spread = statistics.mean(tests), statistics.stdev(tests) if len(tests) > 1 else 0.0
                 lines.append(f"| {task} | {side} | {mean:.4f} | {spread:.4f} | {each} | {rates} |")
     return "\n".join(lines)
 
