@@ -53,10 +53,11 @@ def transferred(task: str, data: kzoo.Data, rate: float, seed: int, folder: Path
 
 def from_nothing(task: str, data: kzoo.Data, rate: float, seed: int, folder: Path, options) -> tuple[Path, int]:
     keras.utils.set_random_seed(seed)
-    model = kzoo.resnet20(classes=len(data.info.classes), input_shape=SIDE[task])
+    model, epochs = kzoo.resnet20(classes=len(data.info.classes), input_shape=SIDE[task]), HEAD + 3 * EPOCHS
+    steps = epochs * -(-data.info.counts["train"] // options.batch_size)
     run = kzoo.fit(
-        model, data, epochs=HEAD + 3 * EPOCHS, batch_size=options.batch_size, optimizer="adam", learning_rate=rate,
-        schedule="cosine", augment=AUGMENT[task], seed=seed, run_dir=folder, verbose=False,
+        model, data, epochs=epochs, batch_size=options.batch_size, optimizer="adam", learning_rate=rate,
+        schedule="cosine", warmup=steps // 10, augment=AUGMENT[task], seed=seed, run_dir=folder, verbose=False,
     )  # fmt: skip
     return run.path, run.history
 

@@ -109,7 +109,8 @@ def fine_tune(
         cache: Compute what the frozen part gives once, and train the head on that: the same numbers, many times
             faster; default where nothing is augmented. True with an augmentation is refused.
         optimizer: As `kzoo.fit` takes it, by name; default `"adam"`.
-        schedule: Of each stage; default `"cosine"`, of data of unknown length `"constant"`.
+        schedule: Of each stage, after a tenth of it over which the rates rise; default `"cosine"`. `"constant"`: they
+            never change; default of data of unknown length.
         augment: As for `kzoo.fit`.
         class_weight: {class number: weight}, or `"balanced"`: each class counts the same.
         batch_size: Default the model's recipe, at most an eighth of the training examples.

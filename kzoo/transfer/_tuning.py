@@ -135,7 +135,7 @@ class Tuning:
             shutil.rmtree(place)  # cut off before it began
         options = {
             "epochs": stage.epochs, "learning_rate": stage.rate * self.kept["learning_rate"],
-            "patience": self.options["patience"], "optimizer": self.options["optimizer"],
+            "warmup": self._warmup(stage), "patience": self.options["patience"], "optimizer": self.options["optimizer"],
             "verbose": self.verbose and "epochs", "resume" if place.is_dir() else "run_dir": place,
             **{key: self.options[key] for key in OF_FIT if key in self.options},
         }  # fmt: skip
@@ -167,6 +167,15 @@ class Tuning:
         self.kept["plan"] = run.plan.to_config()
         best = max(rows, key=epoch_rank)
         return {"stage": stage.name, "epochs": len(rows), "best": epochs + best["epoch"], **_scores(best)}
+
+    def _warmup(self, stage: Stage) -> int | None:
+        """Steps of a tenth of the stage, over which its rates rise (Howard and Ruder 2018, section 3.2: cut_frac).
+
+        Adam's first steps are as long as its rate allows, however small the gradients are: without a rise they undo
+        what was learned before.
+        """
+        steps = stage.epochs * (self.feed.train.steps or 0)
+        return max(steps // 10, 1) if steps > 1 and self.options["schedule"] != "constant" else None
 
     def _parts(self) -> tuple[keras.Model, keras.Model] | None:
         """Frozen part and head, where the head trains on features that are computed once."""
@@ -203,6 +212,7 @@ class Tuning:
         frozen = self.options["batch_norm"] == "frozen"
         options = self.options
         weighed = ", classes weighed" if "class_weight" in options else ""
+        schedule = options["schedule"] + ("" if options["schedule"] == "constant" else " after a tenth of warm-up")
         rows = [
             ("transfer", f"{self.origin.described}, {model_info(self.model).style}"),
             ("weights", str(self.report)),
@@ -210,7 +220,7 @@ class Tuning:
             ("input", self.feed.input),
             ("augment", ", ".join(options["augment"]) or "none"),
             *(("note", note) for note in (*self.data.info.notes, *self.feed.notes)),
-            ("optimizer", f"{options['optimizer']}, {options['schedule']}; batch {options['batch_size']}{weighed}"),
+            ("optimizer", f"{options['optimizer']}, {schedule}; batch {options['batch_size']}{weighed}"),
             (
                 "stopping",
                 f"a stage ends {options['patience']} epochs after its best: by validation accuracy, then loss",
