@@ -1,5 +1,6 @@
 """Fine-tuning from end to end, on small networks and images."""
 
+import csv
 import json
 import re
 import subprocess
@@ -188,6 +189,16 @@ def test_two_processes(tmp_path):
     np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-4)
     assert not [key for key in first["moved"] if key.startswith(("conv1", "conv2")) or "_bn/" in key]
     assert (tmp_path / "run" / "model.keras").is_file() and (tmp_path / "run" / "card.md").is_file()
+
+
+def test_the_rates_rise_over_a_tenth_of_each_stage(weights, data, capsys):
+    """Three steps an epoch and ten epochs: after the first epoch a rate is at its height, and from there it falls."""
+    run = tune(weights, data, head_epochs=10, epochs=10, patience=10, verbose=True)
+    assert "optimizer  adam, cosine after a tenth of warm-up" in capsys.readouterr().err
+    rows = list(csv.DictReader((run.path / "metrics.csv").read_text().splitlines()))
+    rates = np.array([float(row["learning_rate"]) for row in rows]).reshape(3, 10)
+    np.testing.assert_allclose(rates[:, 0], [0.03, 0.003, 0.003], rtol=1e-6)
+    assert np.all(np.diff(rates) < 0)
 
 
 def test_the_printed_rates_are_the_ones_that_act(weights, data, capsys):
