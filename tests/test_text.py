@@ -99,7 +99,7 @@ def test_pipeline_and_export_have_the_same_ids(unit, tmp_path):
     function = tf.function(lambda text: {"ids": layer(text)}, input_signature=spec, autograph=False)
     tf.saved_model.save(module, str(tmp_path / "m"), signatures={"ids": function.get_concrete_function()})
     command = [sys.executable, "-c", SERVE, str(tmp_path / "m"), *ASKED]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr[-2000:]
     assert eval(found.stdout) == expected
 
