@@ -25,6 +25,7 @@ import keras
 import kzoo
 
 SEEDS, RATES = (0, 1, 2), (1e-3, 3e-3)
+BATCH = 16
 HEAD, EPOCHS = 8, 8  # of the head alone, and of each stage after it; from nothing as many as all stages have
 FIVE = ["dog", "frog", "horse", "ship", "truck"]
 SIDE = {"classes": (32, 32, 3), "insects": (64, 64, 3), "surfaces": (64, 64, 1)}
@@ -45,8 +46,8 @@ def transferred(task: str, data: kzoo.Data, rate: float, seed: int, folder: Path
     start = {"model": options.origin} if options.origin else {"model": "resnet20", "weights": "cifar10"}
     run = kzoo.fine_tune(
         **start, data=data, input_shape=SIDE[task], head_epochs=HEAD, epochs=EPOCHS, patience=EPOCHS,
-        learning_rate=rate, batch_norm=options.batch_norm, augment=AUGMENT[task], seed=seed, run_dir=folder,
-        verbose=False,
+        batch_size=BATCH, learning_rate=rate, batch_norm=options.batch_norm, augment=AUGMENT[task], seed=seed,
+        run_dir=folder, verbose=False,
     )  # fmt: skip
     return run.path, run.history
 
@@ -54,9 +55,9 @@ def transferred(task: str, data: kzoo.Data, rate: float, seed: int, folder: Path
 def from_nothing(task: str, data: kzoo.Data, rate: float, seed: int, folder: Path, options) -> tuple[Path, int]:
     keras.utils.set_random_seed(seed)
     model, epochs = kzoo.resnet20(classes=len(data.info.classes), input_shape=SIDE[task]), HEAD + 3 * EPOCHS
-    steps = epochs * -(-data.info.counts["train"] // options.batch_size)
+    steps = epochs * -(-data.info.counts["train"] // BATCH)
     run = kzoo.fit(
-        model, data, epochs=epochs, batch_size=options.batch_size, optimizer="adam", learning_rate=rate,
+        model, data, epochs=epochs, batch_size=BATCH, optimizer="adam", learning_rate=rate,
         schedule="cosine", warmup=steps // 10, augment=AUGMENT[task], seed=seed, run_dir=folder, verbose=False,
     )  # fmt: skip
     return run.path, run.history
@@ -64,7 +65,6 @@ def from_nothing(task: str, data: kzoo.Data, rate: float, seed: int, folder: Pat
 
 def compute(task: str, options: argparse.Namespace) -> None:
     results = read(options.results)
-    options.batch_size = 16
     for seed in SEEDS:
         data = data_of(task, options, seed)
         for side, train in (("transfer", transferred), ("scratch", from_nothing)):
