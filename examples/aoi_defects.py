@@ -11,7 +11,7 @@ The NEU surface defects (six classes, 300 photographs each) come as a zip of suc
     python -m zipfile -e neu128.zip defects
     python examples/aoi_defects.py defects --size 64 --epochs 2
 
-gave accuracy 0.9583 on the 360 test photographs (15 mistakes), after 8 epochs in six minutes on two busy CPU cores.
+gave accuracy 0.9694 on the 360 test photographs (11 mistakes), after 8 epochs in two minutes on two CPU cores.
 """
 
 import argparse

@@ -9,7 +9,8 @@
 weights `cifar10` on photographs of ants and bees. `surfaces`: the same on grey photographs of steel, 20 of each of six
 defects.
 
-Both sides see the same images, the same augmentation and as many epochs, and each has its learning rate chosen among
+Both sides see the same images in the same batches, the same augmentation and as many epochs, with a rise of the rate
+over a tenth of the steps (from nothing once, in transfer in each stage), and each has its learning rate chosen among
 the same two on the validation split, for every seed anew. A seed draws the images, the head (or all weights) and the
 order. Of each training the epoch with the best validation accuracy is kept, and tested once.
 Results go to transfer.json, run after run; what is there is not computed again.

@@ -1,6 +1,5 @@
 """Fine-tuning from end to end, on small networks and images."""
 
-import csv
 import json
 import re
 import subprocess
@@ -18,6 +17,7 @@ from PIL import Image
 import kzoo
 from kzoo.data import DataInfo
 from kzoo.models._registry import model_info
+from kzoo.runs._folder import RunFolder
 from kzoo.spec import STYLES
 from kzoo.training.freezing import named_layers, set_trainable
 from kzoo.transfer import _tuning
@@ -195,8 +195,7 @@ def test_the_rates_rise_over_a_tenth_of_each_stage(weights, data, capsys):
     """Three steps an epoch and ten epochs: after the first epoch a rate is at its height, and from there it falls."""
     run = tune(weights, data, head_epochs=10, epochs=10, patience=10, verbose=True)
     assert "optimizer  adam, cosine after a tenth of warm-up" in capsys.readouterr().err
-    rows = list(csv.DictReader((run.path / "metrics.csv").read_text().splitlines()))
-    rates = np.array([float(row["learning_rate"]) for row in rows]).reshape(3, 10)
+    rates = np.array([row["learning_rate"] for row in RunFolder(run.path).read_metrics()]).reshape(3, 10)
     np.testing.assert_allclose(rates[:, 0], [0.03, 0.003, 0.003], rtol=1e-6)
     assert np.all(np.diff(rates) < 0)
 
