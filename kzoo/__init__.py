@@ -1,6 +1,7 @@
 """kzoo: a Keras / TensorFlow model zoo for people who learn, teach and use deep learning.
 
-Every name here is loaded on first use: `import kzoo` itself imports neither TensorFlow nor Keras.
+Every name here is loaded on first use: `import kzoo` itself imports neither TensorFlow nor Keras. `__init__.pyi` says the
+same to type checkers; it is generated (`python .ci/generate.py`).
 """
 
 from __future__ import annotations
@@ -8,57 +9,37 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from kzoo.lazy import lazily
+
 __version__ = "0.1.0"
 
-# Public name -> the module it lives in.
-_PUBLIC = {
-    "KzooError": "kzoo.errors",
-    "Data": "kzoo.data",
-    "Preprocess": "kzoo.spec",
-    "bench": "kzoo.benchmark",
-    "copy_weights": "kzoo.weights.store",
-    "create_model": "kzoo.models._registry",
-    "decode_predictions": "kzoo.runs",
-    "evaluate": "kzoo.runs",
-    "export": "kzoo.exporting",
-    "feature_extractor": "kzoo.models._styles",
-    "fine_tune": "kzoo.transfer",
-    "find_learning_rate": "kzoo.runs",
-    "fit": "kzoo.runs",
-    "generate": "kzoo.runs",
-    "hypermodel": "kzoo.tuning",
-    "list_models": "kzoo.models._registry",
-    "load_data": "kzoo.data",
-    "load_model": "kzoo.runs",
-    "load_weights": "kzoo.weights.store",
-    "model_card": "kzoo.inspection.card",
-    "predict": "kzoo.runs",
-    "preprocess_input": "kzoo.runs",
-    "register_model": "kzoo.models._registry",
-    "save_weights": "kzoo.weights.store",
-    "strategy": "kzoo.training",
-    "summary": "kzoo.inspection.summary",
-    "tune": "kzoo.tuning",
-    "weights_by_name": "kzoo.weights.store",
-}
+_offered, _names = lazily(
+    __name__,
+    errors="KzooError",
+    records="ImageInputs ModelSpec NoiseInputs PairInputs Recipe TextInputs",
+    zoo="create_model list_models register_model",
+    models="Block Definition Networks feature_extractor registering",
+    weights="copy_weights load_weights save_weights weights_by_name",
+    report="model_card summary",
+    inputs="Inputs",
+    data="Data load_data",
+    engine="Objective Phase strategy",
+    tasks="Task register_task",
+    runs="list_runs load_model",
+    verbs="bench decode_predictions evaluate find_learning_rate fit generate predict preprocess_input",
+    exporting="export",
+    finetuning="fine_tune",
+    search="hypermodel tune",
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    elif name.startswith("_"):
-        raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
-    else:
-        from kzoo.models import _registry
-
-        if name not in _registry.list_models(hidden=True):
-            raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
-        return _registry.builder(name)
-    globals()[name] = value
-    return value
+    if not name.startswith("_") and name not in _names():
+        zoo = importlib.import_module("kzoo.zoo")
+        if name in zoo.list_models(hidden=True):
+            return zoo.builder(name)
+    return _offered(name)
 
 
 def __dir__() -> list[str]:
-    from kzoo.models import _registry
-
-    return sorted({*globals(), *_PUBLIC, *_registry.list_models(hidden=True)})
+    return sorted({*_names(), *importlib.import_module("kzoo.zoo").list_models(hidden=True)})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 
 class KzooError(ValueError):
@@ -32,12 +31,10 @@ def unknown(what: str, received: object, allowed: Iterable[object], remedy: str 
     return KzooError(f"unknown {what} {received!r}; {end}".rstrip())
 
 
-def whole_number(name: str, value: Any) -> int:
-    """`value` as an int, where it is a whole number of at least 1; NumPy's too.
+def listed(names: Sequence[object], most: int = 8) -> str:
+    """The first of some names, and how many more there are.
 
-    Raises:
-        KzooError: It is not.
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise KzooError(f"{name} must be a whole number of at least 1; received {value!r}")
-    return int(value)
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")

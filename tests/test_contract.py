@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.models._players import networks_of
-from kzoo.models._registry import index
-from kzoo.models._styles import Definition
+from kzoo.models.networks import networks_of
+from kzoo.zoo import index
+from kzoo.models.styles import Definition
 from kzoo.spec import STYLES
 from kzoo.weights.store import weights_by_name
 

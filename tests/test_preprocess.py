@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kzoo.preprocess import PreprocessLayer, decode_image, to_channels
+from kzoo.inputs.image import PreprocessLayer, decode_image, to_channels
 from kzoo.spec import Preprocess, preprocess_from_config
 
 SPECS = {

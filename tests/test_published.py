@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models._registry import model_info
+from kzoo.zoo import model_info
 from kzoo.spec import STYLES
 from kzoo.weights.table import FOLDER, SHIPPED
 

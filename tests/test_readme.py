@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kzoo.models._registry import described_shape, index
+from kzoo.zoo import described_shape, index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

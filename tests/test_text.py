@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.spec import PairPreprocess, TextPreprocess, preprocess_config, preprocess_from_config
-from kzoo.text import PairLayer, TextLayer, learn_vocabulary, normal_words
+from kzoo.inputs.text import PairLayer, TextLayer, learn_vocabulary, normal_words
 
 TEXTS = ["Über den Café-Tisch, don't! 100%", "hello (World) über", "नमस्ते दुनिया", ""]
 ASKED = ["ÜBER den CAFÉ", "hello  world", "我们 never seen", "", "नमस्ते", "a\u00a0hello\u3000world"]

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.tuning import ZooHyperModel, _oracles, _search
+from kzoo.search import ZooHyperModel, _oracles, _search
 
 QUICK = {"epochs": 1, "limit_train_batches": 3, "xla": "off"}
 QUIET = {"compare_seeds": 0, "verbose": False}

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli._app import AUGMENT, HELP, Debug, app
-from kzoo.cli._models import checks, info, list_
-from kzoo.cli._train import bench, fine_tune, fit, tune
-from kzoo.cli._use import evaluate, export, generate, predict
+from kzoo.cli.app import AUGMENT, HELP, Debug, app
+from kzoo.cli.models import checks, info, list_
+from kzoo.cli.train import bench, fine_tune, fit, tune
+from kzoo.cli.use import evaluate, export, generate, predict
 from kzoo.errors import KzooError, unknown
 
 __all__ = [

@@ -1,6 +1,4 @@
-"""Data: where it comes from, and how it is shuffled, augmented, preprocessed and batched."""
+"""Data: images in folders, tables, texts, TensorFlow Datasets and arrays, as splits of raw examples."""
 
-from kzoo.data._data import Data, DataInfo
-from kzoo.data._sources import load_data
-
-__all__ = ["Data", "DataInfo", "load_data"]
+from kzoo.data.data import SPLITS, Data, DataInfo, balanced_weights
+from kzoo.data.load import load_data

@@ -1,5 +1,5 @@
 """Export: a SavedModel that serves without kzoo, checked against the model it came from."""
 
-from kzoo.exporting._saved_model import Exported, export
+from kzoo.exporting.saved_model import Exported, export
 
 __all__ = ["Exported", "export"]

@@ -16,20 +16,22 @@ on their own. Its caption gives a 224x224x3 image, 150,528 inputs; without paddi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import layers
 
 from kzoo.errors import KzooError, unknown
-from kzoo.models._block import Block, register
-from kzoo.models._convnet import LocalResponseNormalization, images, pooled
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Preprocess, Recipe
+from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.block import Block, registering
+from kzoo.models.convnet import LocalResponseNormalization, images, pooled
+from kzoo.models.styles import Definition
+from kzoo.records import ANYTHING, ImageInputs, ModelSpec, Recipe, TorchNames
 
+COURSE = 4
+register = registering("alexnet")
 PAPER = (
     "Krizhevsky, Sutskever, Hinton 2012, ImageNet classification with deep convolutional neural networks, "
     "https://papers.nips.cc/paper/2012/hash/c399862d3b9d6b76c8436e924a68c45b-Abstract.html"
@@ -83,8 +85,8 @@ def convolution(
 class Towers(Block):
     """A convolution on two GPUs: each half of the filters reads the same half of the channels.
 
-    [batch, h, w, c] -> [batch, h / stride, w / stride, filters]. Two convolutions, not `groups=2`: Keras compiles that anew for each batch
-    size on a CPU, and ONNX files of it are invalid.
+    [batch, h, w, c] -> [batch, h / stride, w / stride, filters]. Two convolutions, not `groups=2`: Keras compiles that
+    anew for each batch size on a CPU, and ONNX files of it are invalid.
     """
 
     def __init__(
@@ -118,20 +120,20 @@ class AlexNet(Definition):
         dense: Units of fc6 and fc7.
         bias: First biases of conv2, conv4, conv5, fc6 and fc7 (section 5: with 1 the units have positive inputs from
             the start).
-        dropout_rate: After fc6 and fc7 (section 4.2).
+        dropout: After fc6 and fc7 (section 4.2).
     """
 
     @staticmethod
     def define(
-        convolutions: Sequence[Sequence[Any]] = ALEXNET,
+        convolutions: Annotated[Sequence[Sequence[Any]], ANYTHING] = ALEXNET,
         dense: int = 4096,
         bias: float = 1.0,
-        activation: str = "relu",
-        dropout_rate: float = 0.5,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.5,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         stages: list[layers.Layer] = []
         for i, (filters, kernel, stride, padding, towers, after) in enumerate(convolutions, start=1):
@@ -161,8 +163,8 @@ class AlexNet(Definition):
                     bias_initializer=keras.initializers.Constant(bias), name=fc,
                 )
             )  # fmt: skip
-            if dropout_rate:
-                stages.append(layers.Dropout(dropout_rate, name=f"{fc}_dropout"))
+            if dropout:
+                stages.append(layers.Dropout(dropout, name=f"{fc}_dropout"))
         normal = keras.initializers.RandomNormal(0, 0.01)
         return [
             *stages,
@@ -196,14 +198,25 @@ RECIPE = Recipe(
 # Zeiler and Fergus, section 3: the same with biases of 0, for 70 epochs.
 ZFNET_RECIPE = replace(RECIPE, epochs=70)
 # Section 2: the mean is subtracted, pixels stay in 0 to 255.
-MEAN = Preprocess(size=(227, 227), channels=3, scale=1.0, mean=(123.68, 116.779, 103.939))
+MEAN = ImageInputs(size=(227, 227), channels=3, scale=1.0, mean=(123.68, 116.779, 103.939))
 
-for name, table, size, minimum, bias, preprocess, recipe, paper, summary in (
+
+
+def torchvision_names(modules: Iterable[str]) -> dict[str, str]:
+    """torchvision's `alexnet`, in one tower."""
+    names = {f"features.{number}": f"conv{i}" for i, number in enumerate((0, 3, 6, 8, 10), start=1)}
+    return {**names, "classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "predictions"}
+
+
+TORCH_NAMES = TorchNames(torchvision_names, "torchvision's is alexnet_one_tower here", flattened={"fc6": 256})
+
+ROWS = (
     ("alexnet", ALEXNET, 227, 67, 1.0, MEAN, RECIPE, PAPER, "AlexNet as on the paper's two GPUs, with local response normalization; 227 for the caption's 224, which does not give its 55x55"),
     ("alexnet_one_tower", ONE_TOWER, 224, 63, 1.0, images("torch", 224), RECIPE, ONE_TRICK, "AlexNet in one tower, without normalization; torchvision's"),
     ("zfnet", ZFNET, 224, 53, 0.0, MEAN.for_model((224, 224, 3), {}), ZFNET_RECIPE, VISUALIZING, "ZFNet: AlexNet with a finer conv1 (figure 3)"),
-):  # fmt: skip
-    register_model(
+)  # fmt: skip
+VARIANTS = (
+    *(
         ModelSpec(
             name=name,
             family="alexnet",
@@ -215,12 +228,13 @@ for name, table, size, minimum, bias, preprocess, recipe, paper, summary in (
             head="predictions",
             config={"convolutions": table, "bias": bias},
             minimum=minimum,
-            preprocess=preprocess,
+            inputs=inputs,
+            torch_names=TORCH_NAMES,
             recipe=recipe,
             paper=paper,
         )
-    )
-register_model(
+        for name, table, size, minimum, bias, inputs, recipe, paper, summary in ROWS
+    ),
     ModelSpec(
         name="alexnet_tiny",
         family="alexnet",
@@ -232,9 +246,10 @@ register_model(
         head="predictions",
         config={"convolutions": tuple((filters // 16, *row) for filters, *row in ALEXNET), "dense": 16},
         minimum=67,
-        preprocess=MEAN.for_model((67, 67, 3), {}),
+        inputs=MEAN.for_model((67, 67, 3), {}),
+        torch_names=TORCH_NAMES,
         recipe=RECIPE,
         paper=PAPER,
         hidden=True,
-    )
+    ),
 )

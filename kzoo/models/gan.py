@@ -15,18 +15,21 @@ the normalization are Torch's, in the second author's code; biases stand where n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import layers
 
 from kzoo.errors import KzooError
-from kzoo.models._block import register
-from kzoo.models._players import Players
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition, assemble
-from kzoo.spec import ModelSpec, NoisePreprocess, Preprocess, Recipe
+from kzoo.models.block import registering
+from kzoo.models.networks import Networks, Parts
+from kzoo.models.styles import Definition
+from kzoo.records import ImageInputs, ModelSpec, NoiseInputs, Recipe
 
+COURSE = 12
+register = registering("gan")
 PAPER = (
     "Radford, Metz, Chintala 2016, Unsupervised representation learning with deep convolutional generative adversarial "
     "networks, https://arxiv.org/abs/1511.06434"
@@ -125,61 +128,58 @@ def doublings_of(image_shape: tuple[int, int, int]) -> int:
 
 
 @register
-class DCGAN(Players):
+class DCGAN(Networks):
     """Noise, float32 [batch, noise] -> images in -1 to 1; holds `generator` and `discriminator`."""
 
-    @staticmethod
-    def define(image_shape: tuple[int, int, int], noise: int = 100, width: int = 128) -> dict[str, Any]:
-        """What both networks are built with.
+    answers = "generator"
 
+    @staticmethod
+    def define(noise: int = 100, width: int = 128) -> None:
+        """
         Args:
-            image_shape: Height, width and channels of the images; see `doublings_of`.
             noise: Length of a noise vector.
             width: Maps next to the image; they double towards the noise.
         """
-        return {"image_shape": tuple(image_shape), "width": width}
 
     @classmethod
-    def assemble(cls, config: dict[str, Any], style: str, *, name: str, inputs: Any) -> Players:
-        """Both networks in one style, for images of the shape of `inputs`."""
-        arguments = cls.define(inputs.shape[1:], **config)
-        image, vector = keras.Input(inputs.shape[1:], name="image"), keras.Input((config["noise"],), name="noise")
-        discriminator = assemble(Discriminator, arguments, style, name="discriminator", inputs=image)
-        generator = assemble(Generator, arguments, style, name="generator", inputs=vector)
-        return cls(discriminator, generator, name=name)
+    def parts(cls, config: Mapping[str, Any], input_shape: tuple[int, int, int]) -> Parts:
+        """Of images of that shape; see `doublings_of`."""
+        arguments = {"image_shape": tuple(input_shape), "width": config["width"]}
+        return {
+            "discriminator": (Discriminator, arguments, keras.Input(input_shape, name="image")),
+            "generator": (Generator, arguments, keras.Input((config["noise"],), name="noise")),
+        }
 
 
-for row, summary, image_shape, noise, width, epochs, hidden in (
-    ("dcgan", "DCGAN for digits: 28x28 grey images out of noise", (28, 28, 1), 100, 32, 25, False),
-    ("dcgan_32", "DCGAN for colour images of 32x32 out of noise", (32, 32, 3), 100, 32, 50, False),
-    ("dcgan_tiny", "dcgan for tests", (16, 16, 1), 8, 4, 2, True),
-):
-    register_model(
-        ModelSpec(
-            name=row,
-            family="gan",
-            task="image-generation",
-            definition=DCGAN,
-            summary=summary,
-            config={"noise": noise, "width": width},
-            input_shape=image_shape,
-            classifier_activation=None,
-            head="images",
-            input_name="noise",
-            preprocess=NoisePreprocess(
-                # Section 4: scaled to the range of tanh and nothing else.
-                image=Preprocess(size=image_shape[:2], channels=image_shape[2], scale=1 / 127.5, mean=(1.0,)),
-                noise=noise,
-            ),
-            hidden=hidden,
-            recipe=Recipe(
-                loss="binary_crossentropy_from_logits",
-                metrics=(),
-                optimizer="adam:beta_1=0.5",
-                learning_rate=2e-4,
-                batch_size=128,
-                epochs=epochs,
-            ),
-            paper=PAPER,
-        )
+RECIPE = Recipe(
+    loss="binary_crossentropy_from_logits",
+    metrics=(),
+    optimizer="adam:beta_1=0.5",
+    learning_rate=2e-4,
+    batch_size=128,
+)
+ROWS = (
+    ("dcgan", "DCGAN for digits: 28x28 grey images out of noise", (28, 28, 1), 100, 32, 25),
+    ("dcgan_32", "DCGAN for colour images of 32x32 out of noise", (32, 32, 3), 100, 32, 50),
+    ("dcgan_tiny", "dcgan for tests", (16, 16, 1), 8, 4, 2),
+)
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="gan",
+        task="image-generation",
+        definition=DCGAN,
+        summary=summary,
+        config={"noise": noise, "width": width},
+        input_shape=shape,
+        classifier_activation=None,
+        head="images",
+        input_name="noise",
+        # Section 4: images are scaled to the range of tanh and nothing else.
+        inputs=NoiseInputs(ImageInputs(size=shape[:2], channels=shape[2], scale=1 / 127.5, mean=(1.0,)), noise),
+        hidden=name.endswith("_tiny"),
+        recipe=replace(RECIPE, epochs=epochs),
+        paper=PAPER,
     )
+    for name, summary, shape, noise, width, epochs in ROWS
+)

@@ -12,18 +12,21 @@ naive module is without them (figure 2a). Layer names are those of the authors' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras import layers
 
 from kzoo.errors import KzooError
-from kzoo.models._block import Chain, Parallel, Side, register
-from kzoo.models._convnet import LocalResponseNormalization, images, top
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.models.arguments import Activation, Dropout, Width
+from kzoo.models.block import Chain, Parallel, Side, registering
+from kzoo.models.convnet import LocalResponseNormalization, images, top
+from kzoo.models.styles import Definition
+from kzoo.records import TF, ModelSpec, Recipe, TorchNames
 
+COURSE = 6
+register = registering("googlenet")
 PAPER = (
     "Szegedy, Liu, Jia, Sermanet, Reed and others 2014, Going deeper with convolutions, https://arxiv.org/abs/1409.4842"
 )
@@ -128,13 +131,13 @@ class GoogLeNet(Definition):
         batch_norm: bool = False,
         naive: bool = False,
         aux: bool = False,
-        width: float = 1.0,
-        activation: str = "relu",
-        dropout_rate: float = 0.4,
+        width: Width = 1.0,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.4,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         unit = {"batch_norm": batch_norm, "activation": activation}
         module = lambda name: inception(
@@ -163,7 +166,7 @@ class GoogLeNet(Definition):
             module("4e"),
             halve("pool4_2x2_s2", 2) if batch_norm else halve("pool4_3x3_s2"),         # [7, 7, 832]
             module("5a"), module("5b"),
-            *top(include_top, pooling, classes, classifier_activation, dropout_rate),
+            *top(include_top, pooling, classes, classifier_activation, dropout),
         ]  # fmt: skip
         if aux and not include_top:
             raise KzooError("aux=True adds classifiers beside the network's own; it goes with include_top=True")
@@ -196,26 +199,56 @@ RECIPE = Recipe(
     loss_weights={"predictions": 1.0, "aux1": 0.3, "aux2": 0.3},
 )
 
-for name, size, config, classes, preprocess, summary in (
+
+
+def torchvision_names(modules: Iterable[str]) -> dict[str, str]:
+    stem = {"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3_reduce", "conv3": "conv2_3x3"}
+    branches = {
+        "branch1": "1x1", "branch2.0": "3x3_reduce", "branch2.1": "3x3", "branch3.0": "5x5_reduce",
+        "branch3.1": "5x5", "branch4.1": "pool_proj",
+    }  # fmt: skip
+    names = {"fc": "predictions"}
+    for module in modules:
+        unit, _, kind = module.rpartition(".")  # "inception3a.branch2.0", "conv" or "bn"
+        layer = stem.get(unit)
+        if found := re.fullmatch(r"inception(\d[a-e])\.(.+)", unit):
+            layer = f"inception_{found[1]}_{branches[found[2]]}" if found[2] in branches else None
+        elif found := re.fullmatch(r"aux(\d)\.conv", unit):
+            layer = f"aux{found[1]}_conv"
+        elif found := re.fullmatch(r"aux(\d)\.fc([12])", module):
+            names[module] = f"aux{found[1]}_fc" if found[2] == "1" else f"aux{found[1]}"
+        if layer:
+            names[module] = layer if kind == "conv" else f"{layer}_bn"
+    return names
+
+
+# torchvision's undoes the usual preprocessing (`transform_input`) and reads -1 to 1.
+TORCH_NAMES = TorchNames(
+    torchvision_names, "torchvision's is googlenet_bn here", flattened={"aux1_fc": 128, "aux2_fc": 128}, inputs=TF
+)
+
+ROWS = (
     ("googlenet", 224, {}, 1000, images("caffe", 224), "GoogLeNet (table 1): 5x5 branches, biases, local response normalization; aux=True adds its two auxiliary classifiers"),
-    ("googlenet_bn", 224, {"batch_norm": True, "dropout_rate": 0.2}, 1000, images("tf", 224), "GoogLeNet with batch norm; torchvision's, whose 5x5 branch is 3x3"),
+    ("googlenet_bn", 224, {"batch_norm": True, "dropout": 0.2}, 1000, images("tf", 224), "GoogLeNet with batch norm; torchvision's, whose 5x5 branch is 3x3"),
     ("googlenet_tiny", 72, {"width": 0.0625}, 10, images("caffe", 72), "For tests"),
     ("googlenet_bn_tiny", 48, {"width": 0.0625, "batch_norm": True}, 10, images("tf", 48), "For tests"),
-):  # fmt: skip
-    register_model(
-        ModelSpec(
-            name=name,
-            family="googlenet",
-            task="image-classification",
-            definition=GoogLeNet,
-            summary=summary,
-            input_shape=(size, size, 3),
-            classes=classes,
-            head="predictions",
-            config={"batch_norm": False, **config},
-            preprocess=preprocess,
-            recipe=RECIPE,
-            paper=PAPER,
-            hidden=name.endswith("_tiny"),
-        )
+)  # fmt: skip
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="googlenet",
+        task="image-classification",
+        definition=GoogLeNet,
+        summary=summary,
+        input_shape=(size, size, 3),
+        classes=classes,
+        head="predictions",
+        config={"batch_norm": False, **config},
+        inputs=inputs,
+        torch_names=TORCH_NAMES,
+        recipe=RECIPE,
+        paper=PAPER,
+        hidden=name.endswith("_tiny"),
     )
+    for name, size, config, classes, inputs, summary in ROWS
+)

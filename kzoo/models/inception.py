@@ -17,12 +17,14 @@ from typing import Any
 
 from keras import layers
 
-from kzoo.models._block import Parallel, register
-from kzoo.models._convnet import images, top
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.models.arguments import Activation, Dropout, Width
+from kzoo.models.block import Parallel, registering
+from kzoo.models.convnet import images, top
+from kzoo.models.styles import Definition
+from kzoo.records import KerasNames, ModelSpec, Recipe
 
+COURSE = 7
+register = registering("inception")
 PAPER = (
     "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, Rethinking the Inception architecture for computer vision, "
     "https://arxiv.org/abs/1512.00567"
@@ -126,13 +128,13 @@ class InceptionV3(Definition):
 
     @staticmethod
     def define(
-        width: float = 1.0,
-        activation: str = "relu",
-        dropout_rate: float = 0.0,
+        width: Width = 1.0,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         make = Maker(width, activation)
         conv = make.convolution
@@ -155,7 +157,7 @@ class InceptionV3(Definition):
             make.halving17("mixed8"),                      # [8, 8, 1280]
             make.figure7("mixed9"),                        # [8, 8, 2048]
             make.figure7("mixed10"),
-            *top(include_top, pooling, classes, classifier_activation, dropout_rate),
+            *top(include_top, pooling, classes, classifier_activation, dropout),
         ]  # fmt: skip
 
     @staticmethod
@@ -175,25 +177,40 @@ RECIPE = Recipe(
     epochs=100,
 )
 
-for name, size, config, classes in (
-    ("inception_v3", 299, {}, 1000),
-    ("inception_tiny", 75, {"width": 0.03125}, 10),
-):
-    register_model(
-        ModelSpec(
-            name=name,
-            family="inception",
-            task="image-classification",
-            definition=InceptionV3,
-            summary="For tests" if classes == 10 else "Inception v3 (table 1, figures 5 to 7); keras.applications'",
-            input_shape=(size, size, 3),
-            classes=classes,
-            head="predictions",
-            config=config,
-            minimum=75,
-            preprocess=images("tf", size),
-            recipe=RECIPE,
-            paper=PAPER,
-            hidden=classes == 10,
-        )
+
+# Numbers by creation of the convolutions, and batch norms, in the order of `model.layers` in keras.applications: by
+# depth in the graph, so that the branches of a module are interleaved.
+BY_DEPTH = (
+    0, 1, 2, 3, 4, 8, 6, 9, 5, 7, 10, 11, 15, 13, 16, 12, 14, 17, 18, 22, 20, 23, 19, 21, 24, 25, 27, 28, 26, 29, 34,
+    35, 31, 36, 32, 37, 30, 33, 38, 39, 44, 45, 41, 46, 42, 47, 40, 43, 48, 49, 54, 55, 51, 56, 52, 57, 50, 53, 58,
+    59, 64, 65, 61, 66, 62, 67, 60, 63, 68, 69, 72, 73, 70, 74, 71, 75, 80, 77, 81, 78, 79, 82, 83, 76, 84, 89, 86,
+    90, 87, 88, 91, 92, 85, 93,
+)  # fmt: skip
+# keras.applications leaves these layers unnamed.
+KERAS_NAMES = KerasNames(
+    lambda names: [names[i] for i in BY_DEPTH] if len(names) == len(BY_DEPTH) else names, by_creation=True
+)
+
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="inception",
+        task="image-classification",
+        definition=InceptionV3,
+        summary="For tests" if classes == 10 else "Inception v3 (table 1, figures 5 to 7); keras.applications'",
+        input_shape=(size, size, 3),
+        classes=classes,
+        head="predictions",
+        config=config,
+        minimum=75,
+        inputs=images("tf", size),
+        keras_names=KERAS_NAMES,
+        recipe=RECIPE,
+        paper=PAPER,
+        hidden=classes == 10,
     )
+    for name, size, config, classes in (
+        ("inception_v3", 299, {}, 1000),
+        ("inception_tiny", 75, {"width": 0.03125}, 10),
+    )
+)

@@ -17,11 +17,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kzoo.models._block import register
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Preprocess, Recipe
+from kzoo.models.arguments import Activation
+from kzoo.models.block import registering
+from kzoo.models.convnet import pooled
+from kzoo.models.styles import Definition
+from kzoo.records import ModelSpec, ImageInputs, Recipe
 
+COURSE = 3
+register = registering("lenet")
 PAPER = (
     "LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition, "
     "http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf"
@@ -37,11 +40,11 @@ class LeNet5(Definition):
 
     @staticmethod
     def define(
-        activation: str = "tanh",
+        activation: Activation = "tanh",
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 10,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         stages = [
             layers.Conv2D(6, 5, padding="same", activation=activation, name="c1"),  # [28, 28, 6]
@@ -49,18 +52,15 @@ class LeNet5(Definition):
             layers.Conv2D(16, 5, activation=activation, name="c3"),                 # [10, 10, 16]
             layers.AveragePooling2D(2, name="s4"),                                  # [5, 5, 16]
         ]  # fmt: skip
-        if include_top:
-            stages += [
-                layers.Flatten(name="flatten"),                                     # [400]
-                layers.Dense(120, activation=activation, name="c5"),
-                layers.Dense(84, activation=activation, name="f6"),
-                layers.Dense(classes, activation=classifier_activation, name="output"),
-            ]  # fmt: skip
-        elif pooling == "avg":
-            stages.append(layers.GlobalAveragePooling2D(name="avg_pool"))
-        elif pooling == "max":
-            stages.append(layers.GlobalMaxPooling2D(name="max_pool"))
-        return stages
+        if not include_top:
+            return stages + pooled(pooling)
+        return [
+            *stages,
+            layers.Flatten(name="flatten"),                                         # [400]
+            layers.Dense(120, activation=activation, name="c5"),
+            layers.Dense(84, activation=activation, name="f6"),
+            layers.Dense(classes, activation=classifier_activation, name="output"),
+        ]  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class LeNet51998(Definition):
         ]  # fmt: skip
 
 
-register_model(
+VARIANTS = (
     ModelSpec(
         name="lenet5",
         family="lenet",
@@ -209,7 +209,7 @@ register_model(
         summary="LeNet-5 as everyone builds it: tanh, average pooling, softmax",
         input_shape=(28, 28, 1),
         classes=10,
-        preprocess=Preprocess(size=(28, 28), channels=1),
+        inputs=ImageInputs(size=(28, 28), channels=1),
         recipe=Recipe(
             loss="sparse_categorical_crossentropy",
             metrics=("accuracy",),
@@ -219,9 +219,7 @@ register_model(
             epochs=20,
         ),
         paper=PAPER,
-    )
-)
-register_model(
+    ),
     ModelSpec(
         name="lenet5_1998",
         family="lenet",
@@ -234,7 +232,7 @@ register_model(
         fixed_classes=True,
         classifier_activation=None,
         # Section II.B: the 20x20 digits, centred in 28x28, lie in a 32x32 field; paper -0.1, ink 1.175.
-        preprocess=Preprocess(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
+        inputs=ImageInputs(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
         recipe=Recipe(
             loss="sparse_categorical_crossentropy_from_logits",
             metrics=("accuracy",),
@@ -244,5 +242,5 @@ register_model(
             epochs=20,
         ),
         paper=PAPER,
-    )
+    ),
 )

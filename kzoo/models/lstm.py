@@ -15,20 +15,19 @@ direction.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from keras import layers, ops
 
-from kzoo.models._block import Block, register
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.models._tokens import TokenEmbedding
-from kzoo.spec import ModelSpec, Recipe, TextPreprocess
+from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.block import Block, registering
+from kzoo.models.styles import Definition
+from kzoo.models.tokens import TokenEmbedding
+from kzoo.records import ModelSpec, Recipe, TextInputs
 
+COURSE = 9
+register = registering("lstm")
 PAPER = "Hochreiter, Schmidhuber 1997, Long Short-Term Memory, https://doi.org/10.1162/neco.1997.9.8.1735"
-
-
-SUMMARIES = ("max", "last")
 
 
 @register
@@ -84,14 +83,12 @@ class LSTMClassifier(Definition):
         width: int = 128,
         units: int = 64,
         bidirectional: bool = True,
-        summary: str = "max",
-        dropout: float = 0.5,
+        summary: Literal["max", "last"] = "max",
+        dropout: Dropout = 0.5,
         include_top: bool = True,
         classes: int = 2,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
-        if summary not in SUMMARIES:
-            raise ValueError(f"summary {summary!r} is not one of {', '.join(SUMMARIES)}")
         stages = [
             TokenEmbedding(vocabulary, width, dropout, name="embedding"),  # {"x": [time, width], "mask": [time]}
             SentenceLSTM(units, bidirectional, summary, name="lstm"),      # [2 units]
@@ -104,35 +101,34 @@ class LSTMClassifier(Definition):
         return stages
 
 
-for name, summary, config, preprocess, hidden in (
-    ("lstm_classifier", "Sentences to labels by a bidirectional LSTM", {}, TextPreprocess(length=400), False),
-    (
-        "lstm_classifier_tiny", "lstm_classifier for tests", {"vocabulary": 50, "width": 8, "units": 6, "dropout": 0.2},
-        TextPreprocess(size=50, length=20), True,
-    ),
-):  # fmt: skip
-    register_model(
-        ModelSpec(
-            name=name,
-            family="lstm",
-            task="text-classification",
-            definition=LSTMClassifier,
-            summary=summary,
-            config=config,
-            input_shape=(None,),
-            input_name="tokens",
-            input_dtype="int32",
-            classes=2,
-            preprocess=preprocess,
-            hidden=hidden,
-            recipe=Recipe(
-                loss="sparse_categorical_crossentropy",
-                metrics=("accuracy",),
-                learning_rate=2e-3,
-                schedule="cosine",
-                batch_size=64,
-                epochs=3,
-            ),
-            paper=PAPER,
-        )
+RECIPE = Recipe(
+    loss="sparse_categorical_crossentropy",
+    metrics=("accuracy",),
+    learning_rate=2e-3,
+    schedule="cosine",
+    batch_size=64,
+    epochs=3,
+)
+TINY = {"vocabulary": 50, "width": 8, "units": 6, "dropout": 0.2}
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="lstm",
+        task="text-classification",
+        definition=LSTMClassifier,
+        summary=summary,
+        config=config,
+        input_shape=(None,),
+        input_name="tokens",
+        input_dtype="int32",
+        classes=2,
+        inputs=inputs,
+        hidden=name.endswith("_tiny"),
+        recipe=RECIPE,
+        paper=PAPER,
     )
+    for name, summary, config, inputs in (
+        ("lstm_classifier", "Sentences to labels by a bidirectional LSTM", {}, TextInputs(length=400)),
+        ("lstm_classifier_tiny", "lstm_classifier for tests", TINY, TextInputs(size=50, length=20)),
+    )
+)

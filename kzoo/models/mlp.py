@@ -14,11 +14,13 @@ from collections.abc import Sequence
 
 from keras import layers
 
-from kzoo.models._block import register
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Preprocess, Recipe
+from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.block import registering
+from kzoo.models.styles import Definition
+from kzoo.records import ModelSpec, ImageInputs, Recipe
 
+COURSE = 2
+register = registering("mlp")
 PAPER = "Rumelhart, Hinton, Williams 1986, Learning representations by back-propagating errors, https://doi.org/10.1038/323533a0"
 
 
@@ -29,17 +31,17 @@ class MLP(Definition):
     @staticmethod
     def define(
         hidden: Sequence[int] = (128,),
-        activation: str = "relu",
-        dropout_rate: float = 0.0,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
         include_top: bool = True,
         classes: int = 10,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         stages = [layers.Flatten(name="flatten")]
         for i, units in enumerate(hidden, start=1):
             stages.append(layers.Dense(units, activation=activation, name=f"hidden{i}"))
-            if dropout_rate:
-                stages.append(layers.Dropout(dropout_rate, name=f"dropout{i}"))
+            if dropout:
+                stages.append(layers.Dropout(dropout, name=f"dropout{i}"))
         if include_top:
             stages.append(layers.Dense(classes, activation=classifier_activation, name="output"))
         return stages
@@ -50,30 +52,29 @@ YES_NO = Recipe(loss="binary_crossentropy", metrics=("binary_accuracy",), batch_
 # A linear output trained on squared error, as in Goodfellow et al., section 6.1; "yes" is an output above one half.
 XOR = Recipe(loss="mean_squared_error", metrics=("binary_accuracy",), learning_rate=0.02, batch_size=4, epochs=20)
 
-VARIANTS = [
+ROWS = (
     # name            hidden        dropout  input        classes  output     recipe  what it is
     ("mlp",           (128,),       0.2,     (28, 28, 1), 10,      "softmax", DIGITS, "784-128-dropout-10, the first network of TensorFlow's beginner tutorial"),
     ("mlp_16_16",     (16, 16),     0.0,     (28, 28, 1), 10,      "softmax", DIGITS, "784-16-16-10, the network of 3Blue1Brown's videos (with ReLU)"),
     ("mlp_16_16_16",  (16, 16, 16), 0.0,     (4, 4, 1),   1,       "sigmoid", YES_NO, "16-16-16-16-1: is it a 1 or a 7, on 4x4 patches"),
     ("mlp_xor",       (2,),         0.0,     (2,),        1,       "linear",  XOR,    "2-2-1 with a linear output: XOR (Goodfellow et al. 2016, Deep Learning, section 6.1)"),
-]  # fmt: skip
+)  # fmt: skip
 
-for name, hidden, dropout, shape, classes, output, recipe, summary in VARIANTS:
-    image = len(shape) == 3
-    register_model(
-        ModelSpec(
-            name=name,
-            family="mlp",
-            task="image-classification" if image else "tabular-classification",
-            definition=MLP,
-            summary=summary,
-            input_shape=shape,
-            input_name="image" if image else "features",
-            classes=classes,
-            classifier_activation=output,
-            config={"hidden": hidden, "dropout_rate": dropout},
-            preprocess=Preprocess(size=shape[:2], channels=shape[2]) if image else None,
-            recipe=recipe,
-            paper=PAPER,
-        )
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="mlp",
+        task="image-classification" if len(shape) == 3 else "tabular-classification",
+        definition=MLP,
+        summary=summary,
+        input_shape=shape,
+        input_name="image" if len(shape) == 3 else "features",
+        classes=classes,
+        classifier_activation=output,
+        config={"hidden": hidden, "dropout": dropout},
+        inputs=ImageInputs(size=shape[:2], channels=shape[2]) if len(shape) == 3 else None,
+        recipe=recipe,
+        paper=PAPER,
     )
+    for name, hidden, dropout, shape, classes, output, recipe, summary in ROWS
+)

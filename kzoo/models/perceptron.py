@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from keras import layers
 
-from kzoo.models._block import register
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.models.arguments import Activation
+from kzoo.models.block import registering
+from kzoo.models.styles import Definition
+from kzoo.records import ModelSpec, Recipe
+
+COURSE = 1  # its place where a course goes from one family to the next
+register = registering("perceptron")
 
 
 @register
@@ -25,11 +28,11 @@ class Perceptron(Definition):
     """float32 [batch, n] -> the probability of "yes", float32 [batch, 1]."""
 
     @staticmethod
-    def define(classifier_activation: str | None = "sigmoid") -> list[layers.Layer]:
+    def define(classifier_activation: Activation = "sigmoid") -> list[layers.Layer]:
         return [layers.Dense(1, activation=classifier_activation, name="output")]
 
 
-register_model(
+VARIANTS = (
     ModelSpec(
         name="perceptron",
         family="perceptron",
@@ -45,5 +48,5 @@ register_model(
             loss="binary_crossentropy", metrics=("binary_accuracy",), learning_rate=0.1, batch_size=4, epochs=10
         ),
         paper="Rosenblatt 1958, The perceptron, https://doi.org/10.1037/h0042519",
-    )
+    ),
 )

@@ -17,18 +17,21 @@ Three lineages hold weights for what is called ResNet-50; LINEAGES has what sepa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from keras import layers, ops
 
-from kzoo.errors import KzooError, unknown
-from kzoo.models._block import Block, register, through
-from kzoo.models._convnet import CIFAR10, images, top
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.errors import KzooError
+from kzoo.models.arguments import Activation, Dropout, Probability
+from kzoo.models.block import Block, registering, through
+from kzoo.models.convnet import images, top
+from kzoo.models.styles import Definition
+from kzoo.records import CIFAR10, ImageInputs, KerasNames, ModelSpec, Recipe, TorchNames
 
+COURSE = 8
+register = registering("resnet")
 PAPER = "He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385"
 PAPER_V2 = "He, Zhang, Ren, Sun 2016, Identity mappings in deep residual networks, https://arxiv.org/abs/1603.05027"
 
@@ -63,8 +66,6 @@ LINEAGES = {
     "paper":       Lineage(False, 1e-5,     0.9,      1,         "he_normal"),       # the CIFAR networks
 }  # fmt: skip
 
-
-SHORTCUTS = ("projection", "padding")  # options B and A of section 4.1
 
 
 def convolution(
@@ -134,7 +135,7 @@ class Residual(Block):
         bottleneck: bool = False,
         shortcut: str = "identity",
         lineage: str = "keras",
-        activation: str = "relu",
+        activation: Activation = "relu",
         survival: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -187,7 +188,7 @@ class ResidualV2(Block):
         stride: int = 1,
         project: bool = False,
         residual: bool = True,
-        activation: str = "relu",
+        activation: Activation = "relu",
         survival: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -266,21 +267,17 @@ class ResNet(Definition):
         bottleneck: bool = True,
         filters: int = 64,
         small: bool = False,
-        shortcut: str = "projection",
+        shortcut: Literal["projection", "padding"] = "projection",
         residual: bool = True,
-        survival: float = 1.0,
-        lineage: str = "keras",
-        activation: str = "relu",
-        dropout_rate: float = 0.0,
+        survival: Probability = 1.0,
+        lineage: Literal["keras", "torchvision", "paper"] = "keras",
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
-        if lineage not in LINEAGES:
-            raise unknown("lineage", lineage, LINEAGES)
-        if shortcut not in SHORTCUTS:
-            raise unknown("shortcut", shortcut, SHORTCUTS)
         check_plain(residual, survival)
         stages = stem(LINEAGES[lineage], filters, activation, small)  # [h / 4, w / 4, 64], or [h, w, 16]
         width, blocks = filters, sum(depths)
@@ -301,7 +298,7 @@ class ResNet(Definition):
                     )
                 )
                 width = made
-        return stages + top(include_top, pooling, classes, classifier_activation, dropout_rate)
+        return stages + top(include_top, pooling, classes, classifier_activation, dropout)
 
     @staticmethod
     def taps(config: Mapping[str, Any]) -> dict[str, str]:
@@ -322,13 +319,13 @@ class ResNetV2(Definition):
         depths: Sequence[int] = (3, 4, 6, 3),
         filters: int = 64,
         residual: bool = True,
-        survival: float = 1.0,
-        activation: str = "relu",
-        dropout_rate: float = 0.0,
+        survival: Probability = 1.0,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.0,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         check_plain(residual, survival)
         line = LINEAGES["keras"]
@@ -349,7 +346,7 @@ class ResNetV2(Definition):
                     )
                 )
         stages += [norm(line, "post_bn"), layers.Activation(activation, name="post_relu")]
-        return stages + top(include_top, pooling, classes, classifier_activation, dropout_rate)
+        return stages + top(include_top, pooling, classes, classifier_activation, dropout)
 
     @staticmethod
     def taps(config: Mapping[str, Any]) -> dict[str, str]:
@@ -383,96 +380,91 @@ CIFAR = Recipe(
     epochs=60,
 )
 
-# name               depths           bottleneck lineage        preprocess what it is
-VARIANTS = [
+
+
+def torch_layers(modules: Iterable[str]) -> dict[str, str]:
+    """torchvision's and timm's: layer1 to layer4, whose `downsample` is the shortcut."""
+    names = {"conv1": "conv1_conv", "bn1": "conv1_bn", "fc": "predictions"}
+    for module in modules:
+        if found := re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)", module):
+            stage, block, kind, number = found.groups()
+            if kind == "downsample.":
+                number, kind = "0", ("conv", "bn")[int(number) > 0]
+            names[module] = f"conv{int(stage) + 1}_block{int(block) + 1}_{number}_{kind}"
+    return names
+
+
+def by_depth(names: list[str]) -> list[str]:
+    """keras.applications' order, by depth in the graph: a block's shortcut comes just before its last convolution."""
+
+    def place(name: str) -> tuple[int, int, int]:
+        inside = re.fullmatch(r"conv(\d+)_block(\d+)_(preact|\d)_?(?:conv|bn)", name)
+        if inside:
+            return int(inside[1]), int(inside[2]), ("preact", "1", "2", "0", "3").index(inside[3])
+        return (0, 0, 0) if name.startswith("conv1") else (99, 0, 0)
+
+    return sorted(names, key=place)
+
+
+TORCH_NAMES = TorchNames(
+    torch_layers,
+    "torchvision's and timm's are resnet18, resnet34 and resnet50_v1_5 here; others with lineage='torchvision'",
+)
+
+
+def row(
+    name: str, definition: type, config: Mapping[str, Any], inputs: ImageInputs, summary: str, *, recipe: Recipe = IMAGENET,
+    classes: int = 1000, paper: str = PAPER, hidden: bool = False,
+) -> ModelSpec:  # fmt: skip
+    return ModelSpec(
+        name=name, family="resnet", task="image-classification", definition=definition, summary=summary,
+        input_shape=(*inputs.size, 3), classes=classes, head="predictions", config=config, inputs=inputs,
+        torch_names=TORCH_NAMES, keras_names=KerasNames(by_depth), recipe=recipe, paper=paper, hidden=hidden,
+    )  # fmt: skip
+
+
+# name               depths           bottleneck lineage        inputs   what it is
+ROWS = (
     ("resnet18",        (2, 2, 2, 2),    False, "torchvision", "torch", "ResNet-18 (table 1); torchvision's"),
     ("resnet34",        (3, 4, 6, 3),    False, "torchvision", "torch", "ResNet-34 (table 1); torchvision's"),
     ("resnet50",        (3, 4, 6, 3),    True,  "keras",       "caffe", "ResNet-50 (table 1); keras.applications'"),
     ("resnet50_v1_5",   (3, 4, 6, 3),    True,  "torchvision", "torch", "ResNet-50 with the stride on the 3x3 convolution; torchvision's"),
     ("resnet101",       (3, 4, 23, 3),   True,  "keras",       "caffe", "ResNet-101 (table 1); keras.applications'"),
     ("resnet152",       (3, 8, 36, 3),   True,  "keras",       "caffe", "ResNet-152 (table 1); keras.applications'"),
-]  # fmt: skip
-VARIANTS_V2 = [
+)  # fmt: skip
+ROWS_V2 = (
     ("resnet50_v2",  (3, 4, 6, 3)),
     ("resnet101_v2", (3, 4, 23, 3)),
     ("resnet152_v2", (3, 8, 36, 3)),
-]  # fmt: skip
-CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)  # 6n + 2 (table 6)
-
-for name, depths, bottleneck, lineage, mode, summary in VARIANTS:
-    register_model(
-        ModelSpec(
-            name=name,
-            family="resnet",
-            task="image-classification",
-            definition=ResNet,
-            summary=summary,
-            input_shape=(224, 224, 3),
-            classes=1000,
-            head="predictions",
-            config={"depths": depths, "bottleneck": bottleneck, "lineage": lineage},
-            preprocess=images(mode, 224),
-            recipe=IMAGENET,
-            paper=PAPER,
-        )
-    )
-for name, depths in VARIANTS_V2:
-    register_model(
-        ModelSpec(
-            name=name,
-            family="resnet",
-            task="image-classification",
-            definition=ResNetV2,
-            summary=f"ResNet-{name[6:-3]} with pre-activation; keras.applications'",
-            input_shape=(224, 224, 3),
-            classes=1000,
-            head="predictions",
-            config={"depths": depths},
-            preprocess=images("tf", 224),
-            recipe=IMAGENET,
-            paper=PAPER_V2,
-        )
-    )
-for depth in CIFAR_DEPTHS:
-    register_model(
-        ModelSpec(
-            name=f"resnet{depth}",
-            family="resnet",
-            task="image-classification",
-            definition=ResNet,
-            summary=f"ResNet-{depth} for images of 32x32 (table 6), shortcuts without parameters",
-            input_shape=(32, 32, 3),
-            classes=10,
-            head="predictions",
-            config={
-                "depths": ((depth - 2) // 6,) * 3, "bottleneck": False, "filters": 16, "small": True,
-                "shortcut": "padding", "lineage": "paper",
-            },
-            preprocess=CIFAR10,
-            recipe=CIFAR,
-            paper=PAPER,
-        )
-    )  # fmt: skip
+)  # fmt: skip
+DEPTHS = (20, 32, 44, 56, 110, 1202)  # of CIFAR's: 6n + 2 (table 6)
+SMALL = {"bottleneck": False, "small": True, "shortcut": "padding", "lineage": "paper"}
 TINY = {"filters": 4, "depths": (1, 2)}
-for name, definition, config in (
-    ("resnet_tiny", ResNet, {**TINY, "bottleneck": True, "lineage": "torchvision"}),
-    ("resnet_v2_tiny", ResNetV2, {**TINY, "depths": (2, 2)}),
-    ("resnet_cifar_tiny", ResNet, {**TINY, "bottleneck": False, "small": True, "shortcut": "padding", "lineage": "paper", "survival": 0.8}),
-):  # fmt: skip
-    register_model(
-        ModelSpec(
-            name=name,
-            family="resnet",
-            task="image-classification",
-            definition=definition,
-            summary="For tests",
-            input_shape=(32, 32, 3),
-            classes=10,
-            head="predictions",
-            config=config,
-            preprocess=CIFAR10,
-            recipe=CIFAR,
-            paper=PAPER,
-            hidden=True,
+VARIANTS = (
+    *(
+        row(name, ResNet, {"depths": depths, "bottleneck": bottleneck, "lineage": lineage}, images(mode, 224), summary)
+        for name, depths, bottleneck, lineage, mode, summary in ROWS
+    ),
+    *(
+        row(
+            name, ResNetV2, {"depths": depths}, images("tf", 224),
+            f"ResNet-{name[6:-3]} with pre-activation; keras.applications'", paper=PAPER_V2,
         )
-    )
+        for name, depths in ROWS_V2
+    ),
+    *(
+        row(
+            f"resnet{depth}", ResNet, {**SMALL, "depths": ((depth - 2) // 6,) * 3, "filters": 16}, CIFAR10,
+            f"ResNet-{depth} for images of 32x32 (table 6), shortcuts without parameters", recipe=CIFAR, classes=10,
+        )
+        for depth in DEPTHS
+    ),
+    *(
+        row(name, definition, config, CIFAR10, "For tests", recipe=CIFAR, classes=10, hidden=True)
+        for name, definition, config in (
+            ("resnet_tiny", ResNet, {**TINY, "bottleneck": True, "lineage": "torchvision"}),
+            ("resnet_v2_tiny", ResNetV2, {**TINY, "depths": (2, 2)}),
+            ("resnet_cifar_tiny", ResNet, {**SMALL, **TINY, "survival": 0.8}),
+        )
+    ),
+)  # fmt: skip

@@ -13,19 +13,20 @@ Global attention (section 3.1) without input feeding (section 3.3): all places o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from keras import layers, ops
 
-from kzoo.models._block import Block, register
-from kzoo.models._registry import register_model
-from kzoo.models._tokens import PaddingMask
-from kzoo.models._translator import State, Translator, masked_softmax
-from kzoo.spec import ModelSpec, PairPreprocess, Recipe, TextPreprocess
+from kzoo.models.arguments import Dropout
+from kzoo.models.block import Block, registering
+from kzoo.models.decode import Decoding, State, masked_softmax
+from kzoo.models.tokens import PaddingMask
+from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
+COURSE = 10
+register = registering("seq2seq")
 PAPER = "Luong, Pham, Manning 2015, Effective Approaches to Attention-based Neural Machine Translation, https://arxiv.org/abs/1508.04025"
 CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
-SCORES = ("dot", "general", "concat")
 
 
 def rnn(cell: str, units: int, name: str) -> layers.Layer:
@@ -78,8 +79,6 @@ class Alignment(layers.Layer):
 
     def __init__(self, score: str = "general", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if score not in SCORES:
-            raise ValueError(f"score {score!r} is not one of {', '.join(SCORES)}")
         self.score = score
         self.supports_masking = True
 
@@ -155,7 +154,7 @@ class Decoder(Block):
 
 
 @register
-class Seq2SeqLuong(Translator):
+class Seq2SeqLuong(Decoding):
     """{"source": int32 [batch, source], "target": int32 [batch, target]} -> logits [batch, target, vocabulary]."""
 
     @staticmethod
@@ -164,13 +163,11 @@ class Seq2SeqLuong(Translator):
         target_vocabulary: int = 10_000,
         width: int = 256,
         units: int = 256,
-        cell: str = "lstm",
-        score: str = "general",
+        cell: Literal["gru", "lstm"] = "lstm",
+        score: Literal["dot", "general", "concat"] = "general",
         bidirectional: bool = True,
-        dropout: float = 0.3,
+        dropout: Dropout = 0.3,
     ) -> list[layers.Layer]:
-        if cell not in CELLS:
-            raise ValueError(f"cell {cell!r} is not one of {', '.join(CELLS)}")
         if bidirectional and units % 2:
             raise ValueError(f"units={units} must be even: half of them read backwards")
         return [
@@ -189,36 +186,36 @@ class Seq2SeqLuong(Translator):
         return self.stage("output")(out), state, alignment
 
 
-# name, summary, changes of `define`'s defaults, tokens a side, hidden
-VARIANTS = (
-    ("seq2seq_luong", "Translation by a bidirectional LSTM encoder and a decoder with global attention", {}, 64, False),
-    ("seq2seq_luong_tiny", "seq2seq_luong for tests", {"source_vocabulary": 40, "target_vocabulary": 30, "width": 6, "units": 8}, 20, True),
+RECIPE = Recipe(
+    loss="token_crossentropy",
+    metrics=("token_accuracy",),
+    optimizer="adam:clipnorm=1",
+    learning_rate=2e-3,
+    schedule="cosine",
+    batch_size=64,
+    epochs=10,
+    label_smoothing=0.1,
+)
+# name, summary, changes of `define`'s defaults, tokens a side
+ROWS = (
+    ("seq2seq_luong", "Translation by a bidirectional LSTM encoder and a decoder with global attention", {}, 64),
+    ("seq2seq_luong_tiny", "seq2seq_luong for tests", {"source_vocabulary": 40, "target_vocabulary": 30, "width": 6, "units": 8}, 20),
 )  # fmt: skip
-for name, summary, config, length, hidden in VARIANTS:
-    side = TextPreprocess(size=10_000, length=length, framed=True)
-    register_model(
-        ModelSpec(
-            name=name,
-            family="seq2seq",
-            task="translation",
-            definition=Seq2SeqLuong,
-            summary=summary,
-            config=config,
-            input_shape={"source": (None,), "target": (None,)},
-            input_dtype="int32",
-            classifier_activation=None,
-            preprocess=PairPreprocess(side, side),
-            hidden=hidden,
-            recipe=Recipe(
-                loss="token_crossentropy",
-                metrics=("token_accuracy",),
-                optimizer="adam:clipnorm=1",
-                learning_rate=2e-3,
-                schedule="cosine",
-                batch_size=64,
-                epochs=10,
-                label_smoothing=0.1,
-            ),
-            paper=PAPER,
-        )
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="seq2seq",
+        task="translation",
+        definition=Seq2SeqLuong,
+        summary=summary,
+        config=config,
+        input_shape={"source": (None,), "target": (None,)},
+        input_dtype="int32",
+        classifier_activation=None,
+        inputs=PairInputs(*[TextInputs(size=10_000, length=length, framed=True)] * 2),
+        hidden=name.endswith("_tiny"),
+        recipe=RECIPE,
+        paper=PAPER,
     )
+    for name, summary, config, length in ROWS
+)

@@ -19,12 +19,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kzoo.models._block import Block, register
-from kzoo.models._registry import register_model
-from kzoo.models._tokens import PaddingMask
-from kzoo.models._translator import State, Translator, masked_softmax
-from kzoo.spec import ModelSpec, PairPreprocess, Recipe, TextPreprocess
+from kzoo.models.arguments import Dropout
+from kzoo.models.block import Block, registering
+from kzoo.models.decode import Decoding, State, masked_softmax
+from kzoo.models.tokens import PaddingMask
+from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
+COURSE = 11
+register = registering("transformer")
 PAPER = "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017, Attention Is All You Need, https://arxiv.org/abs/1706.03762"
 
 
@@ -328,7 +330,7 @@ class Logits(layers.Layer):
 
 
 @register
-class Transformer(Translator):
+class Transformer(Decoding):
     """{"source": int32 [batch, source], "target": int32 [batch, target]} -> logits [batch, target, vocabulary]."""
 
     @staticmethod
@@ -339,7 +341,7 @@ class Transformer(Translator):
         d_model: int = 512,
         heads: int = 8,
         d_ff: int = 2048,
-        dropout: float = 0.1,
+        dropout: Dropout = 0.1,
         joint: bool = True,
         length: int = 256,
     ) -> list[layers.Layer]:
@@ -382,43 +384,39 @@ class Transformer(Translator):
         return logits, {**state, "place": state["place"] + 1}, ops.mean(weights, axis=1)[:, 0]
 
 
-# name, summary, changes of `define`'s defaults, entries of a vocabulary, tokens a side, hidden, recipe
 # Section 5: Adam with beta_2 0.98, the rate of equation 3, label smoothing 0.1. The paper warms up over 4,000 steps of
 # about 25,000 tokens a side; the small model over 1,000 of about 800.
-def recipe(d_model: int, warmup: int, epochs: int) -> Recipe:
+def recipe(d_model: int, warmup: int) -> Recipe:
     return Recipe(
         loss="token_crossentropy", metrics=("token_accuracy",), optimizer="adam:beta_2=0.98,epsilon=1e-9",
-        learning_rate=(d_model * warmup) ** -0.5, schedule="inverse-sqrt", warmup=warmup, batch_size=64, epochs=epochs,
+        learning_rate=(d_model * warmup) ** -0.5, schedule="inverse-sqrt", warmup=warmup, batch_size=64, epochs=12,
         label_smoothing=0.1,
     )  # fmt: skip
 
 
 SMALL = {"stack": 3, "d_model": 128, "heads": 4, "d_ff": 512, "length": 80}
-VARIANTS = (
-    ("transformer", "The Transformer, base model of table 3", {}, 16_000, 128, False),
-    ("transformer_small", "A Transformer of 3 layers of 128, for small sets of pairs", SMALL, 12_000, 64, False),
-    (
-        "transformer_tiny", "transformer for tests",
-        {"stack": 2, "d_model": 8, "heads": 2, "d_ff": 12, "length": 30, "source_vocabulary": 40, "target_vocabulary": 40},
-        40, 20, True,
-    ),
+TINY = {"stack": 2, "d_model": 8, "heads": 2, "d_ff": 12, "length": 30}
+# name, summary, changes of `define`'s defaults, entries of a vocabulary, tokens a side, recipe
+ROWS = (
+    ("transformer", "The Transformer, base model of table 3", {}, 16_000, 128, recipe(512, 4000)),
+    ("transformer_small", "A Transformer of 3 layers of 128, for small sets of pairs", SMALL, 12_000, 64, recipe(128, 1000)),
+    ("transformer_tiny", "transformer for tests", TINY, 40, 20, recipe(8, 1000)),
 )  # fmt: skip
-for name, summary, config, size, length, hidden in VARIANTS:
-    side = TextPreprocess(size=size, length=length, framed=True)
-    register_model(
-        ModelSpec(
-            name=name,
-            family="transformer",
-            task="translation",
-            definition=Transformer,
-            summary=summary,
-            config={"source_vocabulary": size, "target_vocabulary": size, **config},
-            input_shape={"source": (None,), "target": (None,)},
-            input_dtype="int32",
-            classifier_activation=None,
-            preprocess=PairPreprocess(side, side, joint=True),
-            hidden=hidden,
-            recipe=recipe(config.get("d_model", 512), 1000 if config else 4000, 12),
-            paper=PAPER,
-        )
+VARIANTS = tuple(
+    ModelSpec(
+        name=name,
+        family="transformer",
+        task="translation",
+        definition=Transformer,
+        summary=summary,
+        config={"source_vocabulary": size, "target_vocabulary": size, **config},
+        input_shape={"source": (None,), "target": (None,)},
+        input_dtype="int32",
+        classifier_activation=None,
+        inputs=PairInputs(*[TextInputs(size=size, length=length, framed=True)] * 2, joint=True),
+        hidden=name.endswith("_tiny"),
+        recipe=of_paper,
+        paper=PAPER,
     )
+    for name, summary, config, size, length, of_paper in ROWS
+)

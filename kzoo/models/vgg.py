@@ -10,18 +10,23 @@ Three 3x3 convolutions see 7x7 with 27 C^2 weights in the place of 49 C^2 (secti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 from typing import Any
 
 from keras import layers
 
 from kzoo.errors import KzooError
-from kzoo.models._block import register
-from kzoo.models._convnet import CIFAR10, images, pooled
-from kzoo.models._registry import register_model
-from kzoo.models._styles import Definition
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.block import registering
+from kzoo.models.convnet import images, pooled
+from kzoo.models.styles import Definition
+from kzoo.records import CIFAR10, KerasNames, ModelSpec, Recipe, TorchNames
 
+COURSE = 5
+register = registering("vgg")
 PAPER = (
     "Simonyan, Zisserman 2014, Very deep convolutional networks for large-scale image recognition, "
     "https://arxiv.org/abs/1409.1556"
@@ -37,7 +42,7 @@ class VGG(Definition):
         filters: Of each block.
         batch_norm: A batch norm after each convolution, which keeps its bias; as torchvision has it.
         dense: Units of fc1 and fc2.
-        dropout_rate: After fc1 and fc2 (section 3.1).
+        dropout: After fc1 and fc2 (section 3.1).
     """
 
     @staticmethod
@@ -46,12 +51,12 @@ class VGG(Definition):
         filters: Sequence[int] = (64, 128, 256, 512, 512),
         batch_norm: bool = False,
         dense: int = 4096,
-        activation: str = "relu",
-        dropout_rate: float = 0.5,
+        activation: Activation = "relu",
+        dropout: Dropout = 0.5,
         include_top: bool = True,
         pooling: str | None = None,
         classes: int = 1000,
-        classifier_activation: str | None = "softmax",
+        classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
         if len(depths) != len(filters):
             raise KzooError(
@@ -75,8 +80,8 @@ class VGG(Definition):
         stages.append(layers.Flatten(name="flatten"))  # at 224x224 [7, 7, 512] -> [25088]
         for fc in ("fc1", "fc2"):
             stages.append(layers.Dense(dense, activation=activation, name=fc))
-            if dropout_rate:
-                stages.append(layers.Dropout(dropout_rate, name=f"{fc}_dropout"))
+            if dropout:
+                stages.append(layers.Dropout(dropout, name=f"{fc}_dropout"))
         return [*stages, layers.Dense(classes, activation=classifier_activation, name="predictions")]
 
     @staticmethod
@@ -99,52 +104,67 @@ RECIPE = Recipe(
     epochs=74,
 )
 
-VARIANTS = [
-    # name     depths            column of table 1
-    ("vgg11", (1, 1, 2, 2, 2), "A"),
-    ("vgg13", (2, 2, 2, 2, 2), "B"),
-    ("vgg16", (2, 2, 3, 3, 3), "D"),
-    ("vgg19", (2, 2, 4, 4, 4), "E"),
-]
 
-for name, depths, column in VARIANTS:
-    for batch_norm in (False, True):
-        source = "with batch norm; torchvision's" if batch_norm else "the authors' weights are keras.applications'"
-        if name in ("vgg11", "vgg13") and not batch_norm:
-            source = "torchvision's"
-        register_model(
-            ModelSpec(
-                name=f"{name}_bn" if batch_norm else name,
-                family="vgg",
-                task="image-classification",
-                definition=VGG,
-                summary=f"VGG-{name[3:]} (table 1, column {column}); {source}",
-                input_shape=(224, 224, 3),
-                classes=1000,
-                head="predictions",
-                config={"depths": depths, "batch_norm": batch_norm},
-                minimum=32,
-                preprocess=images("torch" if source.endswith("torchvision's") else "caffe", 224),
-                recipe=RECIPE,
-                paper=PAPER,
-            )
+
+def torch_layers(modules: Iterable[str]) -> dict[str, str]:
+    """torchvision's and timm's: convolutions, and batch norms, numbered through with what lies between them."""
+    names = {
+        "classifier.0": "fc1", "classifier.3": "fc2", "classifier.6": "predictions",
+        "pre_logits.fc1": "fc1", "pre_logits.fc2": "fc2", "head.fc": "predictions",
+    }  # fmt: skip
+    numbers = sorted(int(m[1]) for m in (re.fullmatch(r"features\.(\d+)", module) for module in modules) if m)
+    normalised = 1 in numbers  # convolution, batch norm, ReLU; else convolution, ReLU
+    block, layer, last = 1, 0, None
+    for number in numbers[:: 2 if normalised else 1]:
+        if last is not None and number - last > (3 if normalised else 2):  # a pooling layer lies between
+            block, layer = block + 1, 0
+        layer, last = layer + 1, number
+        names[f"features.{number}"] = f"block{block}_conv{layer}"
+        names[f"features.{number + 1}"] = f"block{block}_conv{layer}_bn"
+    return names
+
+
+TORCH_NAMES = TorchNames(
+    torch_layers, "those with batch norm are vgg11_bn to vgg19_bn", flattened={"fc1": 512, "fc2": 4096}
+)
+
+TORCHVISION, AUTHORS = "torchvision's", "the authors' weights are keras.applications'"
+BATCH_NORM = f"with batch norm; {TORCHVISION}"
+ROWS = (
+    # name     depths            column, whose weights
+    ("vgg11", (1, 1, 2, 2, 2), "A", TORCHVISION),
+    ("vgg13", (2, 2, 2, 2, 2), "B", TORCHVISION),
+    ("vgg16", (2, 2, 3, 3, 3), "D", AUTHORS),
+    ("vgg19", (2, 2, 4, 4, 4), "E", AUTHORS),
+)
+TINY = {"depths": (1, 2), "filters": (4, 8), "dense": 16}
+
+
+def row(
+    name: str, config: Mapping[str, Any], side: int, classes: int, minimum: int, summary: str, **values: Any
+) -> ModelSpec:
+    return ModelSpec(
+        name=name, family="vgg", task="image-classification", definition=VGG, summary=summary,
+        input_shape=(side, side, 3), classes=classes, head="predictions", config=config, minimum=minimum,
+        torch_names=TORCH_NAMES, keras_names=KerasNames(), recipe=RECIPE, paper=PAPER, **values,
+    )  # fmt: skip
+
+
+VARIANTS = (
+    *(
+        row(
+            f"{name}_bn" if batch_norm else name, {"depths": depths, "batch_norm": batch_norm}, 224, 1000, 32,
+            f"VGG-{name[3:]} (table 1, column {column}); {BATCH_NORM if batch_norm else whose}",
+            inputs=images("torch" if batch_norm or whose == TORCHVISION else "caffe", 224),
         )
-for batch_norm in (False, True):
-    register_model(
-        ModelSpec(
-            name="vgg_bn_tiny" if batch_norm else "vgg_tiny",
-            family="vgg",
-            task="image-classification",
-            definition=VGG,
-            summary="For tests",
-            input_shape=(32, 32, 3),
-            classes=10,
-            head="predictions",
-            config={"depths": (1, 2), "filters": (4, 8), "dense": 16, "batch_norm": batch_norm},
-            minimum=4,
-            preprocess=CIFAR10,
-            recipe=RECIPE,
-            paper=PAPER,
-            hidden=True,
+        for name, depths, column, whose in ROWS
+        for batch_norm in (False, True)
+    ),
+    *(
+        row(
+            "vgg_bn_tiny" if batch_norm else "vgg_tiny", {**TINY, "batch_norm": batch_norm}, 32, 10, 4, "For tests",
+            inputs=CIFAR10, hidden=True,
         )
-    )
+        for batch_norm in (False, True)
+    ),
+)  # fmt: skip

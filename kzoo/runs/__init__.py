@@ -1,28 +1,18 @@
-"""The verbs on runs: fit writes one, evaluate and predict read it; load_model finds any model by what it is called."""
+"""Runs: the folder that a training writes, its checkpoints, and any model by what it is called."""
 
-from kzoo.runs._applications import decode_predictions, preprocess_input
-from kzoo.runs._evaluate import Evaluation, evaluate
-from kzoo.runs._find_rate import RateSearch, find_learning_rate
-from kzoo.runs._fit import fit
-from kzoo.runs._folder import Run, RunFolder
-from kzoo.runs._generate import generate
-from kzoo.runs._load import Loaded, load, load_model
-from kzoo.runs._predict import Prediction, predict
-
-__all__ = [
-    "Evaluation",
-    "Loaded",
-    "Prediction",
-    "RateSearch",
-    "Run",
-    "RunFolder",
-    "decode_predictions",
-    "evaluate",
-    "find_learning_rate",
-    "fit",
-    "generate",
-    "load",
-    "load_model",
-    "predict",
-    "preprocess_input",
-]
+from kzoo.runs.begin import Begun, begin, config_of, config_of_model, resumable
+from kzoo.runs.checkpoints import Checkpoints
+from kzoo.runs.folder import (
+    CONFIG,
+    NOT_METRICS,
+    Run,
+    RunFolder,
+    aside,
+    history_of,
+    run_of,
+    temporary_folder,
+)
+from kzoo.runs.listing import comparison_of, list_runs, table_of
+from kzoo.runs.load import EXPORT_INFO, load, load_model, newest_version, read_keras
+from kzoo.runs.predictor import Predictor
+from kzoo.runs.record import Recorder, load_weights

@@ -28,15 +28,6 @@ Layers = dict[str, dict[str, h5py.Dataset]]  # layer -> weight -> values, in the
 HEADS = ("probs", "fc1000")  # what older releases of keras.applications called `predictions`
 OWN = ("optimizer", "compile_metrics", "_compile_metrics", "loss_tracker", "_loss_tracker")  # of a compiled model
 
-# Numbers by creation of InceptionV3's convolutions, and batch norms, in the order of `model.layers` in
-# keras.applications: by depth in the graph, so that the branches of a module are interleaved.
-INCEPTION = (
-    0, 1, 2, 3, 4, 8, 6, 9, 5, 7, 10, 11, 15, 13, 16, 12, 14, 17, 18, 22, 20, 23, 19, 21, 24, 25, 27, 28, 26, 29, 34,
-    35, 31, 36, 32, 37, 30, 33, 38, 39, 44, 45, 41, 46, 42, 47, 40, 43, 48, 49, 54, 55, 51, 56, 52, 57, 50, 53, 58,
-    59, 64, 65, 61, 66, 62, 67, 60, 63, 68, 69, 72, 73, 70, 74, 71, 75, 80, 77, 81, 78, 79, 82, 83, 76, 84, 89, 86,
-    90, 87, 88, 91, 92, 85, 93,
-)  # fmt: skip
-
 
 @contextmanager
 def opened(path: Path, source: str, parts: Parts) -> Iterator[dict[str, Any]]:
@@ -173,23 +164,24 @@ CLASSES = {
 
 def _names(layers: Layers, named: bool, source: str, parts: Parts) -> Mapping[str, str]:
     """{layer in the file: kzoo's layer}; a layer that is not there keeps its name."""
+    spec, known = parts.info.spec, parts.info.spec.keras_names
     if named:
-        names = {head: parts.spec.head for head in HEADS if head in layers and parts.spec.head not in layers}
-        if parts.spec.family in BY_CREATION:
+        names = {head: spec.head for head in HEADS if head in layers and spec.head not in layers}
+        if known is not None and known.by_creation:
             names |= {
                 theirs: mine
                 for kind in ("conv2d", "batch_normalization")
                 for theirs, mine in zip(_of_class(layers, kind), parts.of_class(CLASSES[kind]), strict=False)
             }
         return names
-    if parts.spec.family not in ORDERS:
+    if known is None:
         raise KzooError(
             f"{source} has no layer names: Keras 3.4 or so wrote it; read it by model.load_weights, and save it anew"
         )
     return {
         theirs: mine
         for kind, cls in CLASSES.items()
-        for theirs, mine in zip(_of_class(layers, kind), ORDERS[parts.spec.family](parts.of_class(cls)), strict=False)
+        for theirs, mine in zip(_of_class(layers, kind), known.order(parts.of_class(cls)), strict=False)
     }
 
 
@@ -197,24 +189,3 @@ def _of_class(layers: Layers, kind: str) -> list[str]:
     """Those of one class by their number, whatever it starts with."""
     found = [re.fullmatch(rf"{kind}(?:_(\d+))?", name) for name in layers]
     return [m[0] for m in sorted((m for m in found if m), key=lambda m: int(m[1] or 0))]
-
-
-def _resnet_order(names: list[str]) -> list[str]:
-    """By depth in the graph: a block's shortcut comes just before its last convolution."""
-
-    def place(name: str) -> tuple[int, int, int]:
-        inside = re.fullmatch(r"conv(\d+)_block(\d+)_(preact|\d)_?(?:conv|bn)", name)
-        if inside:
-            return int(inside[1]), int(inside[2]), ("preact", "1", "2", "0", "3").index(inside[3])
-        return (0, 0, 0) if name.startswith("conv1") else (99, 0, 0)
-
-    return sorted(names, key=place)
-
-
-def _inception_order(names: list[str]) -> list[str]:
-    return [names[i] for i in INCEPTION] if len(names) == len(INCEPTION) else names
-
-
-BY_CREATION = ("inception",)  # families whose layers keras.applications leaves unnamed
-# Family -> the order of `model.layers` in keras.applications, from that of the definition.
-ORDERS = {"vgg": list, "resnet": _resnet_order, "inception": _inception_order}

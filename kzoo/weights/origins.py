@@ -21,16 +21,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kzoo.spec import Preprocess, WeightSpec
-
-# The three preprocessings of these networks, at 224 pixels: Caffe's, BGR without the mean of ImageNet in 0 to 255;
-# PyTorch's; and TensorFlow's, -1 to 1.
-CAFFE = Preprocess(size=(224, 224), channels=3, scale=1.0, mean=(103.939, 116.779, 123.68), order="BGR")
-TORCH = Preprocess(size=(224, 224), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-TF = Preprocess(size=(224, 224), channels=3, mean=(0.5,), std=(0.5,))
+from kzoo.records import CAFFE, TF, TORCH, WeightSpec
 
 DATA = "imagenet2012"
-CLASSES = Path(__file__).parents[1] / "data" / "imagenet_classes.txt"
+CLASSES = Path(__file__).with_name("imagenet_classes.txt")
 OXFORD = "CC BY 4.0 (VGG, University of Oxford)"
 HE = "MIT (Kaiming He)"
 FACEBOOK = "BSD-3-Clause (Facebook, fb.resnet.torch)"
@@ -109,7 +103,7 @@ def _bytes(megabytes: float) -> int:
 
 
 def _keras() -> Iterator[WeightSpec]:
-    for model, path, md5, megabytes, top_1, top_5, preprocess, licence in KERAS_ROWS:
+    for model, path, md5, megabytes, top_1, top_5, inputs, licence in KERAS_ROWS:
         yield _row(
             model,
             "imagenet",
@@ -118,14 +112,14 @@ def _keras() -> Iterator[WeightSpec]:
             url=f"{KERAS}/{path}_weights_tf_dim_ordering_tf_kernels.h5",
             checksum=f"md5:{md5}",
             size=_bytes(megabytes),
-            preprocess=replace(preprocess, size=(299, 299)) if model == "inception_v3" else preprocess,
+            inputs=replace(inputs, size=(299, 299)) if model == "inception_v3" else inputs,
             licence=licence,
             source="keras.applications; accuracy as in https://keras.io/api/applications",
         )
 
 
 def _torchvision() -> Iterator[WeightSpec]:
-    for model, tag, file, megabytes, top_1, top_5, crop, preprocess in TORCHVISION_ROWS:
+    for model, tag, file, megabytes, top_1, top_5, crop, inputs in TORCHVISION_ROWS:
         yield _row(
             model,
             tag,
@@ -134,7 +128,7 @@ def _torchvision() -> Iterator[WeightSpec]:
             url=f"{TORCHVISION}/{file}.pth",
             checksum=f"sha256:{file[-8:]}",
             size=_bytes(megabytes),
-            preprocess=replace(preprocess, crop=crop),
+            inputs=replace(inputs, crop=crop),
             licence=BSD,
             source=f"torchvision's IMAGENET1K_V{2 if tag == 'torchvision_v2' else 1}; accuracy as in torchvision 0.28",
         )
@@ -152,7 +146,7 @@ def _timm() -> Iterator[WeightSpec]:
             url=f"hf://timm/{name}",
             checksum=None,
             size=None,
-            preprocess=replace(TORCH, crop=crop, interpolation=interpolation),
+            inputs=replace(TORCH, crop=crop, interpolation=interpolation),
             licence=licence,
             source=f"timm's {name}; accuracy as in {numbers}",
         )

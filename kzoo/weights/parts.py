@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import keras
 
-from kzoo.models._block import leaves
-from kzoo.models._registry import define_arguments
-from kzoo.spec import ModelInfo, ModelSpec
+from kzoo.models import leaves
+from kzoo.records import ModelInfo
 
 
 class Parts:
     """Names of layers, taken from definitions that are listed and never built: no weight is made.
 
     Args:
+        info: Of the model.
         variables: {key: variable} of the model.
     """
 
-    def __init__(self, spec: ModelSpec, info: ModelInfo, variables: Mapping[str, keras.Variable]) -> None:
-        self.spec, self.info, self.variables = spec, info, variables
-        self._accepted = inspect.signature(spec.definition.define).parameters
-        self._config = define_arguments(spec, info)
+    def __init__(self, info: ModelInfo, variables: Mapping[str, keras.Variable]) -> None:
+        self.info, self.variables = info, variables
+        self._accepted, self._config = info.spec.parameters, info.config
 
     def layers(self, **changes: Any) -> dict[str, keras.layers.Layer]:
         """{name: layer} in the order of the definition, with arguments changed where it takes them."""
         config = {**self._config, **{k: v for k, v in changes.items() if k in self._accepted}}
-        return {layer.name: layer for stage in self.spec.definition.define(**config) for layer in leaves(stage)}
+        stages = self.info.spec.definition.stages_of(config, self.info.arguments["input_shape"])
+        return {layer.name: layer for stage in stages for layer in leaves(stage)}
 
     @cached_property
     def whole(self) -> dict[str, keras.layers.Layer]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urldefrag, urlsplit
 
 from kzoo.errors import KzooError, unknown
-from kzoo.spec import Preprocess, WeightSpec
+from kzoo.records import ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of
@@ -48,10 +48,10 @@ class Source:
     config: str = ""
 
     @property
-    def preprocess(self) -> Preprocess | None:
+    def inputs(self) -> ImageInputs | None:
         """Of the table, or of the `config.json` that `path` has fetched; None where neither tells."""
         if self.row:
-            return self.row.preprocess
+            return self.row.inputs
         return _told(cached_path(self.config)) if self.config else None
 
     @property
@@ -82,7 +82,7 @@ class Source:
             fetch(self.config, checksum=None, size=None, source=self.label, weights=False)
         except KzooError as error:
             said = str(error).removeprefix(f"{self.label}: ")
-        if self.preprocess is None:
+        if self.inputs is None:
             print(f"{self.label}: how its images were prepared is not known: {said}", file=sys.stderr)
 
     def _of_keras(self) -> Path | None:
@@ -168,14 +168,14 @@ def _hf(label: str, given: str) -> tuple[str, str, str]:
     return f"{folder}/{quote(file)}", f"{folder}/config.json", short
 
 
-def _told(path: Path) -> Preprocess | None:
+def _told(path: Path) -> ImageInputs | None:
     """The preprocessing in a `config.json` of timm's."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))["pretrained_cfg"]
         channels, height, width = map(int, told["input_size"])
         mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
         crop, interpolation = float(told["crop_pct"]), str(told["interpolation"])
-        return Preprocess((height, width), channels, mean=mean, std=std, crop=crop, interpolation=interpolation)
+        return ImageInputs((height, width), channels, mean=mean, std=std, crop=crop, interpolation=interpolation)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -1,7 +1,7 @@
 """The table of weights: those that come with kzoo, and those that others published (`origins`).
 
 Of those that come with it, `published/<model>-<tag>.safetensors` has beside it the row that describes it.
-`python -m kzoo.runs.publish RUN --tag TAG` writes both from a run; nothing in a row is typed by hand that can be
+`python .ci/publish.py RUN --tag TAG` writes both from a run; nothing in a row is typed by hand that can be
 computed.
 """
 
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from kzoo.errors import KzooError
-from kzoo.spec import WeightSpec, preprocess_from_config
+from kzoo.records import WeightSpec, from_config
 from kzoo.weights.cache import digests_of, matches
 from kzoo.weights.origins import ORIGINS
 
@@ -20,9 +20,7 @@ FOLDER = Path(__file__).with_name("published")
 
 def _row(path: Path) -> WeightSpec:
     values = json.loads(path.read_text(encoding="utf-8"))
-    return WeightSpec(
-        **{**values, "preprocess": preprocess_from_config(values["preprocess"]), "classes": tuple(values["classes"])}
-    )
+    return WeightSpec(**{**values, "inputs": from_config(values["inputs"]), "classes": tuple(values["classes"])})
 
 
 SHIPPED: tuple[WeightSpec, ...] = tuple(_row(path) for path in sorted(FOLDER.glob("*.json")))

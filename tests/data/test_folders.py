@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.data._data import balanced_weights, some_of_each
+from kzoo.data.data import balanced_weights, some_of_each
 
 SIZE = (9, 7)
 
@@ -163,8 +163,8 @@ class TestDamaged:
             Image.new("RGB", (30_000, 2_500), (k, 50, 90)).save(root / "cat" / f"wide{k}.jpg")
         code = f"""
 import kzoo, numpy as np
-from kzoo.data._pipeline import Batches
-from kzoo.preprocess import PreprocessLayer
+from kzoo.inputs.batches import Batches
+from kzoo.inputs.image import PreprocessLayer
 from kzoo.spec import Preprocess
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
 layer = PreprocessLayer(Preprocess((64, 64), 3))

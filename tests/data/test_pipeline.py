@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.data._augment import AUGMENTATIONS, Draw
-from kzoo.data._pipeline import Batches, check_augment
-from kzoo.preprocess import PreprocessLayer
+from kzoo.inputs.augment import AUGMENTATIONS, Draw
+from kzoo.inputs.batches import Batches, check_augment
+from kzoo.inputs.image import PreprocessLayer
 from kzoo.spec import Preprocess
 
 

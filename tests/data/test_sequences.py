@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.data._pipeline import Batches
-from kzoo.data._sequences import Sequences, batches_of
+from kzoo.inputs.batches import Batches
+from kzoo.inputs.sequences import Sequences, batches_of
 from kzoo.spec import PairPreprocess, TextPreprocess
-from kzoo.text import PairLayer, TextLayer, learn_vocabulary
+from kzoo.inputs.text import PairLayer, TextLayer, learn_vocabulary
 
 RNG = np.random.default_rng(0)
 WORDS = [f"w{k}" for k in range(30)]

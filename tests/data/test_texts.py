@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.data._texts import units_of
+from kzoo.data.texts import units_of
 
 TWO = ["Ein Hund läuft.\tA dog runs.", "Zwei Katzen.\tTwo cats.", "Ein Kind.\tA child."]
 
@@ -255,7 +255,7 @@ class TestTasks:
     def test_before_images_are_decoded(self, tmp_path, monkeypatch):
         (tmp_path / "pets" / "cat").mkdir(parents=True)
         Image.new("L", (4, 4)).save(tmp_path / "pets" / "cat" / "0.png")
-        monkeypatch.setattr("kzoo.data._sources.image_folder", None)
+        monkeypatch.setattr("kzoo.data.load.image_folder", None)
         refused("holds no texts; expected train.tsv or train.csv, parallel files", "pets/", task="translation")
         refused("holds no texts", "./pets", languages="en-de")
         refused("it holds image-classification", "./pets", task="regression")

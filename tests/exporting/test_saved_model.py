@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import kzoo
-import kzoo.exporting._saved_model
+import kzoo.exporting.saved_model
 from kzoo.spec import STYLES
 
 
@@ -47,7 +47,7 @@ def test_versions_count_up_and_nothing_else_is_left(trained, tmp_path):
     (tmp_path / "out" / "9").mkdir()
     assert kzoo.export(trained, tmp_path / "out").path.name == "10"
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"1", "2", "9", "10"}
-    assert kzoo.runs._load.newest_version(tmp_path / "out").name == "10"
+    assert kzoo.runs.load.newest_version(tmp_path / "out").name == "10"
     info = json.loads((tmp_path / "out" / "1" / "assets.extra" / "kzoo.json").read_text())
     assert info["labels"] == list("0123456789") and info["preprocess"]["size"] == [28, 28]
     card = (tmp_path / "out" / "1" / "card.md").read_text()
@@ -98,7 +98,7 @@ def test_labels_that_do_not_fit(labels, tmp_path):
 
 
 def test_an_export_that_differs_is_removed(trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(kzoo.exporting._saved_model.TOLERANCE, "float32", -1.0)
+    monkeypatch.setitem(kzoo.exporting.saved_model.TOLERANCE, "float32", -1.0)
     with pytest.raises(kzoo.KzooError, match="the export differs from the model by"):
         kzoo.export(trained, tmp_path / "out")
     assert not (tmp_path / "out").exists()

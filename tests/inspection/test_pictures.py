@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kzoo.inspection import pictures
+from kzoo.report import pictures
 
 
 def size_of(path):

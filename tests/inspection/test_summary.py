@@ -396,7 +396,7 @@ class TestOutputs:
         assert blue.sum() > 500, "no bars"
 
     def test_very_deep_networks_fit_a_picture(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("kzoo.inspection.bars.HIGHEST", 4.0)
+        monkeypatch.setattr("kzoo.report.bars.HIGHEST", 4.0)
         image = x = keras.Input((4, 4, 1))
         for k in range(60):
             x = layers.ReLU(name=f"relu{k}")(x)

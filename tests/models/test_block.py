@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
-from kzoo.models._block import Block, Chain, flat, register
-from kzoo.models._styles import Definition, assemble
+from kzoo.models.block import Block, Chain, flat, register
+from kzoo.models.styles import Definition, assemble
 from kzoo.spec import STYLES
 from kzoo.weights.store import weights_by_name
 
@@ -222,7 +222,7 @@ def test_no_model_uses_grouped_convolutions(name):
 
 def test_a_sequential_on_a_dict_has_no_inputs():
     """It trains and saves, but what needs `.inputs` must be told: kzoo's own code asks `input_shape_of`."""
-    from kzoo.models._styles import input_shape_of
+    from kzoo.models.styles import input_shape_of
 
     class Join(layers.Layer):
         def call(self, x):

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models._convnet import LocalResponseNormalization
-from kzoo.models._registry import auxiliary_outputs, index, model_spec, without_auxiliaries
+from kzoo.models.convnet import LocalResponseNormalization
+from kzoo.zoo import auxiliary_outputs, index, model_spec, without_auxiliaries
 from kzoo.models.resnet import survival_of
 from kzoo.spec import STYLES
 from kzoo.weights.store import weights_by_name

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models._players import Players, networks_of
-from kzoo.models._styles import input_shape_of, style_of
+from kzoo.models.networks import Players, networks_of
+from kzoo.models.styles import input_shape_of, style_of
 from kzoo.models.gan import DCGAN, Discriminator, Generator, doublings_of
 from kzoo.spec import STYLES
 from kzoo.weights.store import copy_weights, load_weights, save_weights, weights_by_name

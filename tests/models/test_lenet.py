@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.models._registry import model_info
+from kzoo.zoo import model_info
 from kzoo.models.lenet import C3_TABLE, RBF, Subsampling, TableConvolution, bitmaps, scaled_tanh
-from kzoo.preprocess import PreprocessLayer
+from kzoo.inputs.image import PreprocessLayer
 from kzoo.spec import STYLES
 
 

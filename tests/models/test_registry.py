@@ -4,7 +4,7 @@ import keras
 import pytest
 
 import kzoo
-from kzoo.models import _registry
+from kzoo import zoo
 from kzoo.models.lenet import LeNet5
 from kzoo.spec import ModelSpec, Recipe
 
@@ -20,7 +20,7 @@ def test_list_models_by_glob_and_filter():
 
 @pytest.fixture
 def mine(monkeypatch):
-    monkeypatch.setattr(_registry, "_specs", dict(_registry._specs))
+    monkeypatch.setattr(_registry, "_specs", dict(zoo._specs))
     spec = ModelSpec(
         name="my_lenet", family="mine", task="image-classification", definition=LeNet5, input_shape=(28, 28, 1),
         recipe=Recipe("sparse_categorical_crossentropy", ("accuracy",)), paper="none", summary="mine", classes=4,

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models._translator import decode, penalty, translator_of
+from kzoo.models.decode import decode, penalty, translator_of
 from kzoo.models.transformer import sinusoids
 from kzoo.spec import END, START, STYLES
-from kzoo.training.schedules import Schedule
-from kzoo.training.tokens import TokenAccuracy, TokenCrossentropy
+from kzoo.engine.schedules import Schedule
+from kzoo.engine.tokens import TokenAccuracy, TokenCrossentropy
 
 TRANSLATORS = [name for name in kzoo.list_models("*_tiny", task="translation", hidden=True)]
 SOURCE = np.array([[2, 5, 6, 7, 3, 0], [2, 9, 3, 0, 0, 0]], "int32")

@@ -52,7 +52,7 @@ def sheets(tmp_path):
 @pytest.fixture
 def loaded(judge):
     """The judge with a preprocessing, as kzoo keeps one with a model."""
-    from kzoo.runs._load import Loaded
+    from kzoo.runs.load import Loaded
     from kzoo.spec import Preprocess
 
     return Loaded(

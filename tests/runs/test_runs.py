@@ -16,7 +16,7 @@ from PIL import Image
 
 import kzoo
 from kzoo.runs import RunFolder
-from kzoo.runs._folder import atomic
+from kzoo.runs.folder import atomic
 
 
 def fit(*args, **arguments):
@@ -311,11 +311,11 @@ class TestWhatIsTaken:
         assert "note       images are resized" in str(found)
 
     def test_a_registered_model_goes_the_whole_way(self, monkeypatch, tmp_path):
-        from kzoo.models import _registry
+        from kzoo import zoo
         from kzoo.models.mlp import MLP
         from kzoo.spec import ModelSpec, Preprocess, Recipe
 
-        monkeypatch.setattr(_registry, "_specs", dict(_registry._specs))
+        monkeypatch.setattr(_registry, "_specs", dict(zoo._specs))
         recipe = Recipe("sparse_categorical_crossentropy", ("accuracy",))
         kzoo.register_model(
             ModelSpec(

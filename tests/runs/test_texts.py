@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models._translator import translator_of
+from kzoo.models.decode import translator_of
 
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "poor", "awful", "dull")
 ENGLISH = ("one", "two", "three", "four", "five", "six")
@@ -215,7 +215,7 @@ class TestTranslator:
         twin = kzoo.create_model(info.model, style, **info.arguments)
         kzoo.copy_weights(run.model, twin)
         source = tf.constant([[2, 5, 6, 3], [2, 4, 3, 0]])
-        from kzoo.models._translator import decode
+        from kzoo.models.decode import decode
 
         mine, theirs = (decode(translator_of(m), source, length=6, beams=3)["ids"] for m in (run.model, twin))
         np.testing.assert_array_equal(mine, theirs)

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.data._pipeline import Batches
-from kzoo.models._players import Players
-from kzoo.training.adversarial import Adversarial
-from kzoo.training.engines import make_engine
-from kzoo.training.losses import Share
-from kzoo.training.optimizers import build_optimizer
+from kzoo.inputs.batches import Batches
+from kzoo.models.networks import Players
+from kzoo.engine.adversarial import Adversarial
+from kzoo.engine.engines import make_engine
+from kzoo.engine.losses import Share
+from kzoo.engine.optimizers import build_optimizer
 
 ROWS, BATCH, EPOCHS = 70, 23, 5  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
 OPTIMIZERS = {

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.data._pipeline import Batches
-from kzoo.training.engines import make_engine
-from kzoo.training.objectives import Objective, Phase, Supervised
-from kzoo.training.optimizers import build_optimizer
+from kzoo.inputs.batches import Batches
+from kzoo.engine.engines import make_engine
+from kzoo.engine.objective import Objective, Phase, Supervised
+from kzoo.engine.optimizers import build_optimizer
 
 
 @functools.cache
@@ -85,7 +85,7 @@ WHERE = [*(("mirrored", s) for s in SETTINGS), *((n, s) for n in ("default", "up
 @pytest.mark.parametrize(("name", "setting"), WHERE)
 def test_every_optimizer_gives_the_weights_of_fit(name, setting, monkeypatch):
     x, y = rows()
-    monkeypatch.setattr("kzoo.training.kernels.MANY", 1 if name == "update by xla" else 10**6)
+    monkeypatch.setattr("kzoo.engine.kernels.MANY", 1 if name == "update by xla" else 10**6)
     stock = dense(SETTINGS[setting]())
     stock.fit(x, y, batch_size=32, epochs=6, shuffle=False, verbose=0)
     ours = dense(SETTINGS[setting]())

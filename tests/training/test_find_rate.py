@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.runs import RateSearch
-from kzoo.runs._find_rate import _smoothed
+from kzoo.verbs.find_rate import _smoothed
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import tensorflow as tf
 import test_engine
 
 import kzoo
-from kzoo.training.freezing import freeze, freezing_of, named_layers, set_trainable
+from kzoo.engine.freezing import freeze, freezing_of, named_layers, set_trainable
 
 STYLES = ("functional", "sequential", "subclass")
 MAKERS = {
@@ -279,7 +279,7 @@ def slowed(optimizer):
 def test_a_factor_everywhere_is_keras_at_that_rate(name, setting, monkeypatch):
     """Six steps, of every optimizer: decay, clipping, accumulation, averages, constraints and loss scales included."""
     x, y = test_engine.rows()
-    monkeypatch.setattr("kzoo.training.kernels.MANY", 1 if name == "xla" else 10**6)
+    monkeypatch.setattr("kzoo.engine.kernels.MANY", 1 if name == "xla" else 10**6)
     stock = test_engine.dense(slowed(test_engine.SETTINGS[setting]()))
     stock.fit(x, y, batch_size=32, epochs=6, shuffle=False, verbose=0)
     ours = test_engine.dense(test_engine.SETTINGS[setting]())
@@ -302,7 +302,7 @@ def test_what_cannot_be_scaled_is_refused(optimizer, tmp_path):
 
 
 def test_factors_of_one_cost_nothing(monkeypatch):
-    from kzoo.training import optimizers
+    from kzoo.engine import optimizers
 
     monkeypatch.setattr(optimizers, "_partly", lambda *_: pytest.fail("a copy was made"))
     stepped("functional", "default", rates={"c1": 1, "output": 1.0})

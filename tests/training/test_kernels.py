@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
-from kzoo.training.kernels import Kernels, philox_dropout
+from kzoo.engine.kernels import Kernels, philox_dropout
 
 
 def sequence(kind, **arguments):

@@ -10,8 +10,8 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 import kzoo
-from kzoo.runs._folder import RunFolder
-from kzoo.runs._record import Recorder
+from kzoo.runs.folder import RunFolder
+from kzoo.runs.record import Recorder
 
 
 @functools.cache

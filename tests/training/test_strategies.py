@@ -111,7 +111,7 @@ def test_metrics_are_those_of_one_device():
 
 
 def test_nothing_is_traced_after_the_first_epoch(monkeypatch):
-    from kzoo.training import loop
+    from kzoo.engine import loop
 
     counts, original = [], loop.Trainer._train_epoch
 

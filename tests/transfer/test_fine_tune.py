@@ -16,12 +16,12 @@ from PIL import Image
 
 import kzoo
 from kzoo.data import DataInfo
-from kzoo.models._registry import model_info
-from kzoo.runs._folder import RunFolder
+from kzoo.zoo import model_info
+from kzoo.runs.folder import RunFolder
 from kzoo.spec import STYLES
-from kzoo.training.freezing import named_layers, set_trainable
-from kzoo.transfer import _tuning
-from kzoo.transfer._features import split_at
+from kzoo.engine.freezing import named_layers, set_trainable
+from kzoo.finetuning import _tuning
+from kzoo.finetuning.features import split_at
 from kzoo.weights.store import read_tensors
 
 CLASSES = ("dark", "light", "striped")
@@ -151,7 +151,7 @@ def test_cached_features_give_the_numbers_of_the_whole_network(weights, data):
 )
 def test_the_two_parts_are_the_network(name, style):
     model = kzoo.create_model(name, style=style)
-    head = kzoo.models._registry.model_spec(name).head
+    head = kzoo.zoo.model_spec(name).head
     trunk, top = split_at(model, {head})
     x = np.random.default_rng(0).random((2, *model_info(model).arguments["input_shape"]), dtype="float32")
     np.testing.assert_allclose(top(trunk(x)), model(x), rtol=1e-5, atol=1e-7)
@@ -336,7 +336,7 @@ def test_the_images_are_prepared_as_the_weights_were(data, tmp_path):
     """Training, evaluation, predict and export have the preprocessing of the weight file."""
     from dataclasses import replace
 
-    from kzoo.models._registry import attach_info
+    from kzoo.zoo import attach_info
 
     source = kzoo.resnet_cifar_tiny()
     other = replace(model_info(source).preprocess, mean=(0.1, 0.2, 0.3), std=(0.5,), crop=0.8)

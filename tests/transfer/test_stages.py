@@ -3,10 +3,10 @@
 import pytest
 
 import kzoo
-from kzoo.models._registry import index
+from kzoo.zoo import index
 from kzoo.spec import STYLES
-from kzoo.training.freezing import named_layers, set_trainable
-from kzoo.transfer._stages import DECAY, groups_of, prefixes_of, stages_of
+from kzoo.engine.freezing import named_layers, set_trainable
+from kzoo.finetuning.stages import DECAY, groups_of, prefixes_of, stages_of
 
 NAMES = [
     name for name, row in index().items()

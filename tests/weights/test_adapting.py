@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.models._registry import index, model_info, model_spec
+from kzoo.zoo import index, model_info, model_spec
 from kzoo.spec import STYLES
 from kzoo.weights.store import adapted_kernel
 

@@ -22,10 +22,10 @@ from keras.src.applications import inception_v3, resnet, vgg16, vgg19
 from keras.src.legacy.saving import legacy_h5_format
 
 import kzoo
-from kzoo.inspection.card import model_card
-from kzoo.models._convnet import images
-from kzoo.models._registry import index, model_info, model_spec
-from kzoo.runs._load import load
+from kzoo.report.card import model_card
+from kzoo.models.convnet import images
+from kzoo.zoo import index, model_info, model_spec
+from kzoo.runs.load import load
 from kzoo.weights import table
 from kzoo.weights.cache import check_checksum
 from kzoo.weights.origins import CAFFE, ORIGINS, TF, TORCH

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 import kzoo
-from kzoo.models._registry import model_info
+from kzoo.zoo import model_info
 from kzoo.spec import STYLES
 
 GOLDEN = Path(__file__).parents[1] / "golden"

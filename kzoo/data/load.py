@@ -1,0 +1,216 @@
+"""load_data: a name or a path to splits of raw examples.
+
+A source gives `Examples` for each split it has; `load_data` keeps only some classes if asked, takes test and validation
+out of train where there are none, keeps only some examples of each class if asked, and says all of it in the notes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data.arrays import idx, idx_files, npz
+from kzoo.data.data import HOLDS, SPLITS, Data, DataInfo, Examples, counts_of, imbalance
+from kzoo.data.embedded import EMBEDDED
+from kzoo.data.image_folders import image_folder
+from kzoo.data.image_tables import labels_csv
+from kzoo.data.names import check_columns
+from kzoo.data.shares import Shares
+from kzoo.data.text_folders import text_folder
+from kzoo.data.text_tables import is_table, text_file
+from kzoo.data.tfds import from_tfds, is_tfds
+from kzoo.errors import KzooError, unknown
+
+
+def load_data(
+    name: str | os.PathLike[str] = "digits",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    only: Sequence[str | int] | None = None,
+    validation: float | None = None,
+    test: float | None = None,
+    per_class: int | None = None,
+    split_seed: int = 0,
+    languages: str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+    holds: str | None = None,
+) -> Data:
+    """Read a data set into splits of raw examples.
+
+    Args:
+        name: `"digits"` (scikit-learn's 1,797 handwritten digits, embedded), `"and"`, `"or"`, `"xor"` (four rows), a
+            TensorFlow Datasets name (`"mnist"`), or a path: a folder with one subfolder of images a class, with or
+            without train/validation/test above; a folder of images with a `labels.csv` of file, label (and split, under
+            a header; separated by commas, semicolons or tabs); the four MNIST `*-ubyte` files, gzipped or not; a
+            `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) whose first line names text and label, or source
+            and target; a folder of these named train, val, test; a folder of parallel files `train.en`, `train.de`, …;
+            a folder with one subfolder of `.txt` files a class.
+        data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
+        download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
+        only: Keep only these classes, by name or number; they are numbered anew in the order given.
+        validation: Share of train that is taken for validation where the source has none; default 0.1, and 0 leaves
+            all of it for training.
+        test: Share of train that is taken for test where the source has none; default none.
+        per_class: Train on only so many examples of each class. What is left over is not used.
+        split_seed: Another one takes other examples.
+        languages: Direction of translations, `"en-de"` from English to German.
+        columns: Which columns of a table are what, where its first line does not say it: {"text": "review", "label":
+            "stars"}, or by number from 1 of a table without such a line. Roles are file, label and split of images;
+            text and label; source and target.
+        holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"` or `"rows"`.
+            Data that holds anything else is refused.
+
+    The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
+    that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
+    the examples for a smaller `per_class` are among those for a larger one. What is taken is stratified: a part gets
+    one example at least of each class that then has two or more; a class with a single one keeps it in train.
+
+    Returns:
+        Data with train, validation and, where the source has one or `test` takes one, test; `info.notes` says what was
+        done.
+
+    Raises:
+        KzooError: An unknown name, no such path, nothing readable in it, a class left without images, a line of text
+            that does not fit, by its number.
+
+    >>> load_data("digits").info.counts
+    {'train': 1295, 'validation': 143, 'test': 359}
+    """
+    name = os.fspath(name)
+    if holds is not None and holds not in HOLDS:
+        raise unknown("holds", holds, HOLDS)
+    if languages is not None and not isinstance(languages, str):
+        raise KzooError(f"languages must be text like 'en-de' (source-target); received {languages!r}")
+    columns = check_columns(columns)
+    shares = Shares(test, validation, per_class, split_seed)
+    is_path = False
+    if name in EMBEDDED:
+        splits, info = EMBEDDED[name]()
+    elif _is_path(name, data_dir):
+        is_path = True
+        splits, info = _from_path(Path(name), holds, languages, columns)
+    else:
+        splits, info = from_tfds(name, data_dir, download, languages)
+    _check_read(name, info, holds, languages, None if is_path else columns)
+    arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
+    given = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
+             "holds": holds if is_path else None}  # fmt: skip
+    arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
+    arguments |= {key: value for key, value in given.items() if value is not None}
+
+    notes = list(info.notes)
+    classes = list(info.classes)
+    indices = {split: np.arange(len(e.labels)) for split, e in splits.items()}
+    renumber = None
+    if only and not classes:
+        raise KzooError(f"only={list(only)!r} keeps classes, and {name!r} has none; leave it out")
+    if only:
+        kept = [_class_number(c, classes, name) for c in only]
+        renumber = np.full(len(classes), -1)
+        renumber[kept] = np.arange(len(kept))
+        indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
+        classes = [classes[k] for k in kept]
+        notes.append(f"only the classes {', '.join(classes)}")
+    if len(classes) == 1:
+        raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
+    if splits["train"].files is not None:
+        _check_every_class(name, splits["train"].labels[indices["train"]], info, classes)
+    notes += shares.draw(name, splits, indices, classes, info.whole)
+    labels = {split: splits[split].labels[rows] for split, rows in indices.items()}
+    labels = labels if renumber is None else {split: renumber[y] for split, y in labels.items()}
+    counts = {split: counts_of(y, len(classes)) for split, y in labels.items()} if classes else {}
+    notes += shares.shortages(counts, classes)
+    if classes and not info.whole:
+        notes += [line] if (line := imbalance(counts["train"], classes)) else []
+    data, files = {}, {}
+    for split in (name for name in SPLITS if name in splits):
+        data[split] = splits[split].select(indices[split])
+        if renumber is not None:
+            table = tf.constant(renumber)
+            data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
+        if splits[split].files is not None:
+            files[split] = tuple(splits[split].files[i] for i in indices[split])
+    info = replace(
+        info,
+        classes=tuple(classes),
+        shape=tuple(splits["train"].shape) if splits["train"].shape else None,
+        notes=tuple(notes),
+        arguments=arguments,
+        class_counts={split: counts[split] for split in data if counts.get(split)},
+        files=files,
+    )
+    return Data(data["train"], data.get("validation"), data.get("test"), info)
+
+
+def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, columns: Any) -> None:
+    """What was asked of the data, and it does not have."""
+    if holds is not None and info.holds != holds:
+        raise KzooError(f"{name!r} holds {info.holds}, not {holds}; give data that holds {holds}")
+    if languages is not None and not info.languages:
+        raise KzooError(f"languages={languages!r} picks a direction, but {name!r} names no languages; leave it out")
+    if columns is not None:
+        raise KzooError(f"columns goes with a table, and {name!r} is none; leave it out")
+
+
+def _check_every_class(name: str, labels: np.ndarray, info: DataInfo, classes: list[str]) -> None:
+    """Of files: a class without one that can be read is a mistake, unless `only` leaves it out."""
+    there = set(np.unique(labels).tolist())
+    empty = [c for c in classes if info.classes.index(c) not in there]
+    if empty:
+        why = f"; skipped: {'; '.join(info.skipped[:3])}" if info.skipped else ""
+        raise KzooError(
+            f"no readable image of {', '.join(map(repr, empty[:5]))} in the train part of {name!r}{why}; mend or remove"
+            " it, or name the other classes with only=…"
+        )
+
+
+def _is_path(name: str, data_dir: Any) -> bool:
+    """A path is written like one or is there; TensorFlow's `glue/sst2` and `mnist:3.0.1` are names all the same."""
+    path = Path(name)
+    if name.startswith(".") or path.is_absolute():
+        return True
+    written = os.sep in name or "/" in name or path.suffix
+    if written and path.exists() and not data_dir:
+        return True
+    return bool(written or path.exists()) and not is_tfds(name)
+
+
+def _class_number(wanted: str | int, classes: list[str], name: str) -> int:
+    if str(wanted) in classes:
+        return classes.index(str(wanted))
+    raise unknown(f"class of {name}", str(wanted), classes)
+
+
+def _from_path(
+    path: Path, holds: str | None, languages: str | None, columns: Mapping[str, str | int] | None
+) -> tuple[dict[str, Examples], DataInfo]:
+    if not path.exists():
+        raise KzooError(f"no file or folder {str(path)!r}")
+    if path.is_file() and is_table(path):
+        return text_file(path, languages, columns)
+    if path.is_dir() and (path / "labels.csv").is_file() and holds in (None, "images"):
+        return labels_csv(path, columns)
+    if path.is_dir() and not idx_files(path) and holds in (None, "texts", "pairs"):
+        texts = text_folder(path, holds, languages, columns)
+        if texts is not None:
+            return texts
+    if columns is not None:
+        raise KzooError(f"columns goes with a table, and {str(path)!r} is none; leave it out")
+    if path.is_file() and path.suffix == ".npz":
+        return npz(path)
+    if path.is_file():
+        raise KzooError(
+            f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder, or texts as .tsv or .csv (.gz, .xz)"
+        )
+    if idx_files(path):
+        return idx(path)
+    if holds not in (None, "images"):  # before every image is decoded
+        raise KzooError(f"{str(path)!r} holds no {holds}; give data that holds {holds}")
+    return image_folder(path)

@@ -1,0 +1,203 @@
+"""Tables of texts and labels, or of pairs of texts, in `.tsv` and `.csv`, packed or not.
+
+Line 1 names the columns; `columns=` says them where their names are not known, or where there is no such line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kzoo.data.data import DataInfo, Examples
+from kzoo.data.names import LABELS, SOURCES, TARGETS, TEXTS, places
+from kzoo.data.texts import decoded, direction, labelled, lines_of, paired, some, unpacked
+from kzoo.errors import KzooError
+from kzoo.inputs import unit_of
+
+SEPARATORS = {".tsv": "tabs (none inside a text)", ".csv": "commas (a text with a comma stands in double quotes)"}
+REMEDY = (
+    "name the columns in line 1 (text and label, or source and target), or give columns={'text': …, 'label': …}"
+    " (--columns text=1 --columns label=2 of a file without such a line)"
+)
+HEADER_LANGUAGE = re.compile(r"[a-z]{2}([-_][a-z]{2,4})?")
+ROLES = {"texts": ("text", "label"), "pairs": ("source", "target")}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the columns are.
+
+    Attributes:
+        holds: "texts" or "pairs"; "" of texts without labels.
+        columns: {role or language: place}.
+        named: Whether line 1 says it.
+    """
+
+    holds: str
+    columns: dict[str, int]
+    beside: tuple[str, ...] = ()
+    named: bool = True
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return () if "source" in self.columns or self.holds != "pairs" else tuple(self.columns)
+
+
+@dataclass(frozen=True)
+class Table:
+    path: Path
+    header: Header
+    lines: tuple[int, ...]  # numbers, one a row
+    rows: list[list[str]]
+
+    def column(self, index: int, role: str) -> list[str]:
+        values = [row[index] for row in self.rows]
+        for line, value in zip(self.lines, values, strict=True):
+            if not value.strip():
+                raise KzooError(
+                    f"line {line} of {str(self.path)!r} has an empty {role} (column {index + 1}); fill it or delete"
+                    " the row"
+                )
+        return values
+
+
+def is_table(path: Path) -> bool:
+    return Path(unpacked(path)).suffix.lower() in SEPARATORS
+
+
+def text_file(
+    path: Path, languages: str | None, columns: Mapping[str, str | int] | None
+) -> tuple[dict[str, Examples], DataInfo]:
+    """One table: text and label, or source and target."""
+    return text_tables({"train": path}, Path(unpacked(path)).stem, str(path), languages, columns)
+
+
+def text_tables(
+    paths: Mapping[str, Path],
+    name: str,
+    where: str,
+    languages: str | None,
+    columns: Mapping[str, str | int] | None,
+) -> tuple[dict[str, Examples], DataInfo]:
+    """A table a split, all of the same columns."""
+    tables = {split: _table(path, split, columns) for split, path in paths.items()}
+    train, notes = tables["train"], []
+    holds, coded = train.header.holds, train.header.languages
+    if train.header.beside:
+        notes.append(f"columns left out: {', '.join(train.header.beside)}")
+    pair = direction(languages, coded, where, coded if len(coded) == 2 else None) if coded else ()
+    if set(pair) < set(coded):
+        notes.append(f"languages left out: {', '.join(code for code in coded if code not in pair)}")
+    roles = pair or ROLES[holds]
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for split, table in tables.items():
+        header = table.header
+        if not header.holds:
+            notes.append(f"{table.path.name} is left out: it has no labels")
+            continue
+        if header.holds != holds or not set(roles) <= set(header.columns):
+            raise KzooError(
+                f"line 1 of {str(table.path)!r} names {', '.join(header.columns)}; expected {', '.join(roles)}"
+                f" as in {train.path.name}"
+            )
+        first, second = (table.column(header.columns[role], said) for role, said in zip(roles, ROLES[holds], strict=True))
+        found[split] = first, second
+    units = [unit_of(found["train"][0])]
+    if holds == "pairs":
+        units.append(unit_of(found["train"][1]))
+        splits = {split: paired(*both) for split, both in found.items()}
+        return splits, DataInfo(name, holds, notes=tuple(notes), units=tuple(units), languages=pair)
+    classes = ordered({label.strip() for label in found["train"][1]})
+    numbers = {label: k for k, label in enumerate(classes)}
+    splits = {}
+    for split, (texts, labels) in found.items():
+        for line, label in zip(tables[split].lines, labels, strict=True):
+            if label.strip() not in numbers:
+                raise KzooError(
+                    f"line {line} of {str(tables[split].path)!r} has the label {label.strip()[:40]!r}, which"
+                    f" {train.path.name} has not; allowed: {some(classes)}"
+                )
+        splits[split] = labelled(texts, [numbers[label.strip()] for label in labels])
+    return splits, DataInfo(name, holds, tuple(classes), notes=tuple(notes), units=tuple(units))
+
+
+def _table(path: Path, split: str, columns: Mapping[str, str | int] | None) -> Table:
+    suffix = Path(unpacked(path)).suffix.lower()
+    if suffix == ".csv":
+        rows = list(_csv_rows(path))
+    else:
+        rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(path), start=1)]
+    width = len(rows[0][1])
+    for line, cells in rows:
+        if not any(cell.strip() for cell in cells):
+            raise KzooError(f"line {line} of {str(path)!r} is empty; delete it")
+        if len(cells) != width:
+            raise KzooError(
+                f"line {line} of {str(path)!r} has {len(cells)} column{'s' * (len(cells) > 1)}, not {width}; separate"
+                f" them by {SEPARATORS[suffix]}"
+            )
+    header = _given(rows[0][1], path, columns) if columns is not None else _header(rows[0][1], path, split)
+    rows = rows[1:] if header.named else rows
+    if not rows:
+        raise KzooError(f"{str(path)!r} has a header and no rows; a file of texts needs at least one")
+    return Table(path, header, tuple(n for n, _ in rows), [cells for _, cells in rows])
+
+
+def _csv_rows(path: Path) -> Iterable[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each row."""
+    reader = csv.reader(io.StringIO(decoded(path), newline=""), strict=True)
+    limit = csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv allows
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise KzooError(
+            f"line {line} of {str(path)!r} is not CSV ({error}); a double quote inside a quoted text is written twice"
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _given(head: Sequence[str], path: Path, columns: Mapping[str, str | int]) -> Header:
+    """What `columns=` says."""
+    found, named = places(columns, head, repr(str(path)))
+    holds = next((holds for holds, roles in ROLES.items() if set(roles) == set(found)), None)
+    if holds is None:
+        raise KzooError(
+            f"columns of {str(path)!r} must say text and label, or source and target; received {', '.join(columns)}"
+        )
+    beside = [head[k].strip() if named else f"number {k + 1}" for k in range(len(head)) if k not in found.values()]
+    return Header(holds, found, tuple(beside), named)
+
+
+def _header(head: Sequence[str], path: Path, split: str) -> Header:
+    """What line 1 names."""
+    names = [name.strip().lower() for name in head]
+    place = lambda known: sorted((known.index(name), k) for k, name in enumerate(names) if name in known)
+
+    def header(holds: str, **columns: int) -> Header:
+        return Header(holds, columns, tuple(n for k, n in enumerate(names) if k not in columns.values()))
+
+    texts, labels, sources, targets = map(place, (TEXTS, LABELS, SOURCES, TARGETS))
+    if len(texts) == 1 and labels:
+        return header("texts", text=texts[0][1], label=labels[0][1])
+    if sources and targets and not texts:
+        return header("pairs", source=sources[0][1], target=targets[0][1])
+    if len(texts) == 1 and split == "test":
+        return header("", text=texts[0][1])  # without labels, as GLUE's
+    if len(set(names)) == len(names) > 1 and all(HEADER_LANGUAGE.fullmatch(name) for name in names):
+        return Header("pairs", {name.strip(): k for k, name in enumerate(head)})
+    shown = ", ".join(" ".join(cell.split())[:40] for cell in head)
+    raise KzooError(f"line 1 of {str(path)!r} has no names that say what its columns are, {shown[:80]!r}; {REMEDY}")
+
+
+def ordered(labels: set[str]) -> list[str]:
+    """Whole numbers by their value, names by the alphabet."""
+    whole = all(re.fullmatch(r"[+-]?[0-9]+", label) for label in labels)
+    return sorted(labels, key=lambda label: (int(label), label)) if whole else sorted(labels)

@@ -1,0 +1,118 @@
+"""Texts in files: what tables, parallel files and folders of them share.
+
+What cannot be read is an error that names the line, never left out: pairs out by one line would be learned as well.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import lzma
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data.data import Examples
+from kzoo.data.names import SPLIT_FOLDERS
+from kzoo.errors import KzooError, unknown
+
+PACKED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+SPLIT_STEMS = SPLIT_FOLDERS | {"dev": "validation"}
+OTHER_TESTS = re.compile(r"test[\W_\d]")  # test_2016_flickr, test2017, …
+
+
+def labelled(texts: Sequence[str | bytes], labels: Sequence[int]) -> Examples:
+    return Examples.of_arrays(_strings(texts), np.asarray(labels, "int64"))
+
+
+def paired(source: Sequence[str | bytes], target: Sequence[str | bytes]) -> Examples:
+    """Labels all equal: pairs have no classes to keep in proportion."""
+    x, y = _strings(source), _strings(target)
+    return Examples(np.zeros(len(x), "int64"), lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])))
+
+
+def _strings(values: Sequence[str | bytes]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def unpacked(path: Path) -> str:
+    """The file's name without .gz or .xz."""
+    return path.name[: -len(path.suffix)] if path.suffix.lower() in PACKED else path.name
+
+
+def decoded(path: Path) -> str:
+    """The whole text, without a byte order mark."""
+    try:
+        with PACKED.get(path.suffix.lower(), open)(path, "rb") as file:
+            raw = file.read()
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise KzooError(f"cannot read {str(path)!r}: {error}; check that the file is whole") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise KzooError(
+            f"line {line} of {str(path)!r} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8"
+        ) from error
+    if not text.strip():
+        raise KzooError(f"{str(path)!r} is empty; a file of texts needs at least one")
+    return text
+
+
+def lines_of(path: Path) -> list[str]:
+    """By line feeds alone, since texts hold other line separators of Unicode; a carriage return before it goes too."""
+    return [line.removesuffix("\r") for line in decoded(path).removesuffix("\n").split("\n")]
+
+
+def of_split(stem: str) -> bool:
+    """Whether a file's name is that of a split."""
+    return stem.lower() in SPLIT_STEMS or bool(OTHER_TESTS.match(stem.lower()))
+
+
+def chosen(stems: Iterable[str], where: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """({split: stem}, notes); where there is no plain test, the first of test_… is."""
+    found: dict[str, str] = {}
+    others = []
+    for stem in sorted(stems):
+        split = SPLIT_STEMS.get(stem.lower())
+        if split is None:
+            others.append(stem)
+        elif split in found:
+            raise KzooError(f"{where} has two {split} parts, {found[split]} and {stem}; keep one")
+        else:
+            found[split] = stem
+    if "train" not in found:
+        raise KzooError(f"{where} has {', '.join([*found.values(), *others])}, but no train file")
+    if "test" not in found and others:
+        found["test"] = others.pop(0)
+    notes = [f"test is {found['test']}"] if found.get("test", "test").lower() != "test" else []
+    notes += [f"test sets left out: {', '.join(others)}"] if others else []
+    return found, tuple(notes)
+
+
+def direction(
+    languages: str | None, known: Sequence[str], where: str, default: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    """(source, target) of "en-de", both among the known; the default where nothing is given."""
+    pairs = {f"{a}-{b}": (a, b) for a, b in itertools.permutations(known, 2)}
+    if languages is None:
+        if default:
+            return default
+        choices = " or ".join(map(repr, pairs)) if len(known) == 2 else f"two of {', '.join(known)} as 'source-target'"
+        raise KzooError(f"{where!r} can be read in several directions; give languages={choices}")
+    if languages not in pairs:
+        raise unknown("languages", languages, pairs, f"{where!r} has {', '.join(known)}: give 'source-target'")
+    return pairs[languages]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first ten, each on one line and shortened."""
+    return ", ".join(" ".join(name.split())[:40] for name in names[:10]) + (" …" if len(names) > 10 else "")

@@ -1,0 +1,37 @@
+"""Which engine trains under a strategy."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from kzoo.engine.kernels import Kernels
+from kzoo.engine.objective import Objective
+from kzoo.engine.parameter_server import Servers
+from kzoo.engine.replicas import InSync
+from kzoo.engine.step import Engine, InPlace
+from kzoo.keras_internals import made_in
+
+
+def make_engine(
+    objective: Objective,
+    strategy: tf.distribute.Strategy,
+    *,
+    xla: bool = False,
+    kernels: bool = True,
+    sync_batch_norm: bool = False,
+) -> Engine:
+    """The objective has seen a batch (`prepare`); its optimizers are built."""
+    in_sync = strategy.num_replicas_in_sync > 1
+    servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
+    elsewhere = any(made_in(phase.optimizer).num_replicas_in_sync > 1 for phase in objective.phases)
+    in_place = not (servers or in_sync or elsewhere)  # variables made in the scope of replicas are not
+    chosen = Kernels(
+        objective.networks, xla=xla, enabled=kernels, in_place=in_place,
+        sync_batch_norm=sync_batch_norm if in_sync else None,
+    )  # fmt: skip
+    if servers:
+        return Servers(objective, strategy, xla, chosen)
+    if not in_place:
+        return InSync(objective, strategy, xla, chosen)
+    one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)

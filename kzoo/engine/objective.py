@@ -1,0 +1,264 @@
+"""What is learned: an objective is a list of phases, each a network that learns from a loss.
+
+A classifier has one phase, a GAN two. The step and the loop see phases only. A phase's loss is this replica's part of
+the global batch's loss: added over the replicas, the parts are what one device computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.engine.compiling import described
+from kzoo.engine.losses import Share, Terms, times, undivided
+from kzoo.keras_internals import (
+    compile_arguments,
+    layers_in,
+    loss_leaves,
+    loss_trackers,
+    regularization_losses,
+    sparse_without_ignored,
+    whole_loss,
+)
+
+
+@contextlib.contextmanager
+def unchanged(networks: Sequence[keras.Model]) -> Iterator[None]:
+    """Trial passes: statistics, states and seeds are afterwards what they were."""
+    variables = [v for network in networks for v in network.non_trainable_variables]
+    carried = [getattr(y, "states", None) for network in networks for y in layers_in(network)]  # of stateful RNNs
+    variables += [v for v in keras.tree.flatten(carried) if isinstance(v, keras.Variable)]
+    before = [(v, tf.identity(v.value)) for v in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One network learning from one loss.
+
+    Attributes:
+        name: Of the phase, in plans; what is drawn for it goes by this name.
+        model: The network whose trainable variables move.
+        optimizer: Built on them.
+        loss: (batch, share, denominators) -> scalar; runs the networks in training mode and updates metrics.
+        every: It learns from each so many-th batch of a run only: in Wasserstein GANs a critic from all of them, the
+            generator from every fifth.
+        draws: Shape of the random numbers, uniform in -1 to 1, that are drawn for each example; None where none are.
+        factors: {id of a variable: factor on its updates}; 1 for those that are not there.
+    """
+
+    name: str
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    loss: Callable[[Any, Share, Any], tf.Tensor]
+    every: int = 1
+    draws: tuple[int, ...] | None = None
+    factors: Mapping[int, float] = field(default_factory=dict)
+
+
+class Objective:
+    """What a trainer trains. Subclasses set `model` and `phases` and fill `metrics`.
+
+    Attributes:
+        model: The network that callbacks are given.
+        phases: In the order in which they learn from each batch.
+        metrics: Keras metrics that phases and `test` update; zero at the begin of an epoch.
+        needs_denominators: Whether `denominators` must be added over the replicas before the losses are known.
+    """
+
+    model: keras.Model
+    phases: Sequence[Phase]
+    metrics: Sequence[keras.metrics.Metric] = ()
+    needs_denominators = False
+
+    @property
+    def networks(self) -> list[keras.Model]:
+        """Every network that a phase trains, once."""
+        return list({id(phase.model): phase.model for phase in self.phases}.values())
+
+    @property
+    def draws(self) -> dict[str, tuple[int, ...]]:
+        """{phase: shape of what is drawn for it}; a batch then is `Drawn`."""
+        return {phase.name: phase.draws for phase in self.phases if phase.draws is not None}
+
+    def prepare(self, batch: Any) -> None:
+        """See one batch, eagerly: variables that come into being with it do so here."""
+        self.test(batch, Share.whole(batch))
+        self.reset()
+
+    def denominators(self, batch: Any, share: Share) -> tf.Tensor:
+        """float32 [terms]: this replica's denominators."""
+        raise NotImplementedError
+
+    def test(self, batch: Any, share: Share, denominators: Any = None) -> None:
+        """Update metrics in inference mode."""
+        raise NotImplementedError
+
+    def notes(self, replicas: int) -> list[str]:
+        """What the plan should say about training on so many replicas."""
+        return []
+
+    def label_limit(self, batch: Any) -> int | None:
+        """How many classes the labels may name; None where they name none."""
+        return None
+
+    def described(self) -> dict[str, str]:
+        """loss, optimizer and metrics in the plan's words."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def results(self) -> dict[str, float]:
+        """Of everything since `reset`."""
+        return {metric.name: float(metric.result()) for metric in self.metrics}
+
+
+class Supervised(Objective):
+    """One phase: a compiled Keras model learns `(x, y)` or `(x, y, weight)` by its own losses and metrics.
+
+    Args:
+        optimizer: Default the model's own; the same with loss scaling around it for mixed_float16.
+        outputs: Names of outputs that learn from the same labels; empty where labels have the structure of the outputs.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        outputs: Sequence[str] = (),
+    ) -> None:
+        self.model, self.outputs = model, tuple(outputs)
+        self.mean_loss = keras.metrics.Mean(name="loss")
+        self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
+        self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
+        self.scalars = self.by_terms = self.needs_denominators = False  # until a batch was seen
+
+    def prepare(self, batch: Any) -> None:
+        x, y, weight = self._unpacked(batch)
+        outputs = self.model(x, training=False)
+        whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
+        if not self.own_loss and loss_leaves(self.model):
+            self.by_terms = True
+            terms = self._terms(x, Share.whole(x))
+            terms(y, outputs, weight)
+            self.needs_denominators = not terms.proportional
+            self.scalars = any(term.scalar for term in terms.terms)
+        self.test(batch, Share.whole(x))
+        self.reset()
+
+    def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
+        """(x, y, weight); the one label for each of `outputs`."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.outputs and not isinstance(y, Mapping):
+            y, weight = ({name: part for name in self.outputs} for part in (y, weight))
+        return x, y, weight
+
+    def _terms(self, x: Any, share: Share, denominators: Any = None) -> Terms:
+        return Terms(self.model, share, tf.shape(tf.nest.flatten(x)[0])[0], denominators)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [self.mean_loss, *self.model.metrics]
+
+    def label_limit(self, batch: Any) -> int | None:
+        """How many classes the labels may name, where the one loss reads class numbers; None for any other loss."""
+        leaves = loss_leaves(self.model)
+        if len(leaves) != max(1, len(self.outputs)) or isinstance(batch[1], Mapping):
+            return None
+        if not sparse_without_ignored(leaves[0].loss):
+            return None
+        x, _, _ = self._unpacked(batch)
+        outputs = tf.nest.flatten(self.model(x, training=False))
+        return int(outputs[0].shape[-1]) if len(outputs) == len(leaves) else None
+
+    def notes(self, replicas: int) -> list[str]:
+        notes = []
+        if self.model.run_eagerly:
+            notes.append("compile(run_eagerly=True) is not kept: kzoo's loop is compiled")
+        if replicas > 1 and self.own_loss:
+            name = type(self.model).__name__
+            notes.append(f"{name} has a compute_loss of its own: averaged over the replicas' examples")
+        if replicas > 1 and self.scalars:
+            notes.append("a loss of one number a batch is averaged over the replicas' examples")
+        if replicas > 1 and not self.own_loss and len(self.model.losses) > len(regularization_losses(self.model)):
+            notes.append("losses added in layers are averaged over the replicas' examples")
+        return notes
+
+    def described(self) -> dict[str, str]:
+        given = compile_arguments(self.model)
+        weights = given.get("loss_weights")
+        return {
+            "loss": described(self.model.loss) + (f"; weights {described(weights)}" if weights else ""),
+            "optimizer": described(self.model.optimizer),
+            "metrics": described(given.get("metrics") or []),
+        }
+
+    def denominators(self, batch: Any, share: Share) -> tf.Tensor:
+        x, y, weight = self._unpacked(batch)
+        terms = self._terms(x, share)
+        terms(y, self.model(x, training=False), weight)  # all but shapes, masks and weights is pruned from the graph
+        return tf.stack([term.own for term in terms.terms]) * share.real
+
+    def test(self, batch: Any, share: Share, denominators: Any = None) -> None:
+        self._loss(batch, share, denominators, training=False)
+
+    def _train_loss(self, batch: Any, share: Share, denominators: Any = None) -> tf.Tensor:
+        return self._loss(batch, share, denominators, training=True)
+
+    def _loss(self, batch: Any, share: Share, denominators: Any, *, training: bool) -> tf.Tensor:
+        x, y, weight = self._unpacked(batch)
+        outputs = self.model(x, training=training)
+        if self.own_loss:
+            with undivided():
+                loss = whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
+            loss = times(loss, share.part)
+        else:
+            loss = self._compiled_loss(x, y, outputs, weight, share, denominators)
+            # Regularisers are the same on each replica, and so count once; other added losses are averaged.
+            for value in self.model.losses:
+                loss += tf.cast(times(tf.reduce_sum(value), share.part), loss.dtype)
+        self._note(self.mean_loss, loss, share)
+        self.model.compute_metrics(x, y, outputs, sample_weight=weight)
+        return loss
+
+    def _compiled_loss(self, x: Any, y: Any, outputs: Any, weight: Any, share: Share, denominators: Any) -> tf.Tensor:
+        if not self.by_terms:
+            return tf.zeros([])
+        terms = self._terms(x, share, denominators)
+        loss = times(terms(y, outputs, weight), share.real)
+        for term, tracker in zip(terms.terms, loss_trackers(self.model), strict=False):  # none for a single output
+            self._note(tracker, times(term.value, share.real), share)
+        return loss
+
+    @staticmethod
+    def _note(tracker: keras.metrics.Mean, part: tf.Tensor, share: Share) -> None:
+        """A replica's part of a batch's loss: added over replicas and batches, the mean over examples."""
+        tracker.total.assign_add(tf.cast(times(part, share.total), tracker.total.dtype))
+        tracker.count.assign_add(tf.cast(share.examples, tracker.count.dtype))
+
+    def reset(self) -> None:
+        self.mean_loss.reset_state()
+        self.model.reset_metrics()
+
+    def results(self) -> dict[str, float]:
+        """Of everything since `reset`; losses are means over examples."""
+        results = {"loss": float(self.mean_loss.result())}
+        for name, value in self.model.get_metrics_result().items():
+            values = np.ravel(value)
+            if len(values) == 1 and name != "loss":
+                results[name] = float(values[0])
+            elif name != "loss":  # one value a class
+                results |= {f"{name}_{i}": float(v) for i, v in enumerate(values)}
+        return results

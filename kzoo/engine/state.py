@@ -1,0 +1,155 @@
+"""Everything that training changes, by name: weights, statistics, seeds, slots, and what callbacks remember.
+
+Keys are those of weights (`c1/kernel`), so that a run goes on in another style or under another strategy; no variable
+is known by its place in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kzoo.engine.schedules import inner
+from kzoo.keras_internals import built_on, children_of, rate_of, slots_of
+from kzoo.models import Block, networks_of
+from kzoo.weights import key_of
+
+RATE = "learning_rate"  # a variable of the optimizer, where no schedule gives it
+
+
+def state_of(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.Variable]:
+    """{key: variable} of a model that trains on: weights, statistics, seed states, and the slots of its optimizers.
+
+    Of a holder of several networks, the slots stand under the network's name.
+    """
+    state = _unique(_own(model))
+    if not optimizer:
+        return state
+    networks = networks_of(model)
+    for network in networks:
+        if getattr(network, "optimizer", None) is not None:
+            prefix = "optimizer" if networks == [model] else f"optimizer/{network.name}"
+            keys = {id(variable): key for key, variable in state.items()}
+            state |= _unique((f"{prefix}/{k}", v) for k, v in _slots(network.optimizer, keys))
+    return state
+
+
+def metrics_of(metrics: Sequence[keras.metrics.Metric]) -> dict[str, keras.Variable]:
+    """{key: variable} of what an epoch has counted so far."""
+    return _unique((f"metrics/{metric.name}/{v.name}", v) for metric in metrics for v in metric.variables)
+
+
+def _own(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+    """Of the layers, by the names that weights have; then what the model itself holds; nothing of its metrics."""
+    metrics = {id(v) for metric in getattr(model, "metrics", []) for v in metric.variables}
+    seen: set[int] = set()
+
+    def visit(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.Variable]]:
+        for child in children_of(layer):
+            if isinstance(child, Block | keras.Model):
+                yield from visit(child)
+                continue
+            for variable in child.variables:
+                if id(variable) not in seen:
+                    seen.add(id(variable))
+                    yield key_of(child.name, variable.path), variable
+
+    yield from visit(model)
+    yield from ((v.path, v) for v in model.variables if id(v) not in seen and id(v) not in metrics)
+
+
+def _slots(
+    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
+) -> Iterator[tuple[str, keras.Variable]]:
+    """Slots under the key of their weight; what the optimizer has once, by its own name."""
+    own = inner(optimizer)
+    weights = [keys.get(id(v), v.path) for v in built_on(own)]
+    seen = set()
+    for slot, variables in slots_of(own).items():
+        for key, variable in zip(weights, variables, strict=True):
+            if variable is not None and id(variable) not in seen:
+                seen.add(id(variable))
+                yield f"{slot}/{key}", variable
+    rate = rate_of(own)
+    for variable in optimizer.variables:
+        if id(variable) not in seen:
+            yield RATE if variable is rate else variable.name, variable
+
+
+def _unique(pairs: Iterator[tuple[str, keras.Variable]]) -> dict[str, keras.Variable]:
+    """Names that a model of the user's has twice are numbered, in its own order."""
+    found: dict[str, keras.Variable] = {}
+    for key, variable in pairs:
+        name, number = key, 2
+        while name in found:
+            name, number = f"{key}#{number}", number + 1
+        found[name] = variable
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Callbacks
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def remembered(
+    callbacks: Sequence[keras.callbacks.Callback], model: keras.Model
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """({callback: what it remembers}, {key: arrays that it keeps}), callbacks by their class, with a number where there
+    are several. What is no number, text or list of arrays is not kept; weights of the model go by their names.
+    """
+    plain: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, callback in _named(callbacks):
+        for key, value in vars(callback).items():
+            if key in ("params", "validation_data") or key.startswith("_"):
+                continue
+            if isinstance(value, bool | int | float | str | None):
+                plain.setdefault(name, {})[key] = value
+            elif isinstance(value, np.generic):
+                plain.setdefault(name, {})[key] = value.item()
+            elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
+                plain.setdefault(name, {})
+                names = _places(model, len(value))
+                arrays |= {f"callbacks/{name}/{key}/{place}": v for place, v in zip(names, value, strict=True)}
+    return plain, arrays
+
+
+def remind(
+    callbacks: Sequence[keras.callbacks.Callback],
+    model: keras.Model,
+    plain: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> list[str]:
+    """Give callbacks back what `remembered` found; names of those that are not there any more."""
+    there = dict(_named(callbacks))
+    for name, values in plain.items():
+        if name not in there:
+            continue
+        for key, value in values.items():
+            setattr(there[name], key, value)
+        start = f"callbacks/{name}/"
+        kept = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
+        for key in dict.fromkeys(place.split("/")[0] for place in kept):
+            whole = {k.removeprefix(f"{key}/"): v for k, v in kept.items() if k.startswith(f"{key}/")}
+            setattr(there[name], key, [whole[place] for place in _places(model, len(whole))])
+    return [name for name in plain if name not in there]
+
+
+def _places(model: keras.Model, count: int) -> list[str]:
+    """Names for the arrays of a list: of all weights of the model theirs, in Keras' order; else numbers."""
+    if count != len(model.weights):
+        return [f"{k:04d}" for k in range(count)]
+    keys = {id(variable): key for key, variable in state_of(model, optimizer=False).items()}
+    return [keys[id(variable)] for variable in model.weights]
+
+
+def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
+    counts: dict[str, int] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        counts[name] = counts.get(name, 0) + 1
+        yield f"{name}#{counts[name]}" if counts[name] > 1 else name, callback

@@ -1,0 +1,206 @@
+"""What is compiled: the step on one replica, and the loop over steps that runs on the device.
+
+An engine trains an objective on the replicas of a strategy. This one has a single replica and updates the model's own
+variables in place. The host learns of losses and metrics only when a call of the loop returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.engine.kernels import Kernels
+from kzoo.engine.losses import Share
+from kzoo.engine.objective import Objective, Phase
+from kzoo.engine.optimizers import stepper, variables_of
+from kzoo.inputs import Batches
+from kzoo.tensorflow_internals import quiet
+
+
+def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+    """`function` as a graph, by XLA or not; its Python is run once a new shape.
+
+    Every `fit` and `evaluate` compiles its own, which TensorFlow would take for retracing and warn of.
+    """
+    return quiet(tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True))
+
+
+def paced(phases: Sequence[Phase]) -> list[tuple[int, list[int]]]:
+    """[(every how many batches, numbers of neighbouring phases with that pace)], in order."""
+    numbered = enumerate(phases)
+    return [
+        (every, [k for k, _ in group]) for every, group in itertools.groupby(numbered, key=lambda item: item[1].every)
+    ]
+
+
+class Engine:
+    """Subclasses say where the state lives and what one step is.
+
+    Attributes:
+        steps_taken: Batches since the run began, by which phases keep their pace.
+        traces: The compiled functions, for tests that count how often their Python ran.
+    """
+
+    def __init__(self, objective: Objective, kernels: Kernels) -> None:
+        self.objective, self.kernels = objective, kernels
+        self.traces: list[Any] = []
+        self.notes: list[str] = []
+        self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._iterator: Any = None
+
+    def begin(self, batches: Batches, epoch: int, start: int = 0) -> None:
+        """Open an epoch, at its batch of number `start`."""
+        self.push()
+        self._iterator = iter(self.dataset(batches, epoch, start))
+
+    def train(self, steps: int) -> tuple[int, bool]:
+        """(steps taken, whether the data ended before)."""
+        return self._run(self._train_loop, steps)
+
+    def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
+        """The objective's results on a split, in inference mode; `callbacks` hear of every batch."""
+        self.objective.reset()
+        taken_before = int(self.steps_taken)
+        self.begin(batches, 0)
+        done, ended = 0, False
+        while not ended and (batches.steps is None or done < batches.steps):
+            steps = 1 if callbacks else 64 if batches.steps is None else batches.steps - done
+            if callbacks:
+                callbacks.on_test_batch_begin(done)
+            taken, ended = self._run(self._test_loop, steps)
+            if callbacks and taken:
+                callbacks.on_test_batch_end(done, self.results())
+            done += taken
+        self.steps_taken.assign(taken_before)
+        return self.results()
+
+    def results(self) -> dict[str, float]:
+        self.pull()
+        return self.objective.results()
+
+    @property
+    def workers(self) -> int:
+        """Processes that train in sync: what sums over them must be called in each."""
+        return 1
+
+    def decided(self, value: bool) -> bool:
+        """The first worker's decision, for all."""
+        return value
+
+    def push(self) -> None:
+        """The model's, the optimizers' and the metrics' values into the replicas."""
+
+    def pull(self) -> None:
+        """The replicas' values into the model, the optimizers and the metrics."""
+
+    def dataset(self, batches: Batches, epoch: int, start: int = 0) -> tf.data.Dataset:
+        return batches.epoch(epoch, start=start)
+
+    def _run(self, loop: Callable[..., None], steps: int) -> tuple[int, bool]:
+        before, ended = int(self.steps_taken), False
+        try:
+            loop(self._iterator, tf.constant(steps))
+        except tf.errors.OutOfRangeError:
+            ended = True
+        return int(self.steps_taken) - before, ended
+
+    def _compiled(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+        graph = compiled(function, xla)
+        self.traces.append(graph)
+        return graph
+
+    def _loop(self, step: Callable[[Any], None]) -> Callable[[Any, tf.Tensor], None]:
+        """(iterator, steps) -> nothing: that many steps in one call."""
+
+        def run(iterator: Any, steps: tf.Tensor) -> None:
+            def body(i: tf.Tensor) -> tuple[tf.Tensor]:
+                batch = next(iterator)
+                step(batch)
+                with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                    self.steps_taken.assign_add(1)  # not before it is known that there was a batch
+                return (i + 1,)
+
+            tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
+
+        return self._compiled(run)
+
+    def _in_turn(self, steps: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
+        """(batch) -> nothing: the steps of the groups of phases, each where its pace is due."""
+
+        def take(batch: Any) -> None:
+            for (every, _), step in zip(paced(self.objective.phases), steps, strict=True):
+                if every == 1:
+                    step(batch)
+                else:
+                    due = tf.equal(self.steps_taken % every, every - 1)
+                    tf.cond(due, lambda step=step: _nothing(step(batch)), lambda: _nothing(None))
+
+        return take
+
+
+def _nothing(_: Any) -> tf.Tensor:
+    """Branches of a condition give the same."""
+    return tf.zeros([], tf.int32)
+
+
+class InPlace(Engine):
+    """One replica: the model's own variables, updated in place."""
+
+    def __init__(self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None) -> None:
+        super().__init__(objective, kernels)
+        for phase in objective.phases:
+            variables_of(phase)  # or an error
+        self.device = device  # None: where TensorFlow puts it
+        self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
+        if kernels.update_by_xla:
+            self._updates = [self._compiled(update, xla=True) for update in self._updates]
+        steps = [self._placed(self._compiled(self._step_of(group), xla)) for _, group in paced(objective.phases)]
+        self._train_loop = self._loop(self._in_turn(steps))
+        self._test_loop = self._loop(self._placed(self._compiled(self._test_step, xla)))
+
+    def _placed(self, step: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The step where the variables are: XLA reads those of its own device only."""
+        if self.device is None:
+            return step
+        device = self.objective.phases[0].model.variables[0].value.device
+
+        def placed(batch: Any) -> None:
+            with tf.device(device):
+                step(batch)
+
+        return placed
+
+    def _step_of(self, group: Sequence[int]) -> Callable[[Any], None]:
+        """The step of some phases."""
+
+        def step(batch: Any) -> None:
+            share = Share.whole(batch)
+            for k in group:
+                phase = self.objective.phases[k]
+                with tf.device(self.device), self.kernels.swapped():
+                    with tf.GradientTape() as tape:
+                        loss = phase.loss(batch, share, None)
+                        scaled = phase.optimizer.scale_loss(loss)  # of a LossScaleOptimizer; else the loss itself
+                    self._updates[k](tape.gradient(scaled, [v.value for v in phase.model.trainable_variables]))
+
+        return step
+
+    def _test_step(self, batch: Any) -> None:
+        with tf.device(self.device), self.kernels.swapped():
+            self.objective.test(batch, Share.whole(batch))
+
+
+def _update(phase: Phase, dense: bool) -> Callable[[list[Any]], None]:
+    """(gradients) -> nothing: the optimizer's step; `dense`: on gradients without IndexedSlices."""
+    optimizer = stepper(phase)
+
+    def update(gradients: list[Any]) -> None:
+        if dense:
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+        optimizer.apply(gradients, phase.model.trainable_variables)
+
+    return update

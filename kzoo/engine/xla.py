@@ -1,0 +1,44 @@
+"""Whether a run is compiled by XLA, and why."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.keras_internals import compile_arguments, layers_in
+
+
+def choose_xla(
+    model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False
+) -> tuple[bool, str]:
+    """(whether, why): on for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and on for the others.
+
+    Why is measured in docs/speed.md. Synchronised batch normalization, asked for here or by a layer, sums over replicas
+    inside the network, which XLA cannot hold.
+    """
+    layers = layers_in(model)
+    unfit = [layer for layer in layers if not layer.supports_jit]
+    if replicas > 1 and (sync_batch_norm or any(getattr(y, "synchronized", False) for y in layers)):
+        if wanted in (True, "on"):
+            raise KzooError("XLA cannot hold synchronised batch normalization's sums over replicas; use xla='off'")
+        return False, "synchronised batch norm needs it off"
+    if wanted in (False, "off"):
+        return False, "asked for"
+    if unfit:
+        name = f"{unfit[0].name!r} ({type(unfit[0]).__name__})"
+        if wanted in (True, "on"):
+            raise KzooError(f"XLA cannot compile the layer {name}; use xla='off'")
+        return False, f"auto: XLA cannot compile the layer {name}"
+    if wanted in (True, "on"):
+        return True, "asked for"
+    if compile_arguments(model).get("jit_compile") is True:  # False is also what Keras makes of "auto" on a CPU
+        return True, "the model's compile(jit_compile=True)"
+    if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
+        return True, "auto: on for GPU and TPU"
+    kinds = {type(layer) for layer in layers}
+    if any("Conv" in kind.__name__ for kind in kinds):
+        return False, "auto: convolutions are slower with it on CPU"
+    if any(kind.__module__.startswith("keras.") and "Attention" in kind.__name__ for kind in kinds):
+        return False, "auto: Keras' attention is slower with it on CPU"
+    return True, "auto: faster on CPU for networks without convolutions and Keras' attention"

@@ -1,0 +1,18 @@
+"""Inputs: what carries out from a raw example to what a network reads, a file a kind; augmentation and batches."""
+
+from kzoo.inputs.augment import AUGMENTATIONS
+from kzoo.inputs.batches import LABELS, Batches, Drawn, known_length, mix, ported
+from kzoo.inputs.image import image_paths
+from kzoo.inputs.image_files import (
+    IMAGE_SUFFIXES,
+    LARGE_PIXELS,
+    MAX_PIXELS,
+    Unreadable,
+    decode_image,
+    is_hidden,
+    no_size_warnings,
+    open_image,
+)
+from kzoo.inputs.reader import Inputs, Reader, Served, own_reader, reader_of
+from kzoo.inputs.sequences import Sequences
+from kzoo.inputs.text import texts_of, unit_of

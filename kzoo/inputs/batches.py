@@ -1,0 +1,259 @@
+"""From a raw split to batches: cache, shuffle, geometry, augment, normalise, batch, prefetch.
+
+The order of an epoch depends on the seed and on the epoch's number alone, so that a resumed run sees what it would have
+seen, from the middle of an epoch too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tensorflow as tf
+
+from kzoo.inputs.augment import AUGMENTATIONS, Draw, check_size
+from kzoo.tensorflow_internals import in_memory, variant_of
+
+if TYPE_CHECKING:
+    from kzoo.inputs.reader import Reader
+
+LABELS = "labels out of range"  # what the error of a batch with such labels says
+CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
+SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
+
+
+Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
+
+
+class Drawn(NamedTuple):
+    """A batch, and the random numbers that are drawn for it: for what learns from more than the data.
+
+    They come with the batch, since what is drawn in a step would differ between strategies.
+
+    Attributes:
+        examples: (x, y, …) as the data gives it.
+        draws: {phase: float32 [batch, …]}.
+    """
+
+    examples: Any
+    draws: dict[str, tf.Tensor]
+
+
+def cut(batch: Any, part: Part | None) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """(first row, rows of the global batch, the rows that `part` takes of it: all without one)."""
+    rows = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    if part is None:
+        return tf.zeros_like(rows), rows, batch
+    start, count = part(rows)
+    return start, rows, tf.nest.map_structure(lambda t: t[start : start + count], batch)
+
+
+@dataclass
+class Batches:
+    """One split, ready for a network; `epoch(n)` gives the batches of epoch n.
+
+    Attributes:
+        split: Raw, unbatched examples; or, with `ready`, batches that are passed on as they are.
+        reader: Prepares x; `targets` prepares y, where the network learns to give something raw.
+        draws: {phase: shape of the numbers that are drawn for it, uniform in -1 to 1}, of one shape for all.
+        class_weights: Of each class' examples, by its number.
+        label_limit: Labels must lie below it: losses would make NaN of others, or garbage, silently.
+    """
+
+    split: tf.data.Dataset
+    batch_size: int | None
+    reader: Reader
+    targets: Reader | None = None
+    shuffle: bool = False
+    augment: tuple[str, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    ready: bool = False
+    draws: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    class_weights: tuple[float, ...] | None = None
+    label_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.augment:
+            check_size(self.augment, self.reader.image_size)
+        if len(set(self.draws.values())) > 1:
+            raise ValueError(f"the draws of all phases have one shape; received {dict(self.draws)}")
+        self.notes: list[str] = []
+        self.examples = self.rows = None if self.ready else known_length(self.split)  # `rows`: before `limit` cuts
+        if self.ready:
+            self.steps = known_length(self.split)
+        else:
+            self.steps = None if self.examples is None else -(-self.examples // self.batch_size)
+            self._single = self._prepare_examples()
+        if self.limit is not None:
+            self.steps = self.limit if self.steps is None else min(self.limit, self.steps)
+            if self.examples is not None:
+                self.examples = min(self.examples, self.limit * self.batch_size)
+
+    def _prepare_examples(self) -> tf.data.Dataset:
+        """What does not change from epoch to epoch, cached where it was not in memory already and fits."""
+        data = self.split
+        shaped = self.reader.geometry is not None
+        self._per_example = shaped and not data.element_spec[0].shape.is_fully_defined()
+        if self._per_example:  # images of different sizes become equal before they can be cached and batched
+            geometry = tf.function(self.reader.geometry, autograph=False)
+            data = data.map(lambda x, *rest: (geometry(x), *rest), num_parallel_calls=tf.data.AUTOTUNE)
+        if self.examples is not None and not in_memory(self.split):
+            size = sum(
+                spec.shape.num_elements() * spec.dtype.size
+                for spec in tf.nest.flatten(data.element_spec)
+                if spec.shape.is_fully_defined() and spec.dtype != tf.string
+            )
+            if size * self.examples <= CACHE_BYTES:
+                data = data.cache()
+        return data
+
+    def epoch(self, number: int, part: Part | None = None, start: int = 0) -> tf.data.Dataset:
+        """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes of
+        it): only they are prepared.
+        """
+        if self.ready:
+            data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
+            data = data.skip(start) if start else data
+            return data if part is None else data.map(lambda *batch: cut(batch, part)[1:])
+        data = self._single
+        if self.shuffle:
+            buffer = min(self.rows or SHUFFLE, SHUFFLE)
+            data = data.shuffle(buffer, seed=mix(self.seed, number), reshuffle_each_iteration=False)
+        data = data.batch(self.batch_size)
+        if self.limit is not None:
+            data = data.take(self.limit)
+        data = data.skip(start) if start else data
+        return self._finished(data, tf.constant([mix(self.seed, number), 0], tf.int32), part, start)
+
+    def order(self, number: int) -> None:
+        """Places in the split of the examples of an epoch; None: in the order of the split, where nothing is shuffled."""
+
+    def portable(self) -> Callable[[], tf.data.Dataset]:
+        """What makes, in another process too, an endless stream of batches in an order of its own.
+
+        Whatever the split was made of travels as a graph. Epochs have no borders there, and no two streams are alike.
+        """
+        source = self.split if self.ready else self._single
+        opened = ported(source)
+
+        def stream() -> tf.data.Dataset:
+            moment = tf.cast(tf.timestamp() * 1e6, tf.int64)  # of the process that runs this, when it does
+            many = (self.steps if self.ready else self.rows) or SHUFFLE
+            data = opened().repeat().skip(moment % many)
+            if self.ready:
+                return self._checked(data)
+            data = data.shuffle(min(many, SHUFFLE), seed=self.seed).batch(self.batch_size)
+            return self._finished(data, tf.stack([tf.cast(moment % (2**31 - 1), tf.int32), 0]))
+
+        return stream
+
+    def counted(self, done: int) -> int:
+        """Images or examples in the first `done` batches of an epoch; 0 where it is not known."""
+        if self.batch_size is None:
+            return 0
+        return min(self.batch_size * done, self.examples or self.batch_size * done)
+
+    def _finished(
+        self, data: tf.data.Dataset, seed: tf.Tensor, part: Part | None = None, start: int = 0
+    ) -> tf.data.Dataset:
+        """Raw batches, ready for the network; with `part`, as `epoch` says."""
+        data = self._checked(data)
+        if self.reader.as_given and self.targets is None and not self.draws and part is None:
+            return data.prefetch(tf.data.AUTOTUNE)
+
+        def finish(i: tf.Tensor, batch: Any) -> Any:
+            first, total, batch = cut(batch, part)
+            draw = Draw(seed + [0, tf.cast(i, tf.int32)], tf.cast(first, tf.int32), tf.cast(total, tf.int32))
+            batch = self._with_draws(self._prepared(batch, draw), draw)
+            return batch if part is None else (total, batch)
+
+        data = data.enumerate(start).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.prefetch(tf.data.AUTOTUNE)
+
+    def _prepared(self, batch: Any, draw: Draw) -> Any:
+        """x by the reader, y by the targets'; both are augmented alike."""
+        x, *rest = batch
+        if not self.reader.as_given:
+            x = self._prepare("reader", x, draw)
+        if self.targets is not None:
+            rest[0] = self._prepare("targets", rest[0], draw)
+        return (x, *rest)
+
+    def _prepare(self, side: str, raw: Any, draw: Draw) -> Any:
+        """Traced once, not once an epoch."""
+        graphs = vars(self).setdefault("_graphs", {})
+        if side not in graphs:
+            reader = getattr(self, side)
+
+            def prepare(raw: Any, draw: Draw) -> Any:
+                if reader.geometry is None:
+                    return reader.prepare(raw)
+                images = raw if self._per_example and side == "reader" else reader.geometry(raw)
+                for k, name in enumerate(self.augment):
+                    images = AUGMENTATIONS[name](images, draw.other(7919 * (k + 1)))
+                return reader.normalise(images)
+
+            graphs[side] = tf.function(prepare, autograph=False)
+        return graphs[side](raw, draw)
+
+    def _with_draws(self, batch: Any, draw: Draw) -> Any:
+        if not self.draws:
+            return batch
+        rows, shape = tf.shape(tf.nest.flatten(batch)[0])[0], next(iter(self.draws.values()))
+        drawn = draw.other(104_651).uniform(rows, [len(self.draws), *shape])
+        return Drawn(batch, {name: drawn[:, k] for k, name in enumerate(self.draws)})
+
+    def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        if self.label_limit is None and self.class_weights is None:
+            return data
+        check = lambda *batch: checked_labels(batch, self.label_limit, self.class_weights)
+        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def checked_labels(batch: Any, limit: int | None, weights: tuple[float, ...] | None) -> Any:
+    """The batch, whose labels are in range (an error of the data comes before the step, under XLA too), weighted."""
+    if limit is not None:
+        low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
+        fits = tf.logical_and(low >= 0, high < tf.cast(limit, high.dtype))
+        with tf.control_dependencies([tf.debugging.Assert(fits, [LABELS, low, high])]):
+            batch = tf.nest.map_structure(tf.identity, batch)
+    if weights is None:
+        return batch
+    x, y = batch
+    classes = tf.argmax(y, axis=-1) if y.shape.rank > 1 and y.shape[-1] != 1 else tf.cast(y, tf.int64)
+    classes = tf.squeeze(classes, -1) if y.shape.rank > 1 and y.shape[-1] == 1 else classes
+    inside = tf.clip_by_value(classes, 0, len(weights) - 1)  # others are found by the limit
+    return x, y, tf.gather(tf.constant(weights), inside)
+
+
+def ported(source: tf.data.Dataset) -> Callable[[], tf.data.Dataset]:
+    """What makes the same data set in another process: whatever it was made of travels as a graph."""
+    graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=variant_of(source)), source.element_spec
+    graph = tf.constant(graph.numpy())
+    return lambda: _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
+
+
+class _Ported(tf.data.Dataset):
+    """A data set that another process wrote as a graph."""
+
+    def __init__(self, variant: tf.Tensor, spec: Any) -> None:
+        self._spec = spec
+        super().__init__(variant)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return []
+
+    @property
+    def element_spec(self) -> Any:
+        return self._spec
+
+
+def known_length(data: tf.data.Dataset) -> int | None:
+    count = int(data.cardinality())
+    return count if count >= 0 else None
+
+
+def mix(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number) % (2**31 - 1)

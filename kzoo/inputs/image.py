@@ -1,0 +1,218 @@
+"""Images to a network's input, by the values of an ImageInputs: `normalise(geometry(images))`.
+
+Augmentation goes between the two, on pixel values in 0 to 255.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.inputs.augment import AUGMENTATIONS, LUMA
+from kzoo.inputs.image_files import (
+    IMAGE_SUFFIXES,
+    Unreadable,
+    decode_image,
+    is_hidden,
+    no_size_warnings,
+    open_image,
+)
+from kzoo.inputs.reader import Reader, Served, are_paths
+from kzoo.records import ImageInputs
+from kzoo.report import pictures
+from kzoo.report.shown import Picture, Shown
+
+
+
+class Images(Reader):
+    """uint8 or float images in 0 to 255, [..., height, width, 1, 3 or 4 channels], one image or a batch, to float32
+    [..., *spec.output_shape]. Under every dtype policy in full precision.
+    """
+
+    unit, reads, as_given = "images", "images", False
+    augmentations = tuple(AUGMENTATIONS)
+
+    def __init__(self, spec: ImageInputs) -> None:
+        super().__init__(spec)
+        self.image_size = spec.size
+
+    def check(self, name: str, data: Any) -> None:
+        x = data.train.element_spec[0]
+        if not isinstance(x, tf.TensorSpec) or x.shape.rank != 3:
+            shape = tuple(x.shape) if isinstance(x, tf.TensorSpec) else x
+            raise KzooError(f"{name} reads images, but {data.info.name} gives {shape}")
+
+    def changes(self, element_spec: Any) -> list[str]:
+        return self.spec.changes(tuple(element_spec[0].shape))
+
+    def geometry(self, images: Any) -> tf.Tensor:
+        """float32 [..., *size, channels], still in 0 to 255."""
+        images = to_channels(tf.convert_to_tensor(images), self.spec.channels)
+        if self.spec.crop is not None:
+            images = self._middle(images)
+        elif images.shape[-3:-1] != self.spec.size:
+            images = self._resized(images, self.spec.size)
+        return tf.ensure_shape(tf.cast(images, tf.float32), [*images.shape[:-3], *self.spec.size, self.spec.channels])
+
+    def _resized(self, images: tf.Tensor, size: Any) -> tf.Tensor:
+        # Bytes are given as they are: as floats a photograph of 90 million pixels would take a gigabyte.
+        images = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+        images = tf.cast(tf.image.resize(images, size, self.spec.interpolation, antialias=True), tf.float32)
+        # Cubic kernels overshoot at edges; where images are kept as bytes, as in Pillow, that is cut off.
+        return images if self.spec.interpolation == "bilinear" else tf.clip_by_value(images, 0.0, 255.0)
+
+    def _middle(self, images: tf.Tensor) -> tf.Tensor:
+        """The centre crop of torchvision's and timm's evaluation, to the pixel: sizes are cut to whole numbers, and
+        half a pixel at the border is rounded to the even one.
+        """
+        shape = tf.shape(images)
+        height, width = shape[-3], shape[-2]
+        rows, columns = self.spec.cover
+        wide = height * columns < width * rows  # of the two, the side that `cover` touches
+        height, width = (
+            tf.where(wide, rows, height * columns // width),
+            tf.where(wide, width * rows // height, columns),
+        )
+        images = self._resized(images, tf.stack([height, width]))
+        top, left = (
+            tf.cast(tf.round(tf.cast(whole - part, tf.float32) / 2), tf.int32)
+            for whole, part in zip((height, width), self.spec.size, strict=True)
+        )
+        return images[..., top : top + self.spec.size[0], left : left + self.spec.size[1], :]
+
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
+        if self.spec.pad:
+            sides = [[self.spec.pad] * 2] * 2
+            images = tf.pad(images, [*([[0, 0]] * (images.shape.rank - 3)), *sides, [0, 0]])
+        if self.spec.order == "BGR":
+            images = images[..., ::-1]
+        return (images * self.spec.scale - self.spec.mean) / self.spec.std
+
+    def prepare(self, raw: Any) -> tf.Tensor:
+        return self.normalise(self.geometry(raw))
+
+    def pixels(self, images: tf.Tensor) -> tf.Tensor:
+        """Images as a network gives them, prepared as it reads them, back to uint8."""
+        values = (tf.cast(images, tf.float32) * self.spec.std + self.spec.mean) / self.spec.scale
+        return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
+
+    def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
+        """Of paths of image files and folders, or of an array of raw images."""
+        if are_paths(given):
+            yield from self._of_files(image_paths(given), batch_size)
+            return
+        raw = self.checked(given, name)
+        prepared = self.prepare(raw).numpy()
+        for i in range(0, len(raw), batch_size):
+            part = prepared[i : i + batch_size]
+            yield [str(k) for k in range(i, i + len(part))], part
+
+    def checked(self, given: Any, name: str) -> np.ndarray:
+        """An array of raw images [n, height, width, channels]; grey ones may lack their channel.
+
+        Raises:
+            KzooError: It is none.
+        """
+        if isinstance(given, dict):
+            raise KzooError(f"{name} must have one input to be predicted on; received a dict")
+        raw = np.asarray(given)
+        if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
+            raw = raw[..., None]
+        if raw.dtype.kind not in "uifb" or raw.ndim != 4 or not len(raw) or raw.shape[-1] not in (1, 3, 4):
+            raise KzooError(
+                f"{name} takes an array of examples [n, height, width, channels]; received {raw.dtype}"
+                f" {list(raw.shape)}"
+            )
+        return raw
+
+    def _of_files(self, paths: list[tuple[Path, bool]], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
+        """A batch at a time: a folder may hold more than fits in memory."""
+        names, images, any_read = [], [], False
+        for path, given in paths:
+            try:
+                with no_size_warnings():
+                    image = open_image(path)[0]
+            except Unreadable as error:
+                if given:
+                    kinds = ", ".join(s[1:] for s in IMAGE_SUFFIXES)
+                    raise KzooError(f"{str(path)!r} is no readable image ({kinds}): {error}") from error
+                print(f"{path}: {error}; left out", file=sys.stderr)
+                continue
+            any_read = True
+            names.append(str(path))
+            images.append(self.prepare(image[None]).numpy())
+            if len(images) == size:
+                yield names, np.concatenate(images)
+                names, images = [], []
+        if images:
+            yield names, np.concatenate(images)
+        if not any_read:
+            raise KzooError(f"none of the {len(paths)} images can be read; the reasons are above")
+
+    def served(self) -> Served:
+        """Decode and resize one by one, then the whole batch."""
+        pixels = tf.TensorSpec([*self.spec.size, self.spec.channels], tf.float32)
+
+        def prepare(contents: tf.Tensor) -> tf.Tensor:
+            images = tf.map_fn(lambda one: self.geometry(decode_image(one)), contents, fn_output_signature=pixels)
+            return self.normalise(images)
+
+        return Served("serve_bytes", tf.TensorSpec([None], tf.string, name="bytes"), prepare)
+
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
+        images = np.asarray(x)[: pictures.SHOWN]
+        size = f", {images.shape[1]}x{images.shape[2]}" if not len(wrong) else ""
+        draw = lambda path: pictures.image_grid(images, titles, path, f"{title}{size}", wrong)
+        return [Picture(f"{name}.png", draw)]
+
+    def shown_raw(
+        self, raw: Callable[[], Sequence[Any]], said: Sequence[tuple[str, str, float]], name: str, title: str
+    ) -> list[Shown]:
+        return [Picture(f"{name}.png", lambda path: pictures.mistakes(raw(), said, path, title))]
+
+
+def image_paths(inputs: Any) -> list[tuple[Path, bool]]:
+    """The files, and the images in the folders, in order; each with whether it was given by its own name."""
+    found: list[tuple[Path, bool]] = []
+    for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        path = Path(item)
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if not is_hidden(p.name) and p.is_file())
+            inside = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+            others = len(files) - len(inside)
+            if others and inside:
+                print(f"{path}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
+            if not inside:
+                raise KzooError(f"no images in the folder {str(path)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
+            found += [(p, False) for p in inside]
+        elif path.is_file():
+            found.append((path, True))
+        else:
+            raise KzooError(f"no file {str(path)!r}")
+    return found
+
+
+def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
+    """Grey to RGB by repeating, RGB to grey by luma (rounded where the image is uint8); alpha is dropped."""
+    if images.shape[-1] == channels:
+        return images
+    if channels not in (1, 3):
+        raise KzooError(f"the network reads {channels} channels; images of {images.shape[-1]} cannot be made into them")
+    if images.shape[-1] == 4:
+        images = images[..., :3]
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return tf.repeat(images, 3, axis=-1)
+    grey = tf.reduce_sum(tf.cast(images, tf.float32) * LUMA, axis=-1, keepdims=True)
+    return tf.cast(tf.round(grey), images.dtype) if images.dtype == tf.uint8 else grey
+
+
+READER = Images

@@ -1,0 +1,305 @@
+"""Raw strings to token ids and back, as TensorFlow operations: the same code in data, generate and export.
+
+Words and punctuation marks are split off by spaces and Unicode classes, characters one by one; the lookup is Keras'
+TextVectorization. TensorFlow's `lower` and `\\w` know ASCII only: both are told about Unicode here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.inputs.reader import Reader, Served
+from kzoo.inputs.sequences import Sequences
+from kzoo.models import registering
+from kzoo.records import END, START, TextInputs
+from kzoo.report.shown import Shown, Text
+
+register = registering("text")
+# How people write what was taken apart; hyphens are commoner than dashes.
+SPACING = (
+    (r" ([/-]) ", r"\1"),
+    (r"\b(\pL{1,2}) (['’]) (\pL)", r"\1\2\3"),  # l'homme
+    (r"(\pL) (['’]) (\pL{1,2})( |$)", r"\1\2\3\4"),  # it's, we'll
+    (r" ([.,;:!?%)\]}»…])", r"\1"),
+    (r"([(\[{«]) ", r"\1"),
+)
+BATCH = 1024  # strings tokenised at once
+LOOK_AT = 2000  # rows whose letters decide between words and characters
+# Written without spaces: Han, Hiragana, Katakana, Thai, Lao, Tibetan, Myanmar, Khmer.
+SPACELESS = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+
+
+@register
+def normal_words(text: tf.Tensor) -> tf.Tensor:
+    """Lower case, spaces around everything that is no letter, digit, combining mark or underscore."""
+    text = normal_characters(text)
+    text = tf.strings.regex_replace(text, r"([^\p{L}\p{M}\p{N}_\s])", r" \1 ")
+    return tf.strings.strip(text)
+
+
+@register
+def normal_characters(text: tf.Tensor) -> tf.Tensor:
+    """Lower case, any run of white space one space; bytes that are not UTF-8 become U+FFFD."""
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    text = tf.strings.lower(text, encoding="utf-8")
+    return tf.strings.strip(tf.strings.regex_replace(text, r"[\s\p{Z}]+", " "))
+
+
+NORMAL = {"words": normal_words, "characters": normal_characters}
+SPLIT = {"words": "whitespace", "characters": "character"}
+
+
+class Texts(Reader):
+    """Strings to ids by a TextInputs, once it has its vocabulary, and ids to strings."""
+
+    unit, reads, as_given = "tokens", "texts", False
+
+    def __init__(self, spec: TextInputs) -> None:
+        super().__init__(spec)
+        if not spec.known:
+            return
+        known = list(spec.vocabulary[2:])
+        self.lookup = _vectorization(spec, known or ["[none]"])  # Keras' TextVectorization; an export tracks it
+        self.tokens = tf.constant(spec.vocabulary)
+
+    def needs_vocabulary(self) -> None:
+        if not self.spec.known:
+            raise KzooError("the model has no vocabulary: it was not trained; train it with kzoo fit, or give its run")
+
+    def check(self, name: str, data: Any) -> None:
+        check_texts(name, data, 1, self.reads)
+
+    def check_fed(self, name: str, data: Any) -> None:
+        check_ids(name, data)
+
+    def learn(self, data: Any) -> TextInputs:
+        """With the commonest tokens of the training texts, in the unit that the data is written in."""
+        if self.spec.known:
+            return self.spec
+        column = data.train.map(lambda *row: row[0])
+        unit = data.info.units[0] if data.info.units else unit_of_column(column)
+        return learn_vocabulary(replace(self.spec, unit=unit), column)
+
+    def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> Any:
+        return Sequences(split, batch_size, self, [self], **options)
+
+    def counts(self, strings: tf.Tensor) -> tf.Tensor:
+        """int64 [n]: tokens in each of the strings [n], uncut."""
+        return self._all(strings).row_lengths()
+
+    def ids(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Strings [n] to int32 [n, at most length, and two marks where they are framed]."""
+        return self._framed(self._all(strings))
+
+    def ids_and_counts(self, strings: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """`ids` and `counts`, tokenised once."""
+        ids = self._all(strings)
+        return self._framed(ids), ids.row_lengths()
+
+    def prepare(self, raw: tf.Tensor) -> tf.Tensor:
+        """Strings [n] to int32 [n, longest], padded with zeros; an empty batch and empty strings have one column."""
+        ids = self.ids(raw)
+        longest = tf.maximum(1, tf.cast(tf.reduce_max(tf.concat([[0], ids.row_lengths()], 0)), tf.int32))
+        return ids.to_tensor(shape=tf.stack([-1, longest]))
+
+    def text(self, ids: tf.Tensor) -> tf.Tensor:
+        """int [n, tokens], padded with zeros, to strings [n]; marks and unknown tokens are left out."""
+        known = tf.ragged.boolean_mask(ids, ids >= len(self.spec.reserved))
+        words = tf.gather(self.tokens, known)
+        return joined(words, self.spec.unit)
+
+    def said(self, ids: Any) -> str:
+        """The tokens of one row of ids, with spaces between them; padding left out."""
+        return " ".join(self.spec.vocabulary[k] for k in ids if k)
+
+    def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
+        """Of texts, or the lines of a .txt file; what is cut off is said."""
+        self.needs_vocabulary()
+        texts = texts_of(given)
+        counts = self.counts(tf.constant(texts)).numpy()
+        for k in np.flatnonzero(counts > self.spec.length)[:5]:
+            cut = f"only its first {self.spec.length} are read"
+            print(f"text {k + 1} has {counts[k]} {self.spec.unit}: {cut}", file=sys.stderr)
+        prepared = self.prepare(tf.constant(texts)).numpy()
+        for i in range(0, len(texts), batch_size):
+            yield texts[i : i + batch_size], prepared[i : i + batch_size]
+
+    def served(self) -> Served | None:
+        if not self.spec.known:
+            return None
+        takes = tf.TensorSpec([None], tf.string, name="text")
+        return Served("serve_text", takes, self.prepare, keeps=(self.lookup,))
+
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
+        """Each text under its title: its tokens, or, where something is marked, as people write it."""
+        rows = np.asarray(x)[: len(titles)]
+        if len(wrong):
+            texts = [t.decode() for t in self.text(tf.constant(rows)).numpy()]
+            lines = [f"{said}: {text}".replace("\n", " ") for said, text in zip(titles, texts, strict=True)]
+            return [Text(f"{name}.txt", "\n".join(lines) + "\n")]
+        lines = [f"{said}: {self.said(row)}\n" for said, row in zip(titles, rows, strict=True)]
+        return [Text(f"{name}.txt", f"{title}\n\n" + "\n".join(lines))]
+
+    def _all(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        self.needs_vocabulary()
+        return tf.cast(self.lookup(strings), tf.int32)
+
+    def _framed(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        ids = ids[:, : self.spec.length]
+        if not self.spec.framed:
+            return ids
+        ones = tf.ones([ids.nrows(), 1], tf.int32)
+        return tf.concat([START * ones, ids, END * ones], axis=1)
+
+
+class Strings(Reader):
+    """Texts as they are, for a network of the user's that tokenises them itself."""
+
+    unit, reads = "texts", "texts"
+
+    def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
+        texts = texts_of(given)
+        raw = np.array(texts, object).reshape(-1, *[1] * len(shape or ()))
+        for i in range(0, len(texts), batch_size):
+            yield texts[i : i + batch_size], raw[i : i + batch_size]
+
+
+def check_texts(name: str, data: Any, columns: int, reads: str) -> None:
+    """The first columns hold texts."""
+    specs = data.train.element_spec[:columns]
+    if len(specs) < columns or not all(getattr(spec, "dtype", None) == tf.string for spec in specs):
+        gives = ", ".join(f"{s.dtype.name} {list(s.shape)}" for s in tf.nest.flatten(data.train.element_spec))
+        raise KzooError(f"{name} reads {reads}, but {data.info.name} gives {gives}")
+
+
+def check_ids(name: str, data: Any) -> None:
+    """What is fed as it is holds ids already."""
+    if any(spec.dtype == tf.string for spec in tf.nest.flatten(data.train.element_spec)):
+        raise KzooError(
+            f"{name} reads token ids, and what you give is fed as it is; give kzoo.Data((texts, …)), whose texts kzoo"
+            " tokenises"
+        )
+
+
+def joined(tokens: tf.RaggedTensor, unit: str) -> tf.Tensor:
+    """Tokens [n, (tokens)] to strings [n], with the spaces as people write them."""
+    if unit == "characters":
+        return tf.strings.reduce_join(tokens, axis=1)
+    text = tf.strings.reduce_join(tokens, axis=1, separator=" ")
+    for pattern, written in SPACING:
+        text = tf.strings.regex_replace(text, pattern, written)
+    return text
+
+
+def learn_vocabulary(spec: TextInputs, strings: tf.data.Dataset) -> TextInputs:
+    """With the commonest tokens of `strings` (a data set of scalars), at most `size` of them."""
+    room = spec.size - len(spec.reserved)
+    if room < 1:
+        raise KzooError(f"a vocabulary of {spec.size} has no room for tokens; give at least {len(spec.reserved) + 1}")
+    layer = _vectorization(spec, None, max_tokens=room + 2)
+    layer.adapt(strings.batch(BATCH))
+    tokens = [str(token) for token in layer.get_vocabulary()[2:]]
+    if not tokens:
+        raise KzooError("the training texts hold no tokens")
+    return replace(spec, vocabulary=(*spec.reserved, *tokens))
+
+
+def _vectorization(
+    spec: TextInputs, vocabulary: list[str] | None, max_tokens: int | None = None
+) -> keras.layers.TextVectorization:
+    return keras.layers.TextVectorization(
+        max_tokens=max_tokens, standardize=NORMAL[spec.unit], split=SPLIT[spec.unit], ragged=True, vocabulary=vocabulary
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Words or characters
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def unit_of(column: Iterable[str | bytes]) -> str:
+    """What a column is cut into: characters where most letters are of a script written without spaces, else words.
+
+    >>> unit_of(["A dog runs."]), unit_of(["一只狗在跑。"]), unit_of(["개가 달린다."])
+    ('words', 'characters', 'words')
+    """
+    some = itertools.islice(column, LOOK_AT)
+    text = "".join(t.decode("utf-8", "replace") if isinstance(t, bytes) else t for t in some)
+    letters = Counter({c: n for c, n in Counter(text).items() if c.isalpha()})
+    spaceless = sum(n for letter, n in letters.items() if SPACELESS.match(letter))
+    return "characters" if 2 * spaceless > letters.total() else "words"
+
+
+def unit_of_column(column: tf.data.Dataset) -> str:
+    """`unit_of` the first texts of a data set of scalars."""
+    return unit_of([t.decode() for t in column.take(1000).as_numpy_iterator()])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What people give
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def texts_of(given: Any) -> list[str]:
+    """Texts as given, or the lines of a .txt file.
+
+    Raises:
+        KzooError: No texts, an empty one, or one that is no UTF-8, by its number.
+    """
+    if isinstance(given, str | os.PathLike) and str(given).endswith(".txt"):
+        return _lines(Path(given))
+    if isinstance(given, list | tuple) and len(given) == 1 and str(given[0]).endswith(".txt"):
+        return _lines(Path(given[0]))
+    if not isinstance(given, str) and not hasattr(given, "__iter__"):
+        raise KzooError(f"texts must be strings, or the path of a .txt file; received {str(given)[:60]!r}")
+    texts = [given] if isinstance(given, str) else list(given)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise KzooError(f"texts must be strings; number {number} is {str(text)[:60]!r}")
+        if len(text) < 256 and "\n" not in text and Path(text).suffix and Path(text).is_file():
+            raise KzooError(f"text {number} is the file {text!r}; give one .txt file alone, or texts")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise KzooError(f"text {number} is not UTF-8 ({error.reason})") from error
+        if not text.strip():
+            raise KzooError(f"text {number} is empty; give texts with words")
+    if not texts:
+        raise KzooError("no texts; give at least one")
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise KzooError(f"no file {str(path)!r}")
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    if not lines:
+        raise KzooError(f"{str(path)!r} is empty; give a text a line")
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            texts.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise KzooError(f"{path}, line {number} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+        if not texts[-1].strip():
+            raise KzooError(f"{path}, line {number} is empty; give a text a line")
+    return texts
+
+
+READER = Texts

@@ -1,0 +1,202 @@
+"""Saying token after token in one compiled loop: beam search, greedy, or drawn; of a source, or on from a prompt.
+
+A network that decodes gives the logits of the next token at each place of a whole sequence, which is how it learns. To
+generate it is asked for one token after the other: `begin` reads what is given once, `step` says what comes after one
+more token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from kzoo.models.styles import Definition
+from kzoo.records import END, START
+
+State = dict[str, Any]
+NEVER = -1e9  # log probability of what must not be said
+
+
+def masked_softmax(scores: Any, mask: Any) -> Any:
+    """Softmax over the last axis, 0 where the mask does not hold; a row of nothing else is even, not NaN.
+
+    Not keras.ops.softmax, which warns of an axis of one: a sentence of one token has it.
+    """
+    low = ops.cast(-3e4 if scores.dtype == "float16" else NEVER, scores.dtype)
+    scores = ops.where(mask, scores, low)
+    parts = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=-1, keepdims=True)))
+    return parts / ops.sum(parts, axis=-1, keepdims=True)
+
+
+class Decoding(Definition):
+    """A network with the steps that decoding takes.
+
+    A state is a dict of tensors with the batch first; beams are gathered along it.
+    """
+
+    def stage(self, name: str) -> Any:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def begin(self, given: Any, length: int) -> State:
+        """int32 ids [batch, time], a source or a prompt -> the state before the first of at most `length` tokens."""
+        raise NotImplementedError
+
+    def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
+        """int32 [batch], the tokens said last -> logits [batch, vocabulary], the state, and what was looked at: float
+        [batch, given time], or None.
+        """
+        raise NotImplementedError
+
+
+def penalty(length: Any, alpha: float) -> Any:
+    """((5 + length) / 6) ** alpha, by which scores are divided (Wu et al. 2016, equation 14)."""
+    return ops.power((5.0 + ops.cast(length, "float32")) / 6.0, alpha)
+
+
+def decode(
+    network: Decoding,
+    source: Any,
+    *,
+    length: int,
+    beams: int = 1,
+    length_penalty: float = 0.6,
+    known: int | None = None,
+) -> dict[str, Any]:
+    """The best translation that beam search finds; with one beam, greedy.
+
+    The loop ends when every beam has said the end mark, or after `length` tokens. Padding, the start mark and unknown
+    tokens are never said.
+
+    Args:
+        source: int32 [batch, time], 0 is padding.
+        beams: Hypotheses that are kept for each sentence.
+        length_penalty: The exponent in `penalty`; 0 compares sums of log probabilities.
+        known: Tokens in the vocabulary, where the network has room for more: these alone are said.
+
+    Returns:
+        ids: int32 [batch, length], without marks, padded with 0.
+        scores: float32 [batch], the sum of log probabilities divided by the penalty.
+        attention: float32 [batch, length, time], on the source at each token.
+    """
+    batch, time = ops.shape(source)[0], ops.shape(source)[1]
+    widened = lambda t: ops.repeat(t, beams, axis=0)
+    state = {k: widened(v) for k, v in network.begin(source, length).items()}
+    rows = ops.expand_dims(ops.arange(batch, dtype="int32") * beams, 1)  # [batch, 1]: first beam of each sentence
+
+    def body(t, said, ids, total, lengths, finished, attention, state):
+        logits, state, weights = network.step(ops.reshape(said, (-1,)), state)
+        vocabulary = ops.shape(logits)[-1]
+        log_p = ops.reshape(ops.log_softmax(allowed(logits, END, known)), (batch, beams, vocabulary))
+        # A finished hypothesis goes on as itself: with padding, at no cost.
+        nothing = ops.where(ops.equal(ops.arange(vocabulary), 0), 0.0, NEVER)
+        log_p = ops.where(ops.expand_dims(finished, -1), nothing, log_p)
+        lengths = ops.where(finished, lengths, lengths + 1)
+        totals = ops.expand_dims(total, -1) + log_p
+        ranked = totals / ops.expand_dims(penalty(lengths, length_penalty), -1)
+        _, best = ops.top_k(ops.reshape(ranked, (batch, beams * vocabulary)), beams)
+        best = ops.cast(best, "int32")
+        parent, said = best // vocabulary, best % vocabulary
+        place = ops.reshape(rows + parent, (-1,))
+        total = ops.take_along_axis(ops.reshape(totals, (batch, beams * vocabulary)), best, axis=1)
+        lengths = ops.take_along_axis(lengths, parent, axis=1)
+        finished = ops.logical_or(ops.take_along_axis(finished, parent, axis=1), ops.equal(said, END))
+        here = ops.equal(ops.arange(length), t)  # [length]
+        ids = ops.where(here, ops.expand_dims(said, -1), ops.take_along_axis(ids, ops.expand_dims(parent, -1), axis=1))
+        weights = ops.take(ops.cast(weights, "float32"), place, axis=0)
+        attention = ops.where(
+            ops.reshape(here, (1, length, 1)), ops.expand_dims(weights, 1), ops.take(attention, place, axis=0)
+        )
+        state = {k: ops.take(v, place, axis=0) for k, v in state.items()}
+        return t + 1, said, ids, total, lengths, finished, attention, state
+
+    first = ops.concatenate([ops.zeros((1,)), ops.full((beams - 1,), NEVER)])  # all beams begin alike: one counts
+    start = (
+        ops.convert_to_tensor(0, "int32"),
+        ops.full((batch, beams), START, dtype="int32"),
+        ops.zeros((batch, beams, length), "int32"),
+        ops.broadcast_to(first, (batch, beams)),
+        ops.zeros((batch, beams), "int32"),
+        ops.zeros((batch, beams), "bool"),
+        ops.zeros((batch * beams, length, time), "float32"),
+        state,
+    )
+    unfinished = lambda t, said, ids, total, lengths, finished, *_: ops.logical_not(ops.all(finished))
+    _, _, ids, total, lengths, _, attention, _ = ops.while_loop(unfinished, body, start, maximum_iterations=length)
+    ids, attention = ids[:, 0], ops.take(attention, ops.squeeze(rows, 1), axis=0)  # beams are in the order of scores
+    return {
+        "ids": ops.where(ops.equal(ids, END), 0, ids),
+        "scores": total[:, 0] / penalty(ops.maximum(lengths[:, 0], 1), length_penalty),
+        "attention": attention,
+    }
+
+
+def go_on(
+    network: Decoding,
+    prompt: Any,
+    drawn: Any,
+    *,
+    reserved: int,
+    known: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> dict[str, Any]:
+    """What a language model says after a prompt, each token drawn from its probabilities.
+
+    Args:
+        prompt: int32 [batch, time], one token at least in each row, 0 is padding at the end: prompts of unequal
+            lengths go on each from its own last token.
+        drawn: float32 [batch, length], a number in 0 to below 1 for each token that is said.
+        reserved: Ids below it are never said.
+        known: Tokens in the vocabulary, where the network has room for more.
+        temperature: Logits are divided by it; 0: always the likeliest token.
+        top_k: Only so many of the likeliest tokens are drawn from.
+
+    Returns:
+        ids: int32 [batch, length], what was said after the prompt.
+        scores: float32 [batch], the sum of the log probabilities of what was said, as the network gives them.
+    """
+    time, length = ops.shape(prompt)[1], drawn.shape[1]
+    lengths = ops.sum(ops.cast(ops.not_equal(prompt, 0), "int32"), axis=1)  # [batch]
+    state = network.begin(prompt, time + length)
+
+    def body(t, last, ids, total, state):
+        logits, state, _ = network.step(last, state)
+        logits = allowed(logits, reserved, known)
+        place = t + 1 - lengths  # of the token that comes now, among those that are said; below 0 inside the prompt
+        random = ops.take_along_axis(drawn, ops.expand_dims(ops.clip(place, 0, length - 1), 1), axis=1)
+        said = chosen(logits, random, temperature, top_k)
+        inside = ops.take(prompt, ops.minimum(t + 1, time - 1), axis=1)
+        said = ops.where(place < 0, inside, said)
+        log_p = ops.take_along_axis(ops.log_softmax(logits), ops.expand_dims(said, 1), axis=1)[:, 0]
+        counts = ops.logical_and(place >= 0, place < length)
+        total = total + ops.where(counts, log_p, 0.0)
+        here = ops.equal(ops.expand_dims(ops.arange(length), 0), ops.expand_dims(place, 1))  # [batch, length]
+        return t + 1, said, ops.where(here, ops.expand_dims(said, 1), ids), total, state
+
+    zero = ops.convert_to_tensor(0, "int32")
+    start = (zero, prompt[:, 0], ops.zeros_like(ops.cast(drawn, "int32")), ops.zeros_like(drawn[:, 0]), state)
+    steps = ops.max(lengths) + length - 1
+    _, _, ids, total, _ = ops.while_loop(lambda t, *_: t < steps, body, start)
+    return {"ids": ids, "scores": total}
+
+
+def allowed(logits: Any, reserved: int, known: int | None) -> Any:
+    """float32 logits [batch, vocabulary] without ids below `reserved`, and without those that no token has."""
+    places = ops.arange(ops.shape(logits)[-1])
+    forbidden = places < reserved
+    if known is not None:
+        forbidden = ops.logical_or(forbidden, places >= known)
+    return ops.where(forbidden, NEVER, ops.cast(logits, "float32"))
+
+
+def chosen(logits: Any, drawn: Any, temperature: float, top_k: int | None) -> Any:
+    """int32 [batch]: the token where the sum of the probabilities passes the number drawn, [batch, 1] in 0 to 1."""
+    if temperature == 0:
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    if top_k is not None:
+        least = ops.top_k(logits, top_k)[0][:, -1:]
+        logits = ops.where(logits < least, NEVER, logits)
+    sums = ops.cumsum(masked_softmax(logits / temperature, logits > NEVER / 2), axis=-1)
+    # The sum of all may be a rounding below one: the number is measured by it.
+    return ops.sum(ops.cast(sums <= drawn * sums[:, -1:], "int32"), axis=-1)

@@ -1,0 +1,26 @@
+"""Plain data: what JSON holds, written so that every parser reads it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON that every parser reads: arrays become lists, what is no finite number becomes null."""
+    plain = lambda v: v.tolist() if hasattr(v, "tolist") else str(v)
+    return json.dumps(_finite(json.loads(json.dumps(value, default=plain))), indent=1, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tuples(value: Any) -> Any:
+    """Lists as tuples, as frozen records hold them."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value

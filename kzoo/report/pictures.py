@@ -1,0 +1,191 @@
+"""Pictures as PNG: learning curves, confusion matrix, a batch as the network sees it, predictions, mistakes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
+SHOWN = 32  # images in a grid
+NAMED = 150  # classes whose names can be written along a confusion matrix
+
+
+def curves(history: Mapping[str, Sequence[float]], path: Path, title: str, stages: Sequence[int] = ()) -> None:
+    """One panel a metric; train and validation in one; a line after each epoch of `stages`."""
+    names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
+    figure = Figure(figsize=(5 * len(names), 3.8), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        marker = "o" if len(epochs) < 30 else None
+        axes.plot(epochs, history[name], color=BLUE, marker=marker, markersize=3, label="train")
+        if f"val_{name}" in history:
+            held = history[f"val_{name}"]
+            axes.plot(np.arange(1, len(held) + 1), held, color=ORANGE, marker=marker, markersize=3, label="validation")
+        for epoch in stages:
+            axes.axvline(epoch + 0.5, color="grey", linewidth=1, linestyle=":")
+        axes.set_xlabel("epoch")
+        axes.set_title(name.replace("_", " "))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    save(figure, title, path)
+
+
+def rates(
+    tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float, path: Path
+) -> None:
+    """The loss over rising learning rates, and the rate that is suggested."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried, losses, color=BLUE, alpha=0.35, label="of each batch")
+    axes.plot(tried, smoothed, color=BLUE, label="smoothed")
+    axes.axvline(suggestion, color=ORANGE, label=f"suggested: {suggestion:g}")
+    low, high = min(smoothed), max(smoothed[: max(len(smoothed) // 2, 1)])
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low) + 1e-9)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, "", path)
+
+
+def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
+    """Counts and, beside them, the share of each true class; counts are written in while they can be read.
+
+    Names are shortened to 24 letters; beyond 150 classes only some of their numbers are written.
+    """
+    count = len(labels)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    names = [shortened(label, 24) for label in labels]
+    size = min(max(4.2, 0.42 * count + 1.5), 13)
+    letters = min(max(0.7 * 72 * (size - 1.5) / count, 3), 9)  # points: a row of the matrix is as high
+    room = min(0.6 * letters / 72 * max(map(len, names)), 2.5)  # of the longest name
+    figure = Figure(figsize=(2 * (size + room) + 0.6, size + room), layout="constrained")
+    for axes, values, name in zip(
+        figure.subplots(1, 2), (matrix, share), ("counts", "share of the true class"), strict=True
+    ):
+        top = 1 if values is share else max(values.max(), 1)
+        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
+        if count <= NAMED:
+            turned = 90 if max(map(len, names)) > 2 else 0
+            axes.set_xticks(range(count), names, rotation=turned, parse_math=False, fontsize=letters)
+            axes.set_yticks(range(count), names, parse_math=False, fontsize=letters)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(name)
+        if count <= 20:
+            for i, j in np.argwhere(values > 0):
+                text = f"{values[i, j]:.2f}".removeprefix("0") if values is share else str(values[i, j])
+                colour = "white" if values[i, j] > top / 2 else "black"
+                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        if values is matrix:
+            bar.locator = MaxNLocator(integer=True)
+    save(figure, title, path)
+
+
+def shortened(text: str, letters: int) -> str:
+    """The two ends of a long name, where names of one kind differ.
+
+    >>> shortened("a_very_long_name_of_a_class", 13)
+    'a_very…_class'
+    """
+    if len(text) <= letters:
+        return text
+    return f"{text[: letters // 2]}…{text[-((letters - 1) // 2) :]}"
+
+
+def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str, wrong: Sequence[bool] = ()) -> None:
+    """Up to 32 float images [n, height, width, 1 or 3], each scaled to its own range; wrong ones titled in orange."""
+    shown = []
+    for image in images[:SHOWN]:
+        low, high = image.min(), image.max()
+        shown.append((image - low) / max(high - low, 1e-9))
+    colours = [ORANGE if len(wrong) and wrong[k] else "black" for k in range(len(shown))]
+    lines = [[shortened(line, 18) for line in text.split("\n")] for text in titles[:SHOWN]]
+    _grid(shown, ["\n".join(each) for each in lines], colours, path, title)
+
+
+def mistakes(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]], path: Path, title: str) -> None:
+    """Up to 32 images of any sizes as they are, each under the class it was given, with its probability, and its own.
+
+    Args:
+        images: [height, width, 1, 3 or 4] each; uint8, or numbers in 0 to 255.
+        said: (guess, true class, probability of the guess) of each.
+    """
+    shown = [np.clip(_small(image).astype("float32") / 255, 0, 1) for image in images[:SHOWN]]
+    titles = [f"{shortened(guess, 14)} {p:.2f}\n(is {shortened(true, 14)})" for guess, true, p in said[:SHOWN]]
+    _grid(shown, titles, ["black"] * len(shown), path, title)
+
+
+def _small(image: np.ndarray, side: int = 256) -> np.ndarray:
+    """With at most `side` pixels a side, one in so many of them: enough for a grid. A ribbon becomes four to one."""
+    height, width = image.shape[:2]
+    down, across = (max(n, max(height, width) // 4) for n in (height, width))
+    return image[:: -(-down // side), :: -(-across // side)]
+
+
+def _grid(images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str], path: Path, title: str) -> None:
+    """Images [height, width, 1, 3 or 4] of 0 to 1, eight a row.
+
+    In one set of axes, whose unit is an inch: a set for each image would take four times as long to draw.
+    """
+    columns = min(max(len(images), 3), 8)  # with fewer than three the title would be wider than the picture
+    rows = -(-len(images) // columns)
+    line = 0.14  # of text
+    words = line * max((text.count("\n") + 1 for text in titles), default=1) + 0.05
+    side, gap, top = 1.25, 0.1, 0.35
+    width, height = columns * (side + gap), rows * (side + words + gap) + top
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    for k, image in enumerate(images):
+        left = k % columns * (side + gap) + gap / 2
+        above = top + k // columns * (side + words + gap)
+        scale = side / max(image.shape[:2])
+        tall, wide = (max(n * scale, 0.02) for n in image.shape[:2])
+        x, y = left + (side - wide) / 2, above + words + (side - tall) / 2
+        image = image.squeeze(-1) if image.shape[-1] == 1 else image
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(x, x + wide, y + tall, y), aspect="auto")
+        # A frame, or a white image has no end.
+        axes.add_patch(Rectangle((x, y), wide, tall, fill=False, edgecolor=GREY, linewidth=0.5))
+        middle = left + side / 2
+        axes.text(middle, above + words - 0.04, titles[k], fontsize=8, ha="center", va="bottom", parse_math=False,
+                  color=colours[k])  # fmt: skip
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    figure.text(0.5, 1 - 0.1 / height, title, fontsize=10, color=GREY, ha="center", va="top", parse_math=False)
+    _write(figure, path)
+
+
+def sample_grid(images: np.ndarray, path: Path) -> None:
+    """uint8 [n, height, width, 1 or 3] side by side, pixel for pixel, each enlarged to at least 56 pixels a side."""
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows, times = -(-count // columns), max(1, 56 // height)
+    sheet = np.full((rows * (height + 2), columns * (width + 2), channels), 128, "uint8")
+    for k, image in enumerate(images):
+        y, x = (k // columns) * (height + 2) + 1, (k % columns) * (width + 2) + 1
+        sheet[y : y + height, x : x + width] = image
+    drawn = Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
+    drawn.resize((drawn.width * times, drawn.height * times), Image.Resampling.NEAREST).save(path)
+
+
+def save(figure: Figure, title: str, path: Path) -> None:
+    figure.suptitle(title, fontsize=10, color=GREY, parse_math=False)
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; the text and the JSON beside it have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=120, bbox_inches="tight")

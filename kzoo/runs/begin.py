@@ -1,0 +1,182 @@
+"""The one road on which a training begins: anew, by another run's config.json, or where it was left (`resume`)."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import kzoo
+from kzoo.data import Data
+from kzoo.errors import KzooError
+from kzoo.models import model_info
+from kzoo.records import VERBS, DataOptions, Keeping, Options, same_plain
+from kzoo.runs.folder import CONFIG, RunFolder, check_free
+
+OF_THE_MODEL = ("style", "set", "loss", "metrics", "optimizer", "learning_rate")  # model.keras has what they made
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training begins with.
+
+    Attributes:
+        verb: `fit`, `fine_tune` or `tune`.
+        options: Of the verb, checked: those of the run it goes on with, and before them those given.
+        given: As they were given now.
+        reading, keeping: How data is read, and where the run is written.
+        model: As given, or as the config names or describes it; None where the run's own folder has it.
+        data: As given, or {argument of `load_data`: value} as the config has them.
+        folder: Of a run that is resumed.
+        config: Of the run that is resumed or taken up; {} of a new one.
+    """
+
+    verb: str
+    options: Any
+    given: Mapping[str, Any]
+    reading: DataOptions
+    keeping: Keeping
+    model: Any
+    data: Any
+    folder: RunFolder | None
+    config: Mapping[str, Any]
+
+    @property
+    def resumed(self) -> bool:
+        return self.folder is not None
+
+    def check_folder(self, worker: int = 0) -> None:
+        """A run folder that is given must be free; of several workers the first one makes it."""
+        if self.keeping.run_dir is not None and worker == 0:
+            check_free(Path(self.keeping.run_dir))
+
+
+def begin(
+    verb: str, given: Mapping[str, Any], model: Any, data: Any, changeable: Sequence[str] | None = None
+) -> Begun:
+    """What was given, with what a run has that goes on; everything is checked, nothing written.
+
+    Args:
+        changeable: The options that a resumed run may be given anew; None: any.
+
+    Raises:
+        KzooError: Arguments that cannot hold.
+    """
+    record, keeping, reading = VERBS[verb][0], Keeping.of(given), DataOptions.of(given)
+    if keeping.resume is not None and keeping.config is not None:
+        raise KzooError("give resume or config, not both: one goes on with a run, the other starts a new one")
+    if keeping.resume is not None and keeping.run_dir is not None:
+        raise KzooError("give run_dir or resume, not both: a resumed run writes into its own folder")
+    folder, config, kept = None, {}, {}
+    if keeping.resume is not None:
+        folder = RunFolder.find(keeping.resume, verb)
+        config = folder.read_json(CONFIG)
+        kept = {**config.get("trial" if config["verb"] != verb else "options", {}), **config.get("decided", {})}
+        kept = {k: v for k, v in kept.items() if verb != "fit" or k not in OF_THE_MODEL}
+    elif keeping.config is not None:
+        config = _taken_up(keeping.config, verb)
+        kept = config["options"]
+        if lost := [name for name in config["objects"] if given.get(name) is None and name != "callbacks"]:
+            raise KzooError(
+                f"{keeping.config}: {', '.join(lost)} was given as an object, which a file cannot hold; give it again"
+            )
+    options = record.of(kept, given)
+    if folder is not None:
+        if verb == "fit" and options.style is not None and options.style != (config["model"] or {}).get("style"):
+            raise KzooError(f"style={options.style!r} cannot be changed when a run is resumed; start a new one")
+        _check_changes(folder, config, given, model, record, changeable)
+    if model is None and config and not (folder is not None and verb == "fit"):  # a run's own folder has its model
+        model = config["source"] or config.get("model")
+    if data is None and config:
+        if not config["data"]:
+            raise KzooError(f"this run was trained on data that you gave as an object; give data=… to {verb} it again")
+        data = {**config["data"], **reading.given()}
+    return Begun(verb, options, given, reading, keeping, model, data, folder, config)
+
+
+def _taken_up(source: str, verb: str) -> dict[str, Any]:
+    """The config.json of a run, or a file that is one."""
+    path = Path(source)
+    if path.is_file():
+        folder = RunFolder(path.parent)
+        config = folder.read_json(path.name)
+    else:
+        config = RunFolder.find(source).read_json(CONFIG)
+    if not isinstance(config, dict) or not {"verb", "options", "data"} <= config.keys():
+        raise KzooError(f"config={source!r} is no config.json of a run: it names no verb, options and data")
+    if config["verb"] != verb:
+        raise KzooError(f"{source!r} was made by {config['verb']}; its config goes with kzoo.{config['verb']}")
+    return config
+
+
+def _check_changes(
+    folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, record: type[Options],
+    changeable: Sequence[str] | None,
+) -> None:  # fmt: skip
+    """Of a resumed run: what cannot be another now."""
+    if changeable is None:
+        return
+    plain = record.of(given).given()
+    before = record.of(config["options"])
+    differ = [name for name, value in plain.items() if not same_plain(value, getattr(before, name))]
+    if model is not None and not isinstance(model, keras.Model) and not same_plain(str(model), config["source"]):
+        differ.append("model")
+    if differ and config.get("finished"):
+        raise KzooError(f"{folder.path} is finished; {', '.join(differ)} cannot be changed now: start another from it")
+    if other := [name for name in differ if name not in changeable]:
+        raise KzooError(
+            f"{', '.join(other)} cannot be changed when a run is resumed (only {', '.join(changeable)} can); start a new"
+            " one"
+        )
+
+
+def config_of(begun: Begun, data: Data, **values: Any) -> dict[str, Any]:
+    """config.json: what it takes to begin the same again, with whatever else is known."""
+    given = begun.options.given()
+    plain = begun.options.to_config()
+    return {
+        "kzoo": kzoo.__version__,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "verb": begun.verb,
+        "source": source_of(begun.model),
+        "options": plain,
+        "objects": [name for name in given if name not in plain],
+        "data": data.info.arguments or None,
+        **values,
+    }
+
+
+def config_of_model(model: keras.Model, task: str, inputs: Any, targets: Any, labels: Sequence[str] | None) -> dict[str, Any]:
+    """Of config.json, what it takes to use the model."""
+    info = model_info(model)
+    return {
+        "model": info.to_config() if info is not None else None,
+        "task": task,
+        "inputs": inputs.to_config() if inputs is not None else None,
+        "targets": targets.to_config() if targets is not None else None,
+        "labels": list(labels or ()),
+    }
+
+
+def source_of(model: Any) -> str | None:
+    """A name, or a path made whole; None of an object."""
+    if not isinstance(model, str):
+        return str(Path(model).absolute()) if hasattr(model, "__fspath__") else None
+    return str(Path(model).absolute()) if Path(model).exists() else model
+
+
+@contextmanager
+def resumable(verb: str, path: Path, say: Callable[[str], Any]) -> Iterator[None]:
+    """Whatever interrupts: say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"resume: kzoo {verb.replace('_', '-')} --resume {shlex.quote(str(path))}")
+        raise

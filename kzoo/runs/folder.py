@@ -1,0 +1,267 @@
+"""The run folder: `runs/0007-lenet5-digits/`, enough to repeat, resume, evaluate and export.
+
+    plan.json          what was decided before training, and by whom
+    config.json        by which verb it was made and with which options; how to build the model and read the data again
+    metrics.csv        a row an epoch
+    tensorboard/       the same numbers for TensorBoard, train and validation
+    checkpoints/       everything that training changes, see `checkpoints.py`
+    model.keras        the whole Keras model
+    curves.png …       pictures
+    card.md            the model's card
+
+Every file is written beside its place and renamed into it: a reader sees the old one or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kzoo.errors import KzooError
+from kzoo.files import atomic
+from kzoo.records import Plan, to_json
+from kzoo.report import Shown
+from kzoo.runs.checkpoints import Checkpoints
+
+ROOT = Path("runs")
+CONFIG = "config.json"
+# {verb: what it makes}; the command line goes on with `kzoo VERB --resume`.
+MAKES = {"fit": "a run", "fine_tune": "a fine-tuning", "tune": "a search"}
+NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")  # columns of metrics.csv
+
+
+@dataclass
+class Run:
+    """A finished (or interrupted) training.
+
+    Attributes:
+        model: The caller's model, with the trained weights of the last epoch.
+        path: The run folder.
+        history: A list a metric, one value an epoch.
+        plan: What was decided before training.
+        seconds: Of training, the compilation included.
+        worker: Number of this process among several; the folders of all but 0 go when the process ends.
+        stopped: When and why it ended before its last epoch; "" where it did not.
+        weights_of: The epoch whose weights the model has, where that is not the last one.
+    """
+
+    model: keras.Model
+    path: Path
+    history: dict[str, list[float]] = field(repr=False)
+    plan: Plan = field(repr=False)
+    seconds: float = 0.0
+    worker: int = 0
+    stopped: str = ""
+    weights_of: int | None = None
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The numbers of the epoch whose weights the model has."""
+        epoch = -1 if self.weights_of is None else self.weights_of - 1
+        return {name: values[epoch] for name, values in self.history.items() if values}
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "run": str(self.path), "seconds": self.seconds, "stopped": self.stopped, "weights_of": self.weights_of,
+            "metrics": self.last, "history": self.history, "files": RunFolder(self.path).shown(),
+        }  # fmt: skip
+
+
+class RunFolder:
+    """Paths, reading and writing of one run folder."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+
+    # --- which folder ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, name: str, run_dir: str | os.PathLike[str] | None = None) -> RunFolder:
+        """A new folder: `run_dir` exactly, or the next number in `runs/`.
+
+        Raises:
+            KzooError: `run_dir` exists and is not empty.
+        """
+        if run_dir is not None:
+            path = Path(run_dir)
+            check_free(path)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise KzooError(f"the run folder {str(path)!r} cannot be made: {error.strerror}") from error
+            return cls(path)
+        ROOT.mkdir(exist_ok=True)
+        number = max((n for n, _ in numbered()), default=0) + 1
+        while True:
+            path = ROOT / f"{number:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"
+            try:
+                path.mkdir()  # two runs started at once take two numbers
+                return cls(path)
+            except FileExistsError:
+                number += 1
+
+    @classmethod
+    def find(cls, run: str | os.PathLike[str] | int, verb: str | None = None) -> RunFolder:
+        """By path, by number (`7` or `0007`), or `last`.
+
+        Args:
+            verb: What made it, to go on with it; None: anything that has a trained model.
+
+        Raises:
+            KzooError: None of that name, one of another verb, or one that is not finished.
+        """
+        what = MAKES[verb or "fit"]
+        if isinstance(run, bool) or not isinstance(run, int | str | os.PathLike):
+            raise KzooError(f"{what} is named by a path, a number or 'last'; received {run!r}")
+        text, runs = str(run), numbered()
+        if verb in ("fine_tune", "tune"):
+            runs = [(number, path) for number, path in runs if _verb_of(path) == verb]
+        found = Path(text) if text and Path(text).is_dir() else None
+        if found is None or not (found / CONFIG).is_file():
+            if text == "last" and runs:
+                found = runs[-1][1]
+            elif text.isdecimal():
+                found = next((path for number, path in runs if number == int(text)), found)
+        if found is None or not (found / CONFIG).is_file():
+            have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
+            why = f"is not {what}: it has no {CONFIG}" if found is not None else f"is no {what.split(' ', 1)[1]}"
+            raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
+        config, go_on = cls(found).read_json(CONFIG), "kzoo {} --resume"
+        if "verb" not in config:
+            raise KzooError(f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew")
+        is_whole, made = "labels" in config, config["verb"]
+        if verb is None and not is_whole:
+            go_on = go_on.format(made.replace("_", "-"))
+            raise KzooError(f"{text!r} is {MAKES[made]} that is not finished: go on with {go_on} {found}")
+        if verb is not None and made != verb and not (verb == "fit" and "trial" in config):
+            go_on = go_on.format(made.replace("_", "-"))
+            other = f"{go_on} goes on with it, and its model starts another run" if is_whole else f"{go_on} goes on with it"
+            raise KzooError(f"{text!r} is {MAKES[made]}, not {what}: {other}")
+        return cls(found)
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self / name).read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise KzooError(f"{str(self / name)!r} cannot be read: {error}") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, to_json(value) + "\n")
+
+    def update_config(self, **values: Any) -> None:
+        self.write_json(CONFIG, {**self.read_json(CONFIG), **values})
+
+    def write(self, name: str, text: str) -> None:
+        with atomic(self / name) as beside:
+            beside.write_text(text, encoding="utf-8")
+
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write(name, text.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        if not (self / "metrics.csv").is_file():
+            return []
+        with open(self / "metrics.csv", newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+    def save_model(self, model: keras.Model) -> bool:
+        """Write model.keras; False where Keras cannot, for want of a get_config. The checkpoints hold all weights."""
+        try:
+            with atomic(self / "model.keras") as beside:
+                model.save(beside)
+        except (NotImplementedError, TypeError):
+            return False
+        return True
+
+    def show(self, shown: Sequence[Shown], end: str = "") -> dict[str, str]:
+        """Write pictures and texts; returns {stem: path}. `end` goes before the suffix."""
+        found = {}
+        for item in shown:
+            name = Path(item.name)
+            path = self / f"{name.stem}{end}{name.suffix}"
+            with atomic(path) as beside:
+                item.write(beside)
+            found[f"{name.stem}.png" if name.stem in found else name.stem] = str(path)
+        return found
+
+    def shown(self) -> dict[str, str]:
+        """{stem: path} of the pictures and texts in the folder."""
+        kinds = (".png", ".txt")
+        return {path.stem: str(path) for path in sorted(self.path.iterdir()) if path.suffix in kinds and path.is_file()}
+
+
+def history_of(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """A list a metric, of the rows of metrics.csv."""
+    names = dict.fromkeys(k for row in rows for k in row if k not in NOT_METRICS)
+    return {name: [row[name] for row in rows if name in row] for name in names}
+
+
+def run_of(folder: RunFolder, model: keras.Model) -> Run:
+    """A finished run, as its folder has it."""
+    rows, config = folder.read_metrics(), folder.read_json(CONFIG)
+    seconds = rows[-1]["seconds"] if rows else 0.0
+    plan = Plan.from_config(folder.read_json("plan.json"))
+    return Run(model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""))
+
+
+def temporary_folder() -> Path:
+    """Of a worker that is not the first; it goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="kzoo-worker-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def aside(folder: RunFolder | None) -> RunFolder | None:
+    """A copy of the run that is resumed, for a worker that is not the first."""
+    return None if folder is None else RunFolder(shutil.copytree(folder.path, temporary_folder() / folder.path.name))
+
+
+def check_free(path: Path) -> None:
+    """A run folder given by name must not exist, or be empty."""
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise KzooError(f"the run folder {str(path)!r} cannot be made: {str(parent)!r} is a file")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise KzooError(
+            f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}"
+        )
+
+
+def numbered() -> list[tuple[int, Path]]:
+    """(number, path) of the folders in `runs/`, in order."""
+    if not ROOT.is_dir():
+        return []
+    names = ((re.match(r"(\d{4,})-", p.name), p) for p in ROOT.iterdir() if p.is_dir())
+    return sorted((int(match[1]), path) for match, path in names if match)
+
+
+def _verb_of(path: Path) -> str | None:
+    try:
+        return json.loads((path / CONFIG).read_text(encoding="utf-8")).get("verb")
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,189 @@
+"""One name, one model: a run, an export, a `.keras` file or a published model."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kzoo import zoo
+from kzoo.errors import KzooError
+from kzoo.inputs import Reader, own_reader, reader_of
+from kzoo.models import attach_info, deep_graphs
+from kzoo.records import Using, from_config
+from kzoo.runs.folder import CONFIG, Run, RunFolder
+from kzoo.runs.predictor import Predictor
+from kzoo.runs.record import load_weights
+from kzoo.tasks import find_task, task_of
+from kzoo.weights import resolve
+
+EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
+FAMILY = re.compile(r'"registered_name": "kzoo\.(\w+)>')
+
+
+def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last") -> keras.Model:
+    """A Keras model from a run (path, number or `last`), an export, a `.keras` file, or a published model.
+
+    An export is given back as a model that predicts and cannot be trained.
+
+    Args:
+        source: `"runs/0007-lenet5-digits"`, `"last"`, `"saved_models/digits"`, `"model.keras"`, `"lenet5@mnist"`.
+        checkpoint: Of a run: `"last"` or `"best"`.
+
+    Raises:
+        KzooError: Nothing of that name, or a file that cannot be read.
+
+    >>> load_model("lenet5@mnist").output_shape
+    (None, 10)
+    """
+    return _load(source, Using.of({"checkpoint": checkpoint}).checkpoint).model
+
+
+def load(source: Any, *, checkpoint: str = "last") -> Predictor:
+    """`load_model` with everything that belongs to the model, ready to predict: without auxiliary outputs.
+
+    A Keras model, a Run or a Predictor is taken as it is.
+    """
+    if isinstance(source, Predictor):
+        return source
+    found = _load(source, checkpoint)
+    return replace(found, model=zoo.without_auxiliaries(found.model))
+
+
+def _load(source: Any, checkpoint: str) -> Predictor:
+    if isinstance(source, Run) and checkpoint == "best":
+        source = source.path
+    if isinstance(source, Run):
+        return _of_run(RunFolder(source.path), source.model)
+    if isinstance(source, keras.Model):
+        return Predictor.of(source)
+    if isinstance(source, int) and not isinstance(source, bool):
+        source = str(source)
+    if not isinstance(source, str | os.PathLike):
+        raise KzooError(
+            f"a model is named by a run, an export, a .keras file or a published name, or is a Keras model; received"
+            f" {source!r}"
+        )
+    text = os.fspath(source)
+    if "@" in text and not Path(text).exists():
+        return _published(text)
+    path = Path(text)
+    if path.is_file() and path.suffix == ".keras":
+        return Predictor.of(read_keras(path), path.stem)
+    if path.is_dir() and (version := newest_version(path)) is not None:
+        return _export(version)
+    if text in zoo.index() and not path.exists():
+        tags = zoo.index()[text]["weights"]
+        named = f"give {' or '.join(f'{text}@{tag}' for tag in tags)}"
+        remedy = named if tags else "train it with kzoo fit, and give the run"
+        raise KzooError(f"{text!r} is an untrained model; {remedy}")
+    if path.suffix and not path.is_dir():
+        raise KzooError(
+            f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist"
+        )
+    folder = RunFolder.find(text)
+    model = read_keras(folder / "model.keras")
+    load_weights(folder, folder.checkpoints.find(checkpoint), model)
+    return _of_run(folder, model)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Runs and Keras' files
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
+    config = folder.read_json(CONFIG)
+    inputs = from_config(config["inputs"])
+    reader = reader_of(inputs) if inputs is not None else own_reader(model)
+    return Predictor(
+        model, folder.path.name, reader, tuple(config["labels"]), find_task(config["task"]), config["data"] or {}, folder
+    )
+
+
+def read_keras(path: Path) -> keras.Model:
+    """A `.keras` file, with kzoo's classes known to Keras; one of kzoo's models is known again by what its file carries.
+
+    Raises:
+        KzooError: No such file, or one that Keras cannot load.
+    """
+    if not path.is_file():
+        raise KzooError(f"no file {str(path)!r}")
+    try:
+        with zipfile.ZipFile(path) as file:
+            text = file.read("config.json").decode()
+        for family in dict.fromkeys(FAMILY.findall(text)):
+            if importlib.util.find_spec(f"kzoo.models.{family}") is not None:
+                importlib.import_module(f"kzoo.models.{family}")
+        with deep_graphs():
+            model = keras.models.load_model(path)
+    except (TypeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise KzooError(
+            f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first"
+        ) from error
+    carried = (json.loads(text).get("build_config") or {}).get("kzoo")
+    return attach_info(model, zoo.info_of(carried)) if carried else model
+
+
+def _published(text: str) -> Predictor:
+    name, weights = text.split("@", 1)
+    row = resolve(zoo.model_spec(name).name, weights).row
+    model = zoo.create_model(name, weights=weights)
+    return replace(Predictor.of(model, text), data={"name": row.data} if row else {})
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Exports
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def newest_version(path: Path) -> Path | None:
+    """The SavedModel at `path`, or the one in its highest numbered folder, as TensorFlow Serving picks it."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.iterdir() if p.name.isdecimal() and (p / "saved_model.pb").is_file()]
+    return max(versions, key=lambda p: int(p.name), default=None)
+
+
+class _Served(keras.layers.TFSMLayer):
+    """An export's function as a layer, of several inputs by their names too."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if isinstance(inputs, dict):
+            return self.call_endpoint_fn(**inputs)
+        return super().call(inputs, training=training)
+
+
+def _export(path: Path) -> Predictor:
+    if not (path / EXPORT_INFO).is_file():
+        raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
+    told = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
+    takes, inputs = _told(told)
+    layer = _Served(str(path), call_endpoint="serving_default")
+    made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in takes}
+    given = made if len(made) > 1 else next(iter(made.values()))
+    outputs = layer(given)
+    outputs = outputs[told["outputs"][0]] if len(told["outputs"]) == 1 else outputs
+    model = keras.Model(given, outputs, name=told["model"]["model"])
+    task = find_task(told["task"]) if told["task"] else task_of(model)
+    return Predictor(
+        model, str(path), reader_of(inputs) if inputs is not None else Reader(), tuple(told["labels"]), task,
+        told["data"] or {}, export=layer._reloaded_obj, scores=told["scores"],
+    )  # fmt: skip
+
+
+def _told(told: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
+    """(what the network takes, its inputs); the first exports have other names for them."""
+    if "takes" in told:
+        return told["takes"], from_config(told["inputs"])
+    return told["inputs"] if "inputs" in told else [told["input"]], from_config(told["preprocess"])

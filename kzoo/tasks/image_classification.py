@@ -1,0 +1,41 @@
+"""Images to one class each."""
+
+from __future__ import annotations
+
+
+import keras
+import tensorflow as tf
+
+from kzoo.data import Data
+from kzoo.errors import KzooError
+from kzoo.inputs import reader_of
+from kzoo.models import input_shape_of
+from kzoo.records import ImageInputs
+from kzoo.tasks.classification import Classification
+from kzoo.tasks.task import Reading
+
+
+class ImageClassification(Classification):
+    name, holds, is_default = "image-classification", "images", True
+
+    def reading_of_own(self, model: keras.Model, data: Data) -> Reading:
+        """Images for a model of the user's are resized and scaled to 0 to 1."""
+        spec, expected = data.train.element_spec[0], input_shape_of(model)
+        image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
+        if not image or expected is None or len(expected) != 3:
+            return super().reading_of_own(model, data)
+        if expected[2] not in (1, 3) and spec.shape[-1] != expected[2]:
+            raise KzooError(
+                f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
+            )
+        size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
+        if None in size:
+            raise KzooError(
+                f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
+            )
+        reader = reader_of(ImageInputs(size=size, channels=expected[2]))
+        changes = reader.changes(data.train.element_spec)
+        return Reading(reader, None, f"{reader.spec.describe()} (kzoo's default for images)", changes)
+
+
+TASK = ImageClassification()

@@ -1,0 +1,145 @@
+"""What a network takes and what its raw outputs mean: said by the registry of kzoo's models, found out of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.keras_internals import layers_in
+from kzoo.models import input_shape_of, model_info
+from kzoo.records import ModelInfo
+
+KINDS = ("probabilities", "logits", "value", "numbers")
+
+
+def input_spec(model: keras.Model) -> Any:
+    """Shape, dtype and name of the input, with a free batch; of several inputs {name: TensorSpec}."""
+    info = model_info(model)
+    spec = info.spec if info is not None else None
+    if spec is not None and isinstance(spec.input_shape, Mapping):
+        dtype = tf.as_dtype(spec.input_dtype)
+        return {name: tf.TensorSpec([None, *s], dtype, name=name) for name, s in spec.input_shape.items()}
+    shape, inputs = input_shape_of(model), getattr(model, "inputs", None)
+    if shape is None:
+        raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
+    if inputs:
+        return tf.TensorSpec([None, *shape], inputs[0].dtype, name=inputs[0].name)
+    if spec is None:
+        return tf.TensorSpec([None, *shape], tf.float32, name="inputs")
+    return tf.TensorSpec([None, *shape], tf.as_dtype(spec.input_dtype), name=spec.input_name)
+
+
+def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> Any:
+    """Numbers in 0 to 2, or token ids, as the model takes them; a free side is `side`."""
+    rows = [layer.input_dim for layer in layers_in(model) if hasattr(layer, "input_dim")]  # of embeddings
+    ids = max(2, min(rows, default=2))
+
+    def one(k: int, spec: tf.TensorSpec) -> tf.Tensor:
+        shape = [count, *(side if n is None else n for n in spec.shape[1:])]
+        if spec.dtype == tf.string:
+            return tf.fill(shape, "some words")
+        limit = ids if spec.dtype.is_integer else 2
+        drawn = tf.random.stateless_uniform(shape, [seed, k], maxval=limit)
+        return tf.cast(drawn, spec.dtype)
+
+    specs = input_spec(model)
+    if isinstance(specs, dict):
+        return {name: one(k, spec) for k, (name, spec) in enumerate(specs.items())}
+    return one(0, specs)
+
+
+def output_units(model: keras.Model) -> int | None:
+    """Columns of the output [batch, columns]; None where it has another form, or several. Never run for kzoo's."""
+    info = model_info(model)
+    if info is not None and info.has_head and info.arguments.get("classes"):
+        return info.arguments["classes"]
+    outputs = getattr(model, "outputs", None)
+    if outputs and len(outputs) == 1 and len(outputs[0].shape) == 2:
+        return outputs[0].shape[-1]
+    if outputs:
+        return None
+    found = model(random_inputs(model, 2, 0), training=False)
+    return found.shape[-1] if tf.is_tensor(found) and len(found.shape) == 2 else None
+
+
+def output_kind(model: keras.Model) -> str:
+    """What the outputs are.
+
+    `"probabilities"`: rows add up to one. `"logits"`: several outputs that do not, or one that was trained on logits.
+    `"value"`: one output that is the probability of "yes", or a number near 0 or 1 (XOR's linear output).
+    `"numbers"`: not of one class an example, for your own model was trained on no such loss.
+    """
+    info, loss = model_info(model), getattr(model, "loss", None)
+    if isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits"):
+        trained_on_logits = True
+    else:
+        trained_on_logits = False
+    if info is not None and info.has_head:
+        return "logits" if trained_on_logits and info.arguments["classes"] == 1 else _kind_of_spec(info)
+    units = output_units(model)
+    if info is None and not _classifies(loss, units or 0):
+        return "numbers"
+    if units is not None and units > 1:
+        scores = np.asarray(model(random_inputs(model, 4, 0), training=False), "float32")
+        distribution = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+        return "probabilities" if distribution else "logits"
+    return "logits" if trained_on_logits else "value"
+
+
+def _kind_of_spec(info: ModelInfo) -> str:
+    """By the activation that the registry knows."""
+    spec = info.spec
+    activation = info.arguments.get("classifier_activation", spec.classifier_activation)
+    if info.arguments["classes"] == 1:
+        return "logits" if spec.classifier_activation == "sigmoid" and activation != "sigmoid" else "value"
+    return "probabilities" if activation == "softmax" else "logits"
+
+
+def _classifies(loss: Any, units: int) -> bool:
+    """Whether a model was trained to name one class; true where nothing is known of its training."""
+    if not isinstance(loss, str | keras.losses.Loss):
+        return True
+    name = (loss if isinstance(loss, str) else loss.name).lower()
+    one_class = "crossentropy" in name or "hinge" in name or "focal" in name
+    return one_class and not (units > 1 and name.startswith("binary"))  # several yes and no: several labels
+
+
+def to_probabilities(scores: Any, kind: str) -> tf.Tensor:
+    """float32 [n, units] of that kind -> float32 [n, classes]; one output becomes two columns, no and yes."""
+    scores = tf.cast(scores, tf.float32)
+    if scores.shape[1] == 1:
+        yes = tf.sigmoid(scores) if kind == "logits" else tf.clip_by_value(scores, 0.0, 1.0)
+        return tf.concat([1 - yes, yes], axis=1)
+    return scores if kind == "probabilities" else tf.nn.softmax(scores)
+
+
+def has_head(model: keras.Model) -> bool:
+    """Whether it is one of kzoo's with its last layer."""
+    info = model_info(model)
+    if info is None or not info.has_head:
+        return False
+    return info.spec.head in [layer.name for layer in getattr(model, "stages", model.layers)]
+
+
+def named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
+    """{name: float32}; of several outputs by their own names."""
+    if tf.is_tensor(outputs):
+        return {output_name(model): tf.cast(outputs, tf.float32)}
+    if not isinstance(outputs, dict):
+        names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(outputs))]
+        outputs = dict(zip(names, outputs, strict=True))
+    return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
+
+def output_name(model: keras.Model) -> str:
+    """The name of the last layer: the same in every style."""
+    info = model_info(model)
+    if info is not None and info.has_head:
+        return info.spec.head
+    names = getattr(model, "output_names", None)
+    return names[0] if names and len(names) == 1 else "output"

@@ -1,0 +1,12 @@
+"""Rows of numbers to one class each."""
+
+from __future__ import annotations
+
+from kzoo.tasks.classification import Classification
+
+
+class TabularClassification(Classification):
+    name, holds, is_default = "tabular-classification", "rows", True
+
+
+TASK = TabularClassification()

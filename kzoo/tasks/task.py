@@ -1,0 +1,276 @@
+"""What a kind of work is: what its networks read, learn by, are judged by, answer, show and serve, said once.
+
+Everything that differs between kinds of work is asked of the task; each has one file here, named as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from kzoo.data import Data
+from kzoo.engine import (
+    Choices,
+    Compiled,
+    Objective,
+    Supervised,
+    compile_supervised,
+    scaled,
+)
+from kzoo.errors import KzooError
+from kzoo.inputs import Reader, reader_of
+from kzoo.models import attach_info, feature_extractor, input_shape_of, model_info
+from kzoo.records import ModelSpec, Options
+from kzoo.report import Picture, Shown
+from kzoo.tasks.outputs import has_head, input_spec, named
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the best epoch, patience, searches and tables go by.
+
+    Attributes:
+        epochs: (metric of an epoch, whether more is better), the first that an epoch has; among equal ones the loss of
+            the same split decides.
+    """
+
+    epochs: tuple[tuple[str, bool], ...] = (
+        ("val_accuracy", True), ("val_binary_accuracy", True), ("val_loss", False), ("accuracy", True), ("loss", False),
+    )  # fmt: skip
+
+    def of(self, row: Mapping[str, float]) -> tuple[str, bool] | None:
+        """(metric, whether more is better) that an epoch is ranked by; None where it has none of them."""
+        return next(((name, more) for name, more in self.epochs if name in row), None)
+
+    def rank(self, row: Mapping[str, float], by: tuple[str, bool] | None = None) -> tuple[float, float]:
+        """The better an epoch, the larger.
+
+        Args:
+            by: What `of` gave for one of the epochs that are compared; default this one's own.
+        """
+        name, more = by or self.of(row) or self.epochs[0]
+        loss = "val_loss" if name.startswith("val_") else "loss"
+        worst = float("-inf")
+        known = lambda key, sign: sign * row[key] if key in row and row[key] == row[key] else worst  # nan is not itself
+        return known(name, 1 if more else -1), known(loss, -1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What comes of evaluating, predicting or generating.
+
+    `str(result)` is what the command line prints, `to_config()` what `--json` prints, `shown` what is written beside.
+    """
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shown"}
+
+
+@dataclass(frozen=True)
+class Evaluated(Result):
+    """How good a model is on one split.
+
+    Attributes:
+        notes: What was done to the data.
+        files: Where pictures and figures lie, once they are written.
+        shown: Pictures and tables that go beside the figures.
+    """
+
+    name: str
+    data: str
+    split: str
+    examples: int
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    files: dict[str, str] = field(default_factory=dict, kw_only=True)
+    shown: tuple[Shown, ...] = field(default=(), kw_only=True, repr=False)
+
+    @property
+    def score(self) -> tuple[str, float] | None:
+        """(name, value) that models are compared by; None where there is none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function of an export, and of a server.
+
+    Attributes:
+        call: Takes tensors by the names of `takes`, or the only one, and gives a dict of tensors.
+        takes: {name: what it takes}.
+        keeps: Objects with variables or tables, beside the model, which the export must hold.
+    """
+
+    call: Callable[..., dict[str, tf.Tensor]]
+    takes: Mapping[str, tf.TensorSpec]
+    keeps: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a network reads a data set: the readers of x and of y, the plan's line about it, and notes on what changes."""
+
+    reader: Any
+    targets: Any
+    line: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class NoOptions(Options):
+    """Of a task whose verbs take nothing beyond the common."""
+
+
+class Task:
+    """A subclass is a kind of work; an instance of it is registered by its name.
+
+    Attributes:
+        name: `image-classification`.
+        holds: What its data is, as `DataInfo.holds` says it.
+        is_default: Whether a model of the user's own, on such data, is of this task.
+        verb: `predict` or `generate`.
+        score: None where the epochs of a training cannot be ranked.
+        transfers: Whether `fine_tune` can give its networks a new head.
+        Options: A frozen record of what `evaluate`, `predict` or `generate`, and `export` take beyond the common.
+    """
+
+    name: ClassVar[str]
+    holds: ClassVar[str] = ""
+    is_default: ClassVar[bool] = False
+    verb: ClassVar[str] = "predict"
+    score: ClassVar[Score | None] = Score()
+    transfers: ClassVar[bool] = False
+    Options: ClassVar[type[Options]] = NoOptions
+
+    # --- before training ------------------------------------------------------------------------------------------
+
+    def arguments(self, spec: ModelSpec, data: Data) -> dict[str, Any]:
+        """Of the builder, for a model given by its name: what the data decides."""
+        return {}
+
+    def check(self, model: keras.Model, data: Data) -> None:
+        """
+        Raises:
+            KzooError: The model cannot learn this data, and would do so without a word.
+        """
+
+    def reading(self, model: keras.Model, data: Data) -> Reading:
+        """How the model reads raw data; what its inputs learn of the data is noted on the model.
+
+        Raises:
+            KzooError: The data is not what it reads.
+        """
+        info = model_info(model)
+        if info is None or info.inputs is None:
+            return self.reading_of_own(model, data)
+        reader = reader_of(info.inputs)
+        reader.check(model.name, data)
+        learned = reader.learn(data)
+        if learned != info.inputs:
+            if getattr(model, "optimizer", None) is not None and int(model.optimizer.iterations):
+                raise KzooError(
+                    f"{model.name} was trained on a vocabulary that it does not carry; give its run (kzoo.load_model)"
+                )
+            fits(model, learned.arguments, data.info.name)
+            attach_info(model, replace(info, inputs=learned))
+            reader = reader_of(learned)
+        else:
+            fits(model, learned.arguments, data.info.name)
+        targets = reader_of(info.targets) if info.targets is not None else None
+        return Reading(reader, targets, learned.describe(), reader.changes(data.train.element_spec))
+
+    def reading_of_own(self, model: keras.Model, data: Data) -> Reading:
+        """Of a model that kzoo knows no inputs of: examples are taken as they are."""
+        spec, expected = data.train.element_spec[0], input_shape_of(model)
+        if isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string:
+            reads = getattr(model, "inputs", None)
+            if reads and len(reads) == 1 and reads[0].dtype != "string":
+                raise KzooError(
+                    f"{model.name} reads {reads[0].dtype} {list(expected or ())}, but {data.info.name} gives texts; a"
+                    " model of your own takes them with keras.layers.TextVectorization as its first layer"
+                )
+            return Reading(Reader(), None, "texts, as the data gives them", [])
+        if expected is not None and isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(expected):
+            raise KzooError(f"{model.name} reads {expected}, but {data.info.name} gives {tuple(spec.shape)}")
+        return Reading(Reader(), None, "as the data gives it", [])
+
+    def labels(self, data: Data) -> tuple[str, ...]:
+        """Names of the classes that the network learns; () where it learns none."""
+        return ()
+
+    def class_weights(self, weights: Mapping[int, float], data: Data) -> tuple[float, ...]:
+        """The weight of each class, in the order of their numbers."""
+        raise KzooError("class_weight goes with classifiers; this model learns no classes")
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def compile(self, model: keras.Model, choices: Choices) -> Compiled:
+        """Give the networks their losses, optimizers and metrics."""
+        return compile_supervised(model, choices)
+
+    def objective(self, model: keras.Model, precision: str | None = None) -> Objective:
+        """What trains the compiled model."""
+        info = model_info(model)
+        return Supervised(model, scaled(model.optimizer, precision), info.outputs if info is not None else ())
+
+    # --- what a trained network does ------------------------------------------------------------------------------
+
+    def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Evaluated:
+        """How good it is on a split."""
+        raise KzooError(f"{predictor.name} cannot be evaluated: its task {self.name} says no figures")
+
+    def answer(self, predictor: Any, given: Any, *, batch_size: int, **options: Any) -> list[Result]:
+        """What it says of, or makes of, what a user gives."""
+        raise KzooError(f"{predictor.name} gives no answers: its task {self.name} says none")
+
+    def picture(self, results: Sequence[Result]) -> Picture | None:
+        """All answers in one picture, for answers that are images."""
+        return None
+
+    def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
+        """The functions of an export; the first is the network alone, and is what other formats hold."""
+        model, spec = predictor.model, input_spec(predictor.model)
+        single = isinstance(spec, tf.TensorSpec)
+        takes = {spec.name: spec} if single else dict(spec)
+        forward = lambda x: named(model, model(x, training=False))
+        call = forward if single else lambda **inputs: forward(inputs)
+        found = {"serving_default": Signature(call, takes)}
+        if single and has_head(model):
+            trunk = feature_extractor(model)
+            features = lambda x: {"features": tf.cast(trunk(x, training=False), tf.float32)}
+            found["features"] = Signature(features, takes, keeps=(trunk,))
+        return found
+
+    # --- what a run shows -----------------------------------------------------------------------------------------
+
+    def show_batch(self, batch: Any, reading: Reading, labels: Sequence[str]) -> list[Shown]:
+        """One training batch as the network sees it."""
+        return []
+
+    def show_epoch(self, predictor: Any) -> list[Shown]:
+        """What the network makes after an epoch."""
+        return []
+
+    def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
+        """What the trained network says of some of the validation split."""
+        return []
+
+
+def fits(model: keras.Model, arguments: Mapping[str, Any], data: str) -> None:
+    """Whether a network has room for a vocabulary that was taken from data."""
+    built = model_info(model).settings
+    for name, value in arguments.items():
+        if name not in built:
+            continue
+        if isinstance(value, bool):
+            if built[name] != value:
+                raise KzooError(
+                    f"{model.name} was built with {name}={built[name]}, but {data} needs {name}={value}; build it so"
+                )
+        elif value > built[name]:
+            raise KzooError(f"{model.name} was built with {name}={built[name]:,}, but the vocabulary has {value:,}")

@@ -1,0 +1,270 @@
+"""Translation: strings to strings, and how good they are. The same graph in generate, evaluate and export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data import Data
+from kzoo.errors import KzooError
+from kzoo.inputs import texts_of
+from kzoo.models import Decoding, decode, model_info
+from kzoo.records import Number, Options, Whole
+from kzoo.report import Shown, Text
+from kzoo.tasks.task import Evaluated, Result, Signature, Task
+from kzoo.weights import copy_weights
+from kzoo.zoo import twin
+
+BEAMS, LENGTH_PENALTY = 4, 0.6  # of beam search: Vaswani et al. 2017, section 6.1
+TOO_LONG = "a text is longer than the model reads"
+SHOWN = 16  # validation pairs that a run translates in the end
+
+
+@dataclass(frozen=True)
+class Translation(Result):
+    """What was made of one text.
+
+    Attributes:
+        score: The sum of log probabilities, divided by the length penalty.
+        source_tokens: As the network reads them, marks included; empty from an export.
+        tokens: As it says them, without the end mark; empty from an export.
+        attention: float32 [tokens, source_tokens]: where the network looked as it said each token; None from an export.
+    """
+
+    input: str
+    text: str
+    score: float
+    source_tokens: tuple[str, ...] = field(repr=False, default=())
+    tokens: tuple[str, ...] = field(repr=False, default=())
+    attention: np.ndarray | None = field(repr=False, default=None)
+
+    def to_config(self) -> dict[str, Any]:
+        return {"input": self.input, "text": self.text, "score": self.score}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class TranslationEvaluation(Evaluated):
+    """How good the translations of one split are.
+
+    Attributes:
+        bleu: By sacrebleu, in 0 to 100; `signature` says how.
+        copy_bleu: Of the sources themselves: what saying nothing new would have.
+        samples: The first texts, with their translations and references.
+    """
+
+    bleu: float
+    copy_bleu: float
+    signature: str
+    samples: tuple[tuple[str, str, str], ...] = field(repr=False, default=())
+
+    @property
+    def score(self) -> tuple[str, float]:
+        return "BLEU", self.bleu
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.name} on {self.data}, {self.split}: {self.examples:,} pairs",
+            f"BLEU       {self.bleu:.2f} ({self.signature})",
+            f"baseline   {self.copy_bleu:.2f} (the source itself)",
+            *(f"note       {note}" for note in self.notes),
+        ]
+        for source, found, reference in self.samples:
+            lines += ["", f"source     {source}", f"said       {found}", f"reference  {reference}"]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class SearchOptions(Options):
+    beams: Annotated[int, Whole(), "Of a translator's beam search; 1 is greedy. An export has its own inside."] = BEAMS
+    length_penalty: Annotated[
+        float, Number(at_least=0), "Of the beam search; 0 compares sums of log probabilities."
+    ] = LENGTH_PENALTY
+
+
+class Translating(Task):
+    name, holds, is_default, verb = "translation", "pairs", True, "generate"
+    Options: ClassVar[type] = SearchOptions
+
+    def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Evaluated:
+        """BLEU, by sacrebleu."""
+        try:
+            from sacrebleu.metrics import BLEU
+        except ImportError as error:
+            raise KzooError('BLEU is counted by sacrebleu; install it: pip install "kzoo[text]"') from error
+        specs = data[split].element_spec
+        if not all(getattr(spec, "dtype", None) == tf.string for spec in specs[:2]):
+            raise KzooError(f"{predictor.name} translates, but {data.info.name} holds no pairs of texts")
+        pairs = [(a.decode(), b.decode()) for a, b, *_ in data[split].as_numpy_iterator()]
+        reader = predictor.reader
+        counts = reader.source.counts(tf.constant([a for a, _ in pairs])).numpy()
+        limit, notes = reader.spec.source.length, list(data.info.notes)
+        fits = (counts <= limit) & (counts > 0)
+        if not fits.all():
+            notes.append(
+                f"{(~fits).sum():,} of {len(pairs):,} sources are empty or longer than {limit} tokens: left out"
+            )
+            pairs = [pair for pair, fit in zip(pairs, fits, strict=True) if fit]
+        if not pairs:
+            raise KzooError("the split has no pair that the model can translate")
+        sources, references = [a for a, _ in pairs], [b for _, b in pairs]
+        found = [t.text for t in self._translated(predictor, sources, batch_size, **options)]
+        metric = BLEU(tokenize="char" if reader.spec.target.unit == "characters" else "13a", lowercase=True)
+        copied = metric.corpus_score(sources, [references]).score
+        score = metric.corpus_score(found, [references])
+        return TranslationEvaluation(
+            name=predictor.name,
+            data=data.info.name,
+            split=split,
+            examples=len(pairs),
+            bleu=score.score,
+            copy_bleu=copied,
+            signature=str(metric.get_signature()),
+            samples=tuple(zip(sources[:5], found[:5], references[:5], strict=True)),
+            notes=tuple(notes),
+        )
+
+    def answer(self, predictor: Any, given: Any, *, batch_size: int, **options: Any) -> list[Translation]:
+        if given is None:
+            raise KzooError(f"{predictor.name} translates; give it texts")
+        return self._translated(predictor, texts_of(given), batch_size, **options)
+
+    def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
+        """Strings in, strings out, the decoding loop inside; an empty text becomes an empty one."""
+        found = super().signatures(predictor)
+        reader = predictor.reader
+        if not reader.spec.known:
+            return found
+        translate = translating(predictor, **options)
+        limit = reader.spec.source.length
+
+        def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            counts = reader.source.counts(text)
+            fits = tf.debugging.Assert(tf.reduce_all(counts <= limit), [f"{TOO_LONG} ({limit} tokens)"])
+            with tf.control_dependencies([fits]):
+                made = translate(tf.identity(text))
+            return {"text": tf.where(counts > 0, made["text"], ""), "scores": made["scores"]}
+
+        takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
+        keeps = (reader.source.lookup, reader.target.lookup, speaker(predictor))
+        found["serve_text"] = Signature(serve_text, takes, keeps=keeps)
+        return found
+
+    def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
+        x, y, *_ = batch
+        both = {"source": x["source"].numpy(), "target": y.numpy()}
+        return reading.reader.shown(both, (), "batch", "one training batch as the network sees it")
+
+    def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
+        """What the translator says of the first validation pairs that it can read."""
+        reader = predictor.reader
+        if reader.as_given:
+            return []
+        limit, pairs = reader.spec.source.length, []
+        for source, target, *_ in validation.split.take(SHOWN).as_numpy_iterator():
+            if 0 < int(reader.source.counts(tf.constant([source]))[0]) <= limit:
+                pairs.append((source.decode(), target.decode()))
+        if not pairs:
+            return []
+        found = self._translated(predictor, [source for source, _ in pairs], len(pairs))
+        lines = [
+            f"source:    {source}\nsaid:      {one.text}\nreference: {target}\n"
+            for (source, target), one in zip(pairs, found, strict=True)
+        ]
+        return [Text("predictions.txt", "\n".join(lines))]
+
+    def _translated(
+        self,
+        predictor: Any,
+        texts: Sequence[str],
+        batch_size: int,
+        beams: int = BEAMS,
+        length_penalty: float = LENGTH_PENALTY,
+    ) -> list[Translation]:
+        """One Translation a text, in order. Texts of like length are translated together."""
+        if predictor.signatures is not None:
+            return _by_export(predictor, texts, batch_size)
+        reader = predictor.reader
+        counts = reader.source.counts(tf.constant(texts)).numpy()
+        limit = reader.spec.source.length
+        if counts.max() > limit:
+            k = int(counts.argmax())
+            unit = reader.spec.source.unit
+            raise KzooError(f"text {k + 1} has {counts[k]} {unit}; {predictor.name} reads at most {limit}")
+        if counts.min() == 0:
+            raise KzooError(f"text {int(counts.argmin()) + 1} is empty; give texts with words")
+        speaker(predictor)  # with the weights that the model has now
+        key = ("translate", beams, length_penalty)
+        function = predictor.function(key, lambda: translating(predictor, beams=beams, length_penalty=length_penalty))
+        found: dict[int, Translation] = {}
+        for rows in _alike(counts, batch_size):
+            out = {k: v.numpy() for k, v in function(tf.constant([texts[i] for i in rows])).items()}
+            for j, i in enumerate(rows):
+                source, ids = out["source"][j], out["ids"][j]
+                said, read = int((ids != 0).sum()), int((source != 0).sum())
+                found[i] = Translation(
+                    texts[i], out["text"][j].decode(), float(out["scores"][j]),
+                    tuple(reader.source.spec.vocabulary[k] for k in source[:read]),
+                    tuple(reader.target.spec.vocabulary[k] for k in ids[:said]), out["attention"][j, :said, :read],
+                )  # fmt: skip
+        return [found[i] for i in range(len(texts))]
+
+
+def speaker(predictor: Any) -> Decoding:
+    """The network in the style that decodes: the model itself, or a twin that is made once, with its weights."""
+    model = predictor.model
+    if isinstance(model, Decoding):
+        return model
+    info = model_info(model)
+    if info is None or not issubclass(info.spec.definition, Decoding):
+        raise KzooError(f"{model.name!r} is no network of kzoo that decodes; generate takes one")
+    made = predictor.kept("speaker", lambda: twin(model, "subclass"))
+    copy_weights(model, made)
+    return made
+
+
+def translating(
+    predictor: Any, *, beams: int = BEAMS, length_penalty: float = LENGTH_PENALTY
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Strings [n] -> {"text", "scores", "ids", "source", "attention"}."""
+    reader, network = predictor.reader, speaker(predictor)
+    length = reader.spec.target.length + 1  # and the end mark
+    known = len(reader.spec.target.vocabulary)
+
+    def translate(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        source = reader.prepare(texts)
+        found = decode(network, source, length=length, beams=beams, length_penalty=length_penalty, known=known)
+        return {**found, "text": reader.target.text(found["ids"]), "source": source}
+
+    return translate
+
+
+def _by_export(predictor: Any, texts: Sequence[str], batch_size: int) -> list[Translation]:
+    if "serve_text" not in predictor.signatures:
+        raise KzooError(f"{predictor.name} has no serve_text; export the run anew")
+    serve, found = predictor.signatures["serve_text"], {}
+    for rows in _alike(np.array([len(t) for t in texts]), batch_size):
+        try:
+            out = serve(text=tf.constant([texts[i] for i in rows]))
+        except tf.errors.InvalidArgumentError as error:
+            if TOO_LONG not in str(error):
+                raise
+            limit = predictor.reader.spec.source.length
+            raise KzooError(f"{TOO_LONG}: {predictor.name} reads at most {limit}") from None
+        for j, i in enumerate(rows):
+            found[i] = Translation(texts[i], out["text"].numpy()[j].decode(), float(out["scores"].numpy()[j]))
+    return [found[i] for i in range(len(texts))]
+
+
+def _alike(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    order = np.argsort(lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+TASK = Translating()

@@ -1,0 +1,40 @@
+"""TensorFlow's private names, all of them, each with what it is for. `tests/test_internals.py` looks each of them up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled  # it can be set, and not be asked
+
+
+def quiet(function: Any) -> Any:
+    """A tf.function that is traced for each new shape on purpose, without TensorFlow's warning of it."""
+    function._omit_frequent_tracing_warning = True
+    return function
+
+
+def variant_of(data: tf.data.Dataset) -> tf.Tensor:
+    """What the operations on data sets take; `DatasetToGraphV2` has no public wrapper."""
+    return data._variant_tensor
+
+
+def in_memory(data: tf.data.Dataset) -> bool:
+    """Whether its examples are slices of tensors: a cache would keep them twice."""
+    return type(data).__name__ == "_TensorSliceDataset"
+
+
+def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """(processes that train in sync, number of this one)."""
+    extended = strategy.extended
+    return getattr(extended, "_num_workers", 1) or 1, getattr(extended, "_id_in_cluster", 0) or 0
+
+
+def servers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """(workers, parameter servers) of a ParameterServerStrategy."""
+    return strategy.extended._num_workers, strategy.extended._num_ps
+
+
+def replica_here() -> int:
+    """Number of the replica whose code this is, as a Python number; in replica context."""
+    return tf.distribute.get_replica_context()._replica_id_in_sync_group

@@ -1,5 +1,0 @@
-"""Training: the plan, the objective, the compiled step and the loop around it."""
-
-from kzoo.training.strategies import strategy
-
-__all__ = ["strategy"]

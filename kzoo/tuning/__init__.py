@@ -1,6 +1,0 @@
-"""The search for a better recipe: `hypermodel` declares what is tried, `tune` tries it. On keras-tuner."""
-
-from kzoo.tuning._search import Comparison, Search, Trial, find_search, tune
-from kzoo.tuning._space import ZooHyperModel, hypermodel
-
-__all__ = ["Comparison", "Search", "Trial", "ZooHyperModel", "find_search", "hypermodel", "tune"]

@@ -1,0 +1,59 @@
+"""predict and generate: what a model says of, or makes of, what it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kzoo.errors import KzooError
+from kzoo.records import VERBS, Answering, takes
+from kzoo.runs import load
+from kzoo.tasks import Result
+from kzoo.verbs.asked import asked
+
+
+@takes(*VERBS["predict"])
+def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
+    """Classify image files, texts or raw examples.
+
+    Args:
+        model: As for `evaluate`.
+        inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
+            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255).
+
+    Returns:
+        One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax.
+
+    Raises:
+        KzooError: A file given by its name that is no readable image, an empty text; nothing is predicted then. What
+            cannot be read in a folder is left out, and named on stderr.
+    """
+    return _answers("predict", model, inputs, options)
+
+
+@takes(*VERBS["generate"])
+def generate(model: Any, inputs: Any = None, **options: Any) -> list[Any]:
+    """What a model makes: a translator a text of each text, a generator images of noise.
+
+    Args:
+        model: As for `evaluate`.
+        inputs: For a translator: texts, or the path of a .txt file with one a line. For a generator: noise, float32
+            [n, noise], or nothing.
+
+    Returns:
+        What the task says, in order: a Translation a text (`text`, `score`), a Made an image (`pixels`).
+
+    Raises:
+        KzooError: A model of another task, an empty text, one longer than the model reads.
+    """
+    return _answers("generate", model, inputs, options)
+
+
+def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> list[Result]:
+    chosen = Answering.of(options)
+    predictor = load(model, checkpoint=chosen.checkpoint)
+    task = predictor.task
+    if task.verb != verb:
+        does = "names no classes" if verb == "predict" else "does not generate"
+        raise KzooError(f"{predictor.name} {does} (its task is {task.name}); use kzoo {task.verb}")
+    own = asked(verb, task, options, Answering)
+    return task.answer(predictor, inputs, batch_size=chosen.batch_size, **own)

@@ -1,0 +1,82 @@
+"""evaluate: how good a model is at its task, on a split of data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kzoo.data import Data, load_data
+from kzoo.errors import KzooError
+from kzoo.models import model_info
+from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
+from kzoo.runs import Predictor, RunFolder, load
+from kzoo.tasks import Evaluated, task_of
+from kzoo.verbs.asked import asked
+from kzoo.verbs.feed import data_of
+
+
+@takes(*VERBS["evaluate"])
+def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
+    """How good a model is at its task: a classifier's accuracy, a translator's BLEU, what two networks think.
+
+    Args:
+        model: A run, an export, a `.keras` file, `"lenet5@mnist"`, a Run or a Keras model; see `load_model`.
+        data: Data, or what `load_data` takes; default the data that the run was trained on. Where it has no test split,
+            ask for another by name.
+
+    Returns:
+        What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation. Figures and pictures lie
+        in `output_dir`: `evaluation-*.json` and what belongs to it.
+
+    Raises:
+        KzooError: No such model, data or split, or classes that do not fit.
+    """
+    chosen, reading = Evaluating.of(options), DataOptions.of(options)
+    place, split = chosen.output_dir, chosen.split
+    if place is not None and Path(place).exists() and not Path(place).is_dir():
+        raise KzooError(f"output_dir {str(place)!r} is a file; give a folder")
+    predictor = load(model, checkpoint=chosen.checkpoint)
+    data = read(predictor, data, reading)
+    if model_info(predictor.model) is None and predictor.run is None and predictor.export is None:
+        predictor = replace(predictor, task=task_of(predictor.model, data.info.holds))
+    own = asked("evaluate", predictor.task, options, Evaluating, DataOptions)
+    if split == "test" and "test" not in data.splits:
+        raise KzooError(
+            f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}"
+        )
+    found = predictor.task.evaluate(predictor, data, split, batch_size=chosen.batch_size, **own)
+    folder = Path(place) if place is not None else predictor.run.path if predictor.run else None
+    if folder is not None:
+        best = chosen.checkpoint == "best" and predictor.run is not None
+        _write(found, RunFolder(folder), f"-{data.info.name}-{split}{'-best' * best}")
+    return found
+
+
+def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Data(data, test=data)
+    if data is None:
+        if not predictor.data:
+            raise KzooError(f"{predictor.name} does not say what it was trained on; give data=… (--data)")
+        return load_data(**{**predictor.data, **reading.given()})
+    if isinstance(data, str) and reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
+        reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
+    found, fed = data_of(data, reading, predictor.task.holds)
+    if fed:
+        raise KzooError(f"data must be a name, a path, kzoo.Data or arrays (x, y); received {type(data).__name__}")
+    return found
+
+
+def _write(found: Evaluated, folder: RunFolder, end: str) -> None:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KzooError(f"output_dir {str(folder.path)!r} cannot be made: {error.strerror}") from error
+    figures = folder / f"evaluation{end}.json"
+    if figures.is_file():  # what an earlier evaluation showed may not be so now
+        before = map(Path, folder.read_json(figures.name).get("files", {}).values())
+        for stale in (folder / path.name for path in before if path.name.endswith(f"{end}{path.suffix}")):
+            stale.unlink(missing_ok=True)
+    found.files.update(folder.show(found.shown, end), figures=str(figures))
+    folder.write(figures.name, to_json(found.to_config()) + "\n")

@@ -1,0 +1,248 @@
+"""What is given, as a model and the batches that it reads. Nothing here writes anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.data import Data, DataInfo, balanced_weights, load_data
+from kzoo.engine import recipe_of
+from kzoo.errors import KzooError
+from kzoo.inputs import Reader, reader_of
+from kzoo.models import attach_info, model_info
+from kzoo.records import DataOptions, Learning
+from kzoo.runs import RunFolder, read_keras
+from kzoo.tasks import Reading, Task, find_task, task_of
+from kzoo.zoo import create_model, model_spec
+
+DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
+
+
+@dataclass
+class Feed:
+    """A model and the batches that it reads.
+
+    Attributes:
+        options: With batch size and epochs; `sources` say where these come from.
+        strategy: Trains it.
+        reading: How the model reads the data.
+        train, validation: Batches.
+        class_weights: Of each class, in the order of their numbers.
+        notes: What is done to the data.
+    """
+
+    model: keras.Model
+    data: Data
+    options: Any
+    strategy: tf.distribute.Strategy
+    task: Task
+    reading: Reading
+    train: Any
+    validation: Any
+    class_weights: tuple[float, ...] | None
+    sources: dict[str, str]
+    notes: list[str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, of a classifier."""
+        return self.task.labels(self.data)
+
+
+def feed_of(
+    model: Any,
+    data: Any,
+    options: Learning,
+    strategy: tf.distribute.Strategy,
+    reading: DataOptions | None = None,
+    folder: RunFolder | None = None,
+) -> Feed:
+    """Load the data, make or take the model, cut batches.
+
+    Args:
+        folder: Of a run that is resumed, and has the model.
+
+    Raises:
+        KzooError: What is given cannot hold, or does not fit together.
+    """
+    endless = options.limit_train_batches is not None
+    data, fed = data_of(data, reading or DataOptions(), holds_of(model), endless_ok=endless)
+    keras.utils.set_random_seed(options.seed)
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with placement(strategy):
+        model = model_of(model, options, data, folder, fed)
+        check_train_step(model)
+    task = task_of(model, data.info.holds)
+    task.check(model, data)
+    recipe, sources, found = recipe_of(model), {}, {}
+    for key, default in (("batch_size", DEFAULT_BATCH), ("epochs", DEFAULT_EPOCHS)):
+        if getattr(options, key, 0) is None:
+            found[key] = getattr(recipe, key) if recipe else default
+            sources[key] = recipe.source if recipe else "kzoo's default"
+    options = replace(options, **found)
+    replicas = strategy.num_replicas_in_sync
+    if fed != "batches" and options.batch_size < replicas:
+        raise KzooError(
+            f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example"
+        )
+    how = _fed(model, data, fed) if fed else task.reading(model, data)
+    augment = tuple(options.augment or ())
+    if augment and not set(augment) <= set(how.reader.augmentations):
+        why = "this data is fed as given" if how.reader.as_given else f"{data.info.name} holds {data.info.holds}"
+        raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; {why}")
+    weights = options.class_weight
+    weights = balanced_weights(data.info) if weights == "balanced" else weights
+    weights = None if weights is None else task.class_weights(weights, data)
+    common: dict[str, Any] = {"seed": options.seed}
+    common |= {"ready": True} if fed == "batches" else {}
+    common |= {"targets": how.targets} if how.targets is not None else {}
+    size, augmented = None if fed == "batches" else options.batch_size, {"augment": augment} if augment else {}
+    train = how.reader.batches(
+        data.train, size, shuffle=True, limit=options.limit_train_batches, class_weights=weights, **augmented, **common
+    )
+    validation, notes = None, [*data.info.notes, *how.notes]
+    if data.validation is not None:
+        limit = getattr(options, "limit_validation_batches", None)
+        validation = how.reader.batches(data.validation, size, limit=limit, **common)
+    for split, batches in (("train", train), ("validation", validation)):
+        notes += [f"{split}: {note}" for note in getattr(batches, "notes", ())]
+    if train.steps == 0:
+        raise KzooError(f"the train split of {data.info.name} is empty")
+    return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)
+
+
+def _fed(model: keras.Model, data: Data, fed: str) -> Reading:
+    """Of arrays and batches of the user's, which are the network's inputs already."""
+    info = model_info(model)
+    if info is not None:
+        reader_of(info.inputs).check_fed(model.name, data)
+    return Reading(Reader(), None, "as given, neither resized nor scaled", [])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Data
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: bool = False) -> tuple[Data, str]:
+    """(Data, "" for raw examples, "arrays" or "batches" for what is fed as it is).
+
+    Args:
+        data: A name or path, `load_data`'s arguments, Data, arrays (x, y[, weight]), or a batched dataset.
+        holds: What the model's task works on, for a path that could hold several things.
+    """
+    if isinstance(data, Mapping):
+        return load_data(**data), ""
+    if isinstance(data, str | os.PathLike):
+        options = reading.given()
+        if holds in ("texts", "pairs") and Path(data).is_dir():  # a table beside images is read for these
+            options.setdefault("holds", holds)
+        return load_data(data, **options), ""
+    if given := reading.given():
+        raise KzooError(f"{', '.join(given)} goes with the name or path of data")
+    if isinstance(data, Data):
+        return data, ""
+    if isinstance(data, tf.data.Dataset):
+        info = DataInfo("your dataset", "", notes=("your dataset is fed as it is: batched and prepared by you",))
+        if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
+            raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
+        return Data(data, info=info), "batches"
+    if isinstance(data, tuple) and any(isinstance(part, tf.data.Dataset) for part in data):
+        raise KzooError(
+            "data has datasets in a tuple; give one batched tf.data.Dataset, or kzoo.Data(train, validation) of"
+            " unbatched ones"
+        )
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        return Data(data), "arrays"
+    received = "none" if data is None else type(data).__name__
+    raise KzooError(
+        "data must be a name such as 'digits', a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
+        f" received {received}"
+    )
+
+
+def holds_of(model: Any) -> str | None:
+    """What the task of a model works on, where a folder could be read as several things."""
+    if isinstance(model, Mapping):
+        model = model["model"]
+    if isinstance(model, str):
+        if Path(model).suffix == ".keras":
+            return None
+        return find_task(model_spec(model).task).holds
+    info = model_info(model)
+    return find_task(info.task).holds if info is not None else None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The model
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def model_of(model: Any, options: Learning, data: Data, folder: RunFolder | None, fed: str) -> keras.Model:
+    """Read, built for the data, or as it is given."""
+    own = {name: value for name, value in (("style", options.style), ("set", options.set)) if value}
+    if model is None and folder is not None:
+        if not (folder / "model.keras").is_file():
+            raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
+        return read_keras(folder / "model.keras")
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(".keras")):
+        model = read_keras(Path(model))
+    if isinstance(model, str):
+        return built(model, options.style or "functional", options.set or {}, data, fed)
+    if isinstance(model, Mapping):  # of a config.json
+        arguments = {**{k: v for k, v in model["arguments"].items() if v is not None}, **(options.set or {})}
+        for name in ("classes", *(info_arguments(model["model"]))):
+            if name not in (options.set or {}):
+                arguments.pop(name, None)  # of the data, which may be another now
+        return built(model["model"], options.style or model["style"], arguments, data, fed)
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"model must be a Keras model or a name from kzoo list; received {type(model).__name__}")
+    if own:
+        (name, value), *_ = own.items()
+        raise KzooError(f"{name}={value!r} goes with a model given by name; {model.name!r} is built already")
+    if not model.built:
+        raise KzooError(f"{model.name!r} is not built; call it once on an input, or give it a keras.Input")
+    return model
+
+
+def info_arguments(name: str) -> list[str]:
+    """Arguments of a builder that the data's vocabulary decides."""
+    inputs = model_spec(name).inputs
+    return list(inputs.arguments) if inputs is not None else []
+
+
+def built(name: str, style: str, arguments: Mapping[str, Any], data: Data, fed: str) -> keras.Model:
+    """One of the registry's models, for the classes and the vocabulary of the data."""
+    spec = model_spec(name)
+    decided, learned = find_task(spec.task).arguments(spec, data), None
+    if spec.inputs is not None and not spec.inputs.known and not fed:
+        reader = reader_of(spec.inputs.for_model(arguments.get("input_shape", spec.input_shape), {**spec.config, **arguments}))
+        reader.check(name, data)
+        learned = reader.learn(data)
+        decided |= {k: v for k, v in learned.arguments.items() if k in spec.parameters}
+    model = create_model(name, style, **{**decided, **arguments})
+    return model if learned is None else attach_info(model, replace(model_info(model), inputs=learned))
+
+
+def check_train_step(model: keras.Model) -> None:
+    if type(model).train_step is not keras.Model.train_step:
+        raise KzooError(
+            f"{type(model).__name__} has a train_step of its own, which kzoo's loop would not run; remove it"
+            " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
+        )
+
+
+def placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:
+    """Where the model's own variables live: with one device, there; replicas have copies of them."""
+    if isinstance(strategy, tf.distribute.OneDeviceStrategy):
+        return tf.device(strategy.extended.worker_devices[0])
+    return contextlib.nullcontext()
+

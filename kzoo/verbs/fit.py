@@ -1,0 +1,267 @@
+"""fit: options, data and model, plan, train, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from kzoo.engine import (
+    Objective,
+    Place,
+    Trainer,
+    TrainingProgress,
+    current_rate,
+    every,
+    follows_schedule,
+    inner,
+    precise,
+    unchanged,
+)
+from kzoo.engine import strategy as make_strategy
+from kzoo.errors import KzooError
+from kzoo.models import attach_info, model_info
+from kzoo.records import VERBS, FindingRate, Fit, Plan, takes
+from kzoo.runs import (
+    Begun,
+    Predictor,
+    Recorder,
+    Run,
+    RunFolder,
+    aside,
+    begin,
+    config_of,
+    config_of_model,
+    history_of,
+    resumable,
+    temporary_folder,
+)
+from kzoo.tensorflow_internals import workers_of
+from kzoo.verbs.feed import Feed, feed_of
+from kzoo.verbs.find_rate import RateSearch, check_no_setter, search_rate
+from kzoo.verbs.ready import Ready, ready_of
+from kzoo.zoo import without_auxiliaries
+
+NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
+
+
+@takes(*VERBS["fit"])
+def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) -> Run:
+    """Train a model and write a run folder.
+
+    Args:
+        model: Any Keras model, of kzoo or your own, in any style; or a name, built for the classes of the data.
+        data: Data, what `load_data` takes, arrays `(x, y[, weight])` or a batched tf.data.Dataset. Arrays and datasets
+            are fed as they are, as Keras does; Data and names are raw, and are prepared for the model.
+
+    Returns:
+        Run. The model given holds the trained weights and the optimizer's state: a second `fit` continues. The weights
+        are those of the last epoch, or of the one that `Run.weights_of` names.
+
+    Raises:
+        KzooError: Arguments that cannot hold; nothing has been written then.
+        KeyboardInterrupt: After the resuming command was printed.
+    """
+    callbacks = check_callbacks(given.get("callbacks", ()))
+    begun = begin("fit", given, model, data)
+    options, found = begun.options, None
+    if begun.model is None and not begun.resumed:
+        raise KzooError("fit needs a model: a Keras model, or a name from kzoo list")
+    if begun.resumed and options.learning_rate == "find":
+        raise KzooError("learning_rate='find' goes with a new run; a resumed one goes on at its own rate")
+    if options.learning_rate == "find":
+        check_no_setter(callbacks)
+    strategy = make_strategy(options.strategy or "auto", options.devices)
+    worker = workers_of(strategy)[1]
+    begun.check_folder(worker)
+
+    feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder)
+    check_patience(options.patience, feed)
+    chosen = {"loss": options.loss, "optimizer": options.optimizer, "metrics": options.metrics}
+    rate = options.learning_rate
+    if rate == "find":
+        found = search_rate(feed, FindingRate.of(feed.options.given()))
+        rate = found.suggestion
+    decided = begun.config.get("decided", {}) if begun.resumed else None
+    ready = ready_of(feed, **chosen, learning_rate=rate, callbacks=callbacks, resumed=decided)
+
+    # Everything holds: from here on files are written. Of several workers the first writes the run; the others keep
+    # theirs in a temporary folder.
+    folder, say = begun.folder, begun.keeping.verbose if not worker else False
+    if worker:
+        folder = aside(folder)
+        begun = replace(begun, keeping=replace(begun.keeping, run_dir=str(temporary_folder() / "run")))
+    plan, notes = ready.plan, []
+    if (info := model_info(feed.model)) is not None:
+        attach_info(feed.model, replace(info, labels=feed.labels or None))
+    rates = [current_rate(network.optimizer) for network in ready.objective.networks]
+    if folder is None:
+        folder, plan = _new_folder(begun, feed, ready, found)
+    elif (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
+        notes.append(f"begun under {before}, goes on under {plan.strategy}")
+    notes += [found.note()] if found is not None else []
+    plan = replace(plan, notes=(*plan.notes, *notes))
+    recorder = Recorder(folder, feed.task, ready.objective, callbacks, feed.reading.reader, folder.read_metrics())
+    place, remind = Place(0, 0, 0, {}), lambda: None
+    if begun.resumed:
+        place, remind = _go_on(begun, feed, ready, recorder, rates if rate is not None else [])
+    else:
+        recorder.checkpoint(place)
+    folder.write_json("plan.json", plan.to_config())
+    progress = TrainingProgress(feed.options.epochs, unit=feed.reading.reader.unit, verbose=bool(say))
+    for label, text in plan.lines() if say != "epochs" else ():
+        progress.say(f"{label:10} {text}")
+    actions = [every(recorder.epoch, epochs=1), every(recorder.show, epochs=1)]
+    actions += [every(recorder.stopper(options.patience), epochs=1)] if options.patience else []
+    actions += [every(recorder.between, steps=options.checkpoint_every)] if options.checkpoint_every else []
+    trainer = Trainer(
+        ready.engine, feed.train, feed.validation, epochs=feed.options.epochs, callbacks=callbacks, actions=actions,
+        progress=progress, max_seconds=options.max_time * 60 if options.max_time is not None else None,
+    )  # fmt: skip
+    trainer.history = history_of(recorder.rows)
+    run = Run(feed.model, folder.path, trainer.history, plan, 0.0, worker)
+    if begun.resumed and _is_done(run, recorder, place, feed, progress):
+        return run
+    folder.show(feed.task.show_batch(ready.first_batch, feed.reading, feed.labels))
+    with resumable("fit", folder.path, progress.say if say != "epochs" else lambda _: None):
+        _train(trainer, recorder, place, remind, feed.options.precision)
+    run.seconds, run.stopped = time.perf_counter() - recorder.started, trainer.stopped
+    _record(run, recorder, feed, ready.objective, callbacks, progress)
+    return run
+
+
+def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    found = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
+    if not isinstance(found, list | tuple) or not all(isinstance(c, keras.callbacks.Callback) for c in found):
+        raise KzooError(f"callbacks must be Keras callbacks, made by calling their class; received {callbacks!r}")
+    return list(found)
+
+
+def check_patience(patience: int | None, feed: Feed) -> None:
+    if patience is None:
+        return
+    if feed.task.score is None:
+        raise KzooError(
+            f"patience needs a score of epochs, which the networks of {feed.model.name!r} do not have; leave it out"
+        )
+    if feed.validation is None:
+        raise KzooError("patience needs a validation split to score epochs on; give one, or leave patience out")
+
+
+def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None) -> tuple[RunFolder, Plan]:
+    """The folder of a new run, with all that a kill could not bring back."""
+    plan, reading = ready.plan, feed.reading
+    name = f"{plan.model}-{feed.data.info.name}".replace("your data", "own-data")
+    folder = RunFolder.create(name, begun.keeping.run_dir)
+    inputs = getattr(reading.reader, "spec", None)
+    targets = reading.targets.spec if reading.targets is not None else None
+    own = config_of_model(feed.model, feed.task.name, inputs, targets, feed.labels)
+    folder.write_json("config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own))
+    if not folder.save_model(feed.model):
+        plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
+    if found is not None:
+        found.plot(folder / "learning_rate.png")
+    return folder, plan
+
+
+def _go_on(begun: Begun, feed: Feed, ready: Ready, recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
+    """Everything as the newest checkpoint has it; a rate that was given anew goes before the checkpoint's."""
+    folder = recorder.folder
+    name = folder.checkpoints.newest
+    if name is None:
+        raise KzooError(f"{str(folder.path)!r} has no whole checkpoint to go on from; start a new run")
+    place, remind = recorder.restore(name)
+    for network, rate in zip(ready.objective.networks, rates, strict=False):
+        if not follows_schedule(network.optimizer):
+            inner(network.optimizer).learning_rate = rate
+    recorder.rows[:] = recorder.rows[: place.epoch]
+    recorder.before = recorder.rows[-1]["seconds"] if recorder.rows else 0.0
+    known = {"data": feed.data.info.arguments or None, "labels": list(feed.labels)}
+    folder.update_config(
+        **known, options={**begun.config["options"], **Fit.of(begun.given).to_config()}, decided=ready.decided, finished=False,
+        verb="fit",
+    )  # fmt: skip
+    return place, remind
+
+
+def _is_done(run: Run, recorder: Recorder, place: Place, feed: Feed, progress: TrainingProgress) -> bool:
+    """Whether a resumed run has nothing left to do; it is then as it was."""
+    folder, patience = recorder.folder, feed.options.patience
+    before = run.stopped = folder.read_json("config.json")["stopped"]
+    stale = bool(patience and recorder.rows and recorder.stale() >= patience)
+    if stale or place.epoch >= feed.options.epochs:
+        why = f"{before or 'its best epoch is too long ago'}; go on with a larger --patience"
+        has = f"had {why}" if stale else f"has its {place.epoch} epochs; give more with --epochs"
+        progress.say(f"nothing to do: {folder.path} {has}")
+        recorder.restore_weights(folder.checkpoints.find("last"))  # which may be an average, or an earlier epoch's
+        folder.update_config(stopped=before, finished=True)
+        recorder.close()
+        return True
+    if before:
+        progress.say(f"the run had {before}; it goes on after epoch {place.epoch}")
+    folder.checkpoints.go_on()
+    folder.update_config(stopped="")
+    run.stopped = ""
+    return False
+
+
+def _train(trainer: Trainer, recorder: Recorder, place: Place, remind: Any, precision: str | None) -> None:
+    folder, model = recorder.folder, recorder.model
+    try:
+        with precise(trainer.objective.networks, precision):
+            trainer.run(place, remind)
+    except KzooError as error:
+        recorder.restore(folder.checkpoints.newest)
+        raise KzooError(f"{error}; the model is as after its last checkpoint") from error
+    except KeyboardInterrupt:
+        whole, _ = recorder.restore(folder.checkpoints.newest)
+        folder.save_model(model)
+        recorder.rows = recorder.rows[: whole.epoch]  # an epoch whose checkpoint was not reached is not whole
+        folder.write_rows("metrics.csv", recorder.rows)
+        recorder.close()
+        after = f"{whole.epoch} whole epoch{'s' * (whole.epoch != 1)}" + f" and {whole.step} batches" * bool(whole.step)
+        trainer.progress.say(f"\ninterrupted; the checkpoint after {after} is in {folder.path}")
+        raise
+
+
+def _record(
+    run: Run, recorder: Recorder, feed: Feed, objective: Objective, callbacks: Sequence[keras.callbacks.Callback],
+    progress: TrainingProgress,
+) -> None:  # fmt: skip
+    """What is left of the training: the model with its final weights, pictures, the card."""
+    folder, model = recorder.folder, run.model
+    recorder.close()
+    if recorder.rows:
+        run.weights_of = _leave(recorder, objective, callbacks, feed.options.patience)
+    if run.weights_of is not None:
+        progress.say(f"the model has the weights of epoch {run.weights_of} of {recorder.rows[-1]['epoch']}")
+    folder.update_config(stopped=run.stopped, finished=True)
+    folder.save_model(model)
+    if feed.validation is not None:
+        with unchanged(objective.networks):
+            final = Predictor.of(without_auxiliaries(model), reader=feed.reading.reader)
+            folder.show(feed.task.show_predictions(final, feed.validation, feed.labels))
+    folder.write("card.md", recorder.card(run))
+
+
+def _leave(
+    recorder: Recorder, objective: Objective, callbacks: Sequence[keras.callbacks.Callback], patience: int | None
+) -> int | None:
+    """Give the model the weights that it is left with, beside the checkpoint that training goes on from: an average, or,
+    by `patience` or Keras' EarlyStopping, those of the best epoch. Returns that epoch where it is not the last one.
+    """
+    folder, last = recorder.folder, recorder.rows[-1]["epoch"]
+    averaged, held = any(inner(network.optimizer).use_ema for network in objective.networks), last
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.EarlyStopping) and callback.best_weights is not None:
+            held = callback.best_epoch + 1
+    if patience:
+        held = recorder.best()["epoch"]
+        recorder.restore_weights(folder.checkpoints.find("best"))
+    if averaged or held != last:
+        place = Place(last, 0, 0, {})
+        folder.checkpoints.leave(place, recorder.state(place)[0])
+    return held if held != last else None
