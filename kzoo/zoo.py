@@ -32,9 +32,18 @@ _specs: dict[str, ModelSpec] = {}
 
 
 @lru_cache(maxsize=1)
+def _read_index() -> dict[str, Any]:
+    return json.loads(INDEX.read_text(encoding="utf-8"))
+
+
 def index() -> dict[str, dict[str, Any]]:
     """{name: what is known without Keras} of every model that comes with kzoo."""
-    return json.loads(INDEX.read_text(encoding="utf-8"))
+    return _read_index()["models"]
+
+
+def task_index() -> dict[str, dict[str, Any]]:
+    """{name: verb and options} of every task that comes with kzoo."""
+    return _read_index()["tasks"]
 
 
 def register_model(spec: ModelSpec) -> ModelSpec:

@@ -7,51 +7,52 @@ else keeps its traceback in a log and exits with 1.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from kzoo.cli.app import AUGMENT, HELP, Debug, app
-from kzoo.cli.models import checks, info, list_
-from kzoo.cli.train import bench, fine_tune, fit, tune
-from kzoo.cli.use import evaluate, export, generate, predict
+from kzoo.cli.app import app, import_files
 from kzoo.errors import KzooError, unknown
 
-__all__ = [
-    "AUGMENT", "app", "bench", "checks", "evaluate", "export", "fine_tune", "fit", "generate", "info", "list_", "main",
-    "predict", "tune",
-]  # fmt: skip
+ANYWHERE = {"--debug": 0, "--import": 1}  # options of all verbs, taken anywhere on the line: how many values each has
 
 
-@app.callback(invoke_without_command=True, help=HELP)
-def _main(
-    context: typer.Context,
-    debug: Annotated[bool, Debug] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print kzoo's version.")] = False,
-) -> None:
-    if version:
-        import kzoo
-
-        print(kzoo.__version__)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
+def _taken(arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """(options for all verbs, files to import, what is left for the verb)."""
+    common, files, rest = [], [f for f in os.environ.get("KZOO_IMPORT", "").split(os.pathsep) if f], []
+    left = list(arguments)
+    while left:
+        one = left.pop(0)
+        name, equals, value = one.partition("=")
+        if name not in ANYWHERE:
+            rest.append(one)
+            continue
+        common.append(one)
+        if ANYWHERE[name]:
+            if not equals and not left:
+                raise KzooError(f"{name} needs a file; see kzoo -h")
+            files.append(value if equals else left[0])
+            common += [] if equals else [left.pop(0)]
+    return common, files, rest
 
 
 def main() -> None:
     """The one handler of errors."""
     from typer.exceptions import Abort, TyperException
 
-    arguments = sys.argv[1:]
+    arguments, command = sys.argv[1:], None
     debug = "--debug" in arguments
-    # --debug is taken anywhere on the line, not only before the verb.
-    arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
-    command = typer.main.get_command(app)
     try:
+        common, files, rest = _taken(arguments)
+        import_files(files)  # before the verbs: what they take depends on the tasks that there are
+        for group in ("models", "train", "use"):
+            importlib.import_module(f"kzoo.cli.{group}")
+        command, arguments = typer.main.get_command(app), common + rest
         status = command.main(arguments, prog_name="kzoo", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except KzooError as error:

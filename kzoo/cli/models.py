@@ -1,4 +1,4 @@
-"""What there is: `list`, `info`, `checks`."""
+"""What there is: `list`, `info`, `runs`, `checks`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
-from kzoo.cli.app import (
-    Json,
-    app,
-    print_json,
-    sizes_of,
-    start_tensorflow,
-)
+from kzoo.cli.app import Json, app, shown, start_tensorflow
 from kzoo.errors import KzooError
+from kzoo.records import Wholes
 
 
 @app.command("list")
@@ -34,18 +29,18 @@ def list_(
       kzoo list --task image-classification --weights
     """
     import kzoo
-    from kzoo.zoo import described_shape, index
+    from kzoo.zoo import described_shape, row_of
 
     names = kzoo.list_models(pattern, task=task, weights=weights)
     if json_:
-        print_json({name: index()[name] for name in names})
+        shown({name: row_of(name) for name in names}, True)
         return
     if not names:
         raise KzooError(f"no model fits {pattern!r} with these filters; see kzoo list")
     width = max(16, *(len(name) + 2 for name in names))
     print(f"{'name':{width}}{'task':22}{'input':>18}{'classes':>9}{'parameters':>13}  weights")
     for name in names:
-        row = index()[name]
+        row = row_of(name)
         shape, classes = described_shape(row["input_shape"]), row["classes"] or ""
         line = f"{name:{width}}{row['task']:22}{shape:>18}{classes:>9}{row['parameters']:>13,}"
         print(f"{line}  {', '.join(row['weights'])}".rstrip())
@@ -70,7 +65,7 @@ def info(
       kzoo info vgg16 --layers --csv vgg16.csv --plot vgg16.png
       kzoo info transformer --layers --input-shape 30
     """
-    from kzoo.report.card import model_card
+    from kzoo.report import model_card
     from kzoo.zoo import row_of
 
     name, card = model.partition("@")[0], model_card(model)
@@ -78,29 +73,53 @@ def info(
         if input_shape is not None:
             raise KzooError("input_shape goes with --layers, --csv or --plot")
         if json_:
-            print_json({"name": name, **row_of(name)})
+            shown({"name": name, **row_of(name)}, True)
         else:
             print(card, end="")
         return
-    sizes = None if input_shape is None else sizes_of(input_shape)
+    kind = Wholes("96x96x3")
+    shape = None if input_shape is None else kind.check("input_shape", kind.read("input_shape", input_shape))
     start_tensorflow()
     import kzoo
-    from kzoo.report.table import writable
+    from kzoo.report import writable
 
     files = {kind: writable(path, f".{kind}") for kind, path in (("csv", csv), ("png", plot)) if path is not None}
-    shape = None if sizes is None else tuple(sizes)
     table = kzoo.summary(name, style=style, input_shape=shape)
     if "csv" in files:
         table.to_csv(files["csv"])
     if "png" in files:
         table.plot(files["png"])
     if json_:
-        print_json({"name": name, **row_of(name), "layers": table.to_config()})
+        shown({"name": name, **row_of(name), "layers": table.to_config()}, True)
         return
     print(card)
     print(table)
     for kind, path in files.items():
         print(f"{kind:13} {path}")
+
+
+@app.command()
+def runs(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Those to compare: paths, numbers or 'last'. Default all.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """The runs in runs/: model, data, score of the best epoch; of some, what they were given that differs.
+
+    \b
+      kzoo runs
+      kzoo runs 3 7 last
+    """
+    start_tensorflow()
+    import kzoo
+    from kzoo.runs import comparison_of, table_of
+
+    found = kzoo.list_runs(*(names or ()))
+    if json_:
+        shown([one for one in found], True)
+    else:
+        print(comparison_of(found) if names else table_of(found))
 
 
 @app.command()
@@ -119,8 +138,8 @@ def checks(json_: Json = False) -> None:
     import tensorflow as tf
 
     import kzoo
-    from kzoo.engine.strategies import logical_devices
-    from kzoo.weights.cache import cache_folder
+    from kzoo.engine import logical_devices
+    from kzoo.weights import cache_folder
 
     free = shutil.disk_usage(".").free / 2**30
     rows = {
@@ -137,7 +156,7 @@ def checks(json_: Json = False) -> None:
         "free disk": f"{free:.1f} GiB here",
     }
     if json_:
-        print_json(rows)
+        shown(rows, True)
         return
     for name, value in rows.items():
         print(f"{name:20} {value}")

@@ -1,5 +1,3 @@
-"""Export: a SavedModel that serves without kzoo, checked against the model it came from."""
+"""Exports: a trained model as files that need neither kzoo nor Keras."""
 
 from kzoo.exporting.saved_model import Exported, export
-
-__all__ = ["Exported", "export"]

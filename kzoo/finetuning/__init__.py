@@ -1,5 +1,6 @@
 """Transfer learning: a network that has learned elsewhere, on data of your own."""
 
-from kzoo.finetuning.fine_tune import find_tuning, fine_tune
-
-__all__ = ["find_tuning", "fine_tune"]
+from kzoo.finetuning.fine_tune import default_batch_size, fine_tune
+from kzoo.finetuning.origin import blank, fill, origin_of
+from kzoo.finetuning.stages import groups_of, stages_of
+from kzoo.finetuning.tuning import Tuned

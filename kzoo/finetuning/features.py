@@ -14,13 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data, DataInfo
-from kzoo.inputs.sequences import batches_of
-from kzoo.zoo import define_arguments, model_info, model_spec
-from kzoo.models.styles import feature_extractor, input_shape_of
-from kzoo.inputs.image import layer_of
-from kzoo.engine.freezing import named_layers
-from kzoo.engine.step import compiled
-from kzoo.weights.store import weights_by_name
+from kzoo.engine import compiled, named_layers
+from kzoo.inputs import Reader
+from kzoo.keras_internals import layers_in
+from kzoo.models import feature_extractor, input_shape_of, model_info
+from kzoo.weights import weights_by_name
 
 LIMIT = 1 << 30  # bytes of features that are kept in memory without being asked to
 
@@ -33,9 +31,8 @@ def split_at(model: keras.Model, fresh: Collection[str]) -> tuple[keras.Model, k
     where nothing comes before it.
     """
     info = model_info(model)
-    spec = model_spec(info.model)
-    stages = spec.definition.define(**define_arguments(spec, info))
-    place = next(k for k, stage in enumerate(stages) if any(_changes(y, fresh) for y in stage._flatten_layers()))
+    stages = info.spec.definition.stages_of(info.config, info.arguments["input_shape"])
+    place = next(k for k, stage in enumerate(stages) if any(_changes(y, fresh) for y in layers_in(stage)))
     if not place:
         return None
     trunk = feature_extractor(model, stages[place - 1].name)
@@ -72,18 +69,17 @@ def size_of(trunk: keras.Model, data: Data) -> int | None:
     return None if min(counts) < 0 else 4 * sum(counts) * math.prod(_shape(trunk))
 
 
-def features(trunk: keras.Model, model: keras.Model, data: Data, batch_size: int) -> Data:
+def features(trunk: keras.Model, reader: Reader, data: Data, batch_size: int) -> Data:
     """Of the train and the validation split, in their order: vectors in the place of the images."""
-    layer = layer_of(model_info(model).preprocess)
     forward = compiled(lambda x: trunk(x, training=False))
 
     def one(split: tf.data.Dataset) -> tuple[np.ndarray, ...]:
         made = []
-        for x, *rest in batches_of(split, batch_size, layer).epoch(0):
+        for x, *rest in reader.batches(split, batch_size).epoch(0):
             found = forward(x).numpy()
             made.append((found.reshape(len(found), -1), *(part.numpy() for part in rest)))
         return tuple(np.concatenate(parts) for parts in zip(*made, strict=True))
 
-    info = DataInfo(name=f"{data.info.name} (features)", task="", classes=data.info.classes)
+    info = DataInfo(name=f"{data.info.name} (features)", holds="rows", classes=data.info.classes)
     found = Data(one(data.train), one(data.validation), info=info)
     return Data(found.train, found.validation, info=replace(info, counts={}))

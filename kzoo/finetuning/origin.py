@@ -12,18 +12,14 @@ from typing import Any
 import keras
 
 from kzoo.data import Data
+from kzoo.engine import named_layers
 from kzoo.errors import KzooError, unknown
-from kzoo.zoo import attach_info, create_model, list_models, model_info, model_spec
-from kzoo.runs.folder import Run
-from kzoo.runs.load import load
-from kzoo.spec import ModelInfo, Preprocess
-from kzoo.engine.freezing import named_layers
-from kzoo.weights.sources import resolve
-from kzoo.weights.store import LoadReport, load_source, save_weights
-from kzoo.weights.store import load as load_file
-from kzoo.weights.table import rows_of
-
-TASKS = ("image-classification", "text-classification")
+from kzoo.models import attach_info, model_info
+from kzoo.records import ModelInfo
+from kzoo.runs import Run, load
+from kzoo.tasks import find_task, task_names
+from kzoo.weights import LoadReport, load_file, load_source, resolve, rows_of, save_weights
+from kzoo.zoo import create_model, list_models, model_spec
 
 
 @dataclass(frozen=True)
@@ -75,9 +71,10 @@ def origin_of(model: Any, weights: Any) -> Origin:
         if weights is not None:
             raise KzooError(f"weights={str(weights)!r} goes with the name of a model; {model!r} has its own")
         found = _trained(model)
-    task = model_spec(found.name).task
-    if task not in TASKS:
-        raise KzooError(f"fine_tune is for {' and '.join(TASKS)}; {found.name} is for {task}: use kzoo.fit")
+    task = find_task(model_spec(found.name).task)
+    if not task.transfers:
+        able = [name for name in task_names() if find_task(name).transfers]
+        raise KzooError(f"fine_tune is for {' and '.join(able)}; {found.name} is for {task.name}: use kzoo.fit")
     return found
 
 
@@ -98,7 +95,7 @@ def _trained(model: Any) -> Origin:
     what = str(loaded.run.path) if isinstance(model, Run) else str(model)
     described = f"{info.model}, trained ({what if isinstance(model, Run | str | os.PathLike) else 'given'})"
     labels = tuple(loaded.labels or info.labels or ()) or None
-    info = replace(info, labels=labels, preprocess=loaded.preprocess)
+    info = replace(info, labels=labels)
     return Origin(info.model, loaded.model, described, place, None, info)
 
 
@@ -129,8 +126,9 @@ def fill(origin: Origin, model: keras.Model, data: Data) -> LoadReport:
             report = load_file(
                 model, path, "the model", "fit" if info.labels == classes else "keep", channels=True, quiet=True
             )
-        if not isinstance(info.preprocess, Preprocess):  # the vocabulary its ids mean
-            attach_info(model, replace(model_info(model), preprocess=info.preprocess))
+        own = model_info(model)
+        if own.inputs is not None and info.inputs is not None:  # a vocabulary too, which its ids mean
+            attach_info(model, replace(own, inputs=own.inputs.adopted(info.inputs)))
     attach_info(model, replace(model_info(model), labels=classes))
     # A head that knows nothing says so: zeros, as Kolesnikov et al. 2020 (Big Transfer, section 3.3) start it. Random
     # ones are surely wrong of some classes at first, and what is below would learn from that.

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import keras
 
+from kzoo.engine import named_layers
 from kzoo.errors import KzooError, unknown
-from kzoo.models.block import leaves
-from kzoo.zoo import define_arguments, model_info, model_spec
-from kzoo.models.styles import taps_of
-from kzoo.engine.freezing import named_layers
+from kzoo.models import leaves, model_info, taps_of
 
 DECAY = 1 / 2.6
 ALONE = 10.0  # the head alone is a small convex problem on features that stay: it learns faster
@@ -64,12 +62,12 @@ def groups_of(model: keras.Model) -> list[Group]:
     A convolutional network's end where `kzoo.feature_extractor` taps it; any other network has a group a layer.
     """
     info = model_info(model)
-    spec = model_spec(info.model)
+    spec = info.spec
     ends, present = set(taps_of(model).values()), named_layers(model)
     found: list[list[tuple[str, list[str]]]] = [[]]
     below = bool(ends)  # inside the convolutional part
     left = len(ends)
-    for stage in spec.definition.define(**define_arguments(spec, info)):
+    for stage in spec.definition.stages_of(info.config, info.arguments["input_shape"]):
         names = [layer.name for layer in leaves(stage) if layer.name in present]
         if names and (not below or names == [spec.head]):
             found.append([])

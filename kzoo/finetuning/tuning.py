@@ -1,17 +1,11 @@
-"""The work of a fine-tuning: stage after stage, each from the best epoch so far, and the run folder that comes of it.
-
-transfer.json          what was given, the stages that are done, the figures before and after
-start.safetensors      the weights it began with
-best.safetensors       those of the best epoch so far
-stages/1-head/ …       a run folder a stage
-"""
+"""The stages of a fine-tuning, one after the other, from wherever its folder has got to."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +13,62 @@ import keras
 import numpy as np
 
 from kzoo.data import Data
-from kzoo.inputs.batches import mix
-from kzoo.report import pictures
-from kzoo.zoo import model_info, model_spec
-from kzoo.inputs.image import layer_of
-from kzoo.verbs.evaluate import Evaluation, evaluate
-from kzoo.verbs.find_rate import find_learning_rate
-from kzoo.verbs.fit import fit
-from kzoo.runs.folder import Run, RunFolder, atomic
-from kzoo.verbs.prepare import Feed
-from kzoo.runs.record import NOT_METRICS, epoch_rank, plain_options, run_config
-from kzoo.engine.freezing import set_trainable
-from kzoo.engine.optimizers import optimizer_of
-from kzoo.engine.plan import Plan, recipe_loss, recipe_of
-from kzoo.engine.progress import TrainingProgress, numbers
+from kzoo.engine import Place, TrainingProgress, numbers, optimizer_of, recipe_loss, recipe_metrics, set_trainable, state_of
+from kzoo.files import atomic
 from kzoo.finetuning.features import LIMIT, features, give_back, size_of, split_at
 from kzoo.finetuning.origin import Origin
 from kzoo.finetuning.stages import Stage
-from kzoo.weights.store import LoadReport, read_tensors, save_weights, weights_by_name
+from kzoo.inputs import mix
+from kzoo.keras_internals import is_seed
+from kzoo.models import model_info
+from kzoo.records import FineTuning, Fit, Plan, options_of
+from kzoo.report import pictures
+from kzoo.runs import NOT_METRICS, Run, RunFolder, config_of_model, load_weights
+from kzoo.tasks import Evaluated
+from kzoo.verbs import Feed, evaluate, find_learning_rate, fit
+from kzoo.weights import LoadReport, numpy_of, read_tensors, save_weights, weights_by_name
 
-# Options of a fine-tuning that are those of each stage's `fit`.
-OF_FIT = ("schedule", "augment", "class_weight", "batch_size", "precision", "xla", "kernels", "strategy", "devices",
-          "seed", "deterministic", "limit_train_batches", "limit_validation_batches")  # fmt: skip
+STATE = "stages.json"
+# Of each stage the tuning decides these; the other options of a fit are passed on to it.
+DECIDED = ("epochs", "learning_rate", "optimizer", "patience", "freeze", "style", "set")
+
+
+def passed_on(options: FineTuning) -> dict[str, Any]:
+    """Options of the fine-tuning that are those of each stage's `fit`."""
+    return {k: v for k, v in options.given().items() if k in options_of(Fit) and k not in DECIDED}
+
+
+@dataclass
+class Tuned(Run):
+    """A fine-tuned model's run.
+
+    Attributes:
+        before, after: {accuracy, baseline, baseline_class, examples, split} of the network as it came and as it is.
+        stages: A row a stage: its epochs, its best one and that one's scores.
+        learning_rate: Of the head.
+    """
+
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    learning_rate: float = 0.0
+
+    def to_config(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in ("before", "after", "stages", "learning_rate")}
+        return {"run": str(self.path), "seconds": self.seconds, **own, "history": self.history}
+
+    def __str__(self) -> str:
+        before, after = self.before, self.after
+        chose = ", which also chose the epoch" if after["split"] == "validation" else ""
+        rows = [
+            ("run", str(self.path)),
+            ("time", f"{self.seconds:.1f} s"),
+            ("baseline", f"{after['baseline']:.4f} (always {after['baseline_class']!r}, {after['split']})"),
+            ("before", f"{before['accuracy']:.4f}"),
+            ("after", f"{after['accuracy']:.4f} ({after['split']}{chose})"),
+            *((path.stem.split("-")[0], str(path)) for path in sorted(self.path.glob("*.png"))),
+        ]
+        return "\n".join(f"{label:13} {text}" for label, text in rows)
 
 
 @dataclass
@@ -49,9 +77,9 @@ class Tuning:
 
     Attributes:
         feed: What reads the data for the network, and what it says of that.
-        kept: transfer.json: what was given, `before`, `learning_rate`, the stages that are `done`, the `rows` of
-            metrics.csv, the `plan` of the last stage, `seconds`, `after`.
         worker: Number of this process among several.
+        kept: stages.json: `before`, `learning_rate`, the stages that are `done`, the `rows` of metrics.csv, the `plan` of
+            the last stage, `seconds`, `after`.
     """
 
     model: keras.Model
@@ -59,14 +87,16 @@ class Tuning:
     origin: Origin
     report: LoadReport
     stages: list[Stage]
-    options: dict[str, Any]
+    options: FineTuning
     feed: Feed
     folder: RunFolder
-    kept: dict[str, Any]
     worker: int
     verbose: bool
 
     def __post_init__(self) -> None:
+        self.kept = {"done": [], "rows": []}
+        if (self.folder / STATE).is_file():
+            self.kept = self.folder.read_json(STATE)
         self.progress = TrainingProgress(0, verbose=self.verbose)
         self.split = "test" if "test" in self.data.splits else "validation"
 
@@ -92,7 +122,7 @@ class Tuning:
         for k, stage in enumerate(self.stages[finished:], start=finished):
             self.progress.say(f"\nstage {k + 1} of {len(self.stages)}: {stage.name}")
             row = self._train(k, stage)
-            if not kept["done"] or epoch_rank(row) > max(map(epoch_rank, kept["done"])):
+            if not kept["done"] or self._rank(row) > max(map(self._rank, kept["done"])):
                 save_weights(self.model, best)
             else:
                 self._restore(best)
@@ -102,8 +132,11 @@ class Tuning:
             self._save()
         return self._finish()
 
+    def _rank(self, row: Mapping[str, float]) -> tuple[float, float]:
+        return self.feed.task.score.rank(row)
+
     def _save(self) -> None:
-        self.folder.write_json("transfer.json", self.kept)
+        self.folder.write_json(STATE, self.kept)
 
     def _restore(self, path: Path) -> None:
         """Weights by name; of this very network, so that every one is there."""
@@ -113,13 +146,13 @@ class Tuning:
         set_trainable(self.model, ())
 
     def _rate(self) -> float:
-        if self.options["learning_rate"] != "find":
-            return self.options["learning_rate"]
-        stage = self.stages[0]
-        same = ("augment", "class_weight", "batch_size", "strategy", "devices", "xla", "precision", "kernels", "seed")
+        if self.options.learning_rate != "find":
+            return self.options.learning_rate
+        stage, passed = self.stages[0], passed_on(self.options)
         found = find_learning_rate(
             self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None,
-            optimizer=self.options["optimizer"], **{key: self.options[key] for key in same if key in self.options},
+            optimizer=self.options.optimizer,
+            **{k: v for k, v in passed.items() if k not in ("schedule", "limit_validation_batches")},
         )  # fmt: skip
         self.kept["found"] = found.note()
         found.plot(self.folder / "learning_rate.png")
@@ -134,27 +167,24 @@ class Tuning:
         if place.is_dir() and not (place / "plan.json").is_file():
             shutil.rmtree(place)  # cut off before it began
         options = {
-            "epochs": stage.epochs, "learning_rate": stage.rate * self.kept["learning_rate"],
-            "warmup": self._warmup(stage), "patience": self.options["patience"], "optimizer": self.options["optimizer"],
+            **passed_on(self.options), "epochs": stage.epochs, "learning_rate": stage.rate * self.kept["learning_rate"],
+            "warmup": self._warmup(stage), "patience": self.options.patience, "optimizer": self.options.optimizer,
             "verbose": self.verbose and "epochs", "resume" if place.is_dir() else "run_dir": place,
-            **{key: self.options[key] for key in OF_FIT if key in self.options},
         }  # fmt: skip
-        _reseed(self.model, self.options["seed"], k)
+        _reseed(self.model, self.options.seed, k)
         set_trainable(self.model, stage.frozen)
         parts = self._parts() if k == 0 else None
         if parts is None:
             run = fit(self.model, self.data, freeze=stage.frozen or None, rates=stage.rates or None, **options)
         else:
             info, (trunk, head) = model_info(self.model), parts
-            recipe = recipe_of(info)
             self.progress.say("what the frozen part gives is computed once, and the head trains on that")
-            _reseed(head, self.options["seed"], k)
-            run = fit(
-                head, features(trunk, self.model, self.data, 2 * self.options["batch_size"]),
-                loss=recipe_loss(recipe, info), metrics=list(recipe.metrics), **options,
-            )  # fmt: skip
+            _reseed(head, self.options.seed, k)
+            kept = features(trunk, self.feed.reading.reader, self.data, 2 * self.options.batch_size)
+            options |= {"loss": recipe_loss(info), "metrics": recipe_metrics(info.spec.recipe)}
+            run = fit(head, kept, **{k: v for k, v in options.items() if k != "sync_batch_norm"})
         folder = RunFolder(run.path)  # of a worker that is not the first, a temporary one
-        folder.load_checkpoint("best", run.model, optimizer=False)
+        load_weights(folder, folder.checkpoints.find("best"), run.model)
         if parts is not None:
             give_back(run.model, self.model)
         rows = folder.read_metrics()
@@ -165,7 +195,7 @@ class Tuning:
             for n, row in enumerate(rows, start=1)
         ]
         self.kept["plan"] = run.plan.to_config()
-        best = max(rows, key=epoch_rank)
+        best = max(rows, key=self._rank)
         return {"stage": stage.name, "epochs": len(rows), "best": epochs + best["epoch"], **_scores(best)}
 
     def _warmup(self, stage: Stage) -> int | None:
@@ -175,29 +205,27 @@ class Tuning:
         what was learned before.
         """
         steps = stage.epochs * (self.feed.train.steps or 0)
-        return max(steps // 10, 1) if steps > 1 and self.options["schedule"] != "constant" else None
+        return max(steps // 10, 1) if steps > 1 and self.options.schedule != "constant" else None
 
     def _parts(self) -> tuple[keras.Model, keras.Model] | None:
         """Frozen part and head, where the head trains on features that are computed once."""
         options, fresh = self.options, self.report.reinitialised
+        if options.cache is False or (options.augment and not options.cache):
+            return None
         why = ""
-        if model_spec(self.origin.name).task != "image-classification":
+        if self.feed.train.order(0) is not None:
             why = "texts are read anew"
         elif not fresh:
             why = "the head is not new"
-        elif options["augment"]:
-            why = "images are augmented"
-        elif "limit_train_batches" in options or "limit_validation_batches" in options:
+        elif options.limit_train_batches is not None or options.limit_validation_batches is not None:
             why = "only some batches are read"
-        if options["cache"] is False or (options["augment"] and not options["cache"]):
-            return None
         parts = None if why else split_at(self.model, fresh)
         if not why and parts is None:
             why = "something is dropped from the first layer on"
         size = size_of(parts[0], self.data) if parts is not None else 0
         if size is None:
             why = "how many images there are is not known"
-        elif size > LIMIT and not options["cache"]:
+        elif size > LIMIT and not options.cache:
             why = f"they would take {size >> 20:,} MiB (cache=True keeps them)"
         if why:
             self.progress.say(f"features are not kept: {why}")
@@ -208,22 +236,21 @@ class Tuning:
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, text): the plan of all stages."""
-        before, rate = self.kept["before"], self.kept["learning_rate"]
-        frozen = self.options["batch_norm"] == "frozen"
-        options = self.options
-        weighed = ", classes weighed" if "class_weight" in options else ""
-        schedule = options["schedule"] + ("" if options["schedule"] == "constant" else " after a tenth of warm-up")
+        before, rate, options = self.kept["before"], self.kept["learning_rate"], self.options
+        frozen = options.batch_norm == "frozen"
+        weighed = ", classes weighed" if options.class_weight is not None else ""
+        schedule = options.schedule + ("" if options.schedule == "constant" else " after a tenth of warm-up")
         rows = [
             ("transfer", f"{self.origin.described}, {model_info(self.model).style}"),
             ("weights", str(self.report)),
             ("data", self.data.info.describe()),
-            ("input", self.feed.input),
-            ("augment", ", ".join(options["augment"]) or "none"),
-            *(("note", note) for note in (*self.data.info.notes, *self.feed.notes)),
-            ("optimizer", f"{options['optimizer']}, {schedule}; batch {options['batch_size']}{weighed}"),
+            ("input", self.feed.reading.line),
+            ("augment", ", ".join(options.augment or ()) or "none"),
+            *(("note", note) for note in self.feed.notes),
+            ("optimizer", f"{options.optimizer}, {schedule}; batch {options.batch_size}{weighed}"),
             (
                 "stopping",
-                f"a stage ends {options['patience']} epochs after its best: by validation accuracy, then loss",
+                f"a stage ends {options.patience} epochs after its best: by validation accuracy, then loss",
             ),
             *([("rate", self.kept["found"])] if "found" in self.kept else []),
             (
@@ -242,48 +269,47 @@ class Tuning:
         return rows
 
     @staticmethod
-    def _figures(found: Evaluation) -> dict[str, Any]:
+    def _figures(found: Evaluated) -> dict[str, Any]:
         return {key: getattr(found, key) for key in ("accuracy", "baseline", "baseline_class", "examples", "split")}
 
-    def _finish(self) -> Run:
+    def _finish(self) -> Tuned:
         """The run folder: model, checkpoints, metrics, pictures, card."""
         folder, kept = self.folder, self.kept
         self._restore(folder / "best.safetensors")
-        info = model_info(self.model)
-        recipe = recipe_of(info)  # an optimizer of its own: the stages' know only what learned in them
-        self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(recipe, info), list(recipe.metrics))
+        info, rows = model_info(self.model), kept["rows"]
+        recipe = info.spec.recipe  # an optimizer of its own: the stages' know only what learned in them
+        self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(info), recipe_metrics(recipe))
         self.model.optimizer.build(self.model.trainable_variables)  # as Keras does when it reads the file
-        rows = kept["rows"]
-        options = {**plain_options(self.options), "transfer": {key: kept[key] for key in ("model", "weights")}}
-        config = run_config(self.model, self.data, layer_of(info.preprocess), info.labels, options)
-        folder.write_json("config.json", config)
         whole = {
             "model": info.model, "style": info.style, "parameters": self.model.count_params(),
             "trainable": self.stages[-1].parameters, "data": self.data.info.describe(),
         }  # fmt: skip
         folder.write_json("plan.json", {**kept["plan"], **whole, "stages": [asdict(stage) for stage in self.stages]})
-        folder.write_metrics(rows)
+        folder.write_rows("metrics.csv", rows)
         folder.save_model(self.model)
-        for kind in ("best", "last"):
-            folder.save_checkpoint(kind, self.model, epoch=len(rows))
+        state = {key: numpy_of(variable) for key, variable in state_of(self.model).items()}
+        folder.checkpoints.mark_best(folder.checkpoints.save(Place(len(rows), 0, 0, {}), state, {}))
+        told = config_of_model(self.model, self.feed.task.name, info.inputs, info.targets, info.labels)
+        folder.update_config(**told, stopped="")
         history = {n: [row.get(n, np.nan) for row in rows] for n in rows[0] if n not in NOT_METRICS}
         ends = np.cumsum([row["epochs"] for row in kept["done"] if row["epochs"]])[:-1].tolist()
         with atomic(folder / "curves.png") as beside:
             pictures.curves(history, beside, folder.path.name, stages=ends)
-        after = evaluate(self.model, self.data, split=self.split, output_dir=folder.path)
-        kept["after"] = self._figures(after)
+        kept["after"] = self._figures(evaluate(self.model, self.data, split=self.split, output_dir=folder.path))
         self._save()
-        with atomic(folder / "card.md") as beside:
-            beside.write_text(self._card(), encoding="utf-8")
+        folder.write("card.md", self._card())
+        folder.update_config(finished=True)
         self.progress.say("\n" + "\n".join(self._result()))
-        plan = Plan.from_config({**kept["plan"], **whole})
-        return Run(self.model, folder.path, history, plan, kept.get("seconds", 0.0), self.worker)
+        return Tuned(
+            self.model, folder.path, history, Plan.from_config({**kept["plan"], **whole}), kept.get("seconds", 0.0),
+            self.worker, before=kept["before"], after=kept["after"], stages=kept["done"], learning_rate=kept["learning_rate"],
+        )  # fmt: skip
 
     def _result(self) -> list[str]:
         """The figures, and what they are of."""
         before, after, rows = self.kept["before"], self.kept["after"], self.kept["rows"]
         chose = ", which also chose the epoch" if self.split == "validation" else ""
-        best = max(self.kept["done"], key=epoch_rank)
+        best = max(self.kept["done"], key=self._rank)
         which = f"epoch {best['best']} of {len(rows)}" if best["epochs"] else "the start: no epoch was better"
         return [
             f"accuracy   {before['accuracy']:.4f} before, {after['accuracy']:.4f} after, on {after['examples']:,} of"
@@ -308,7 +334,7 @@ class Tuning:
 
 def _reseed(model: keras.Model, seed: int, stage: int) -> None:
     """Random layers begin each stage from numbers that depend on it alone, so that a resumed run draws the same."""
-    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    states = [v for v in model.variables if is_seed(v)]
     for k, variable in enumerate(states):
         variable.assign(np.array([mix(seed, stage), k], "uint32"))
 

@@ -49,6 +49,7 @@ from kzoo.records.training import (
     Keeping,
     Learning,
     DataOptions,
+    Searched,
     Searching,
     Timing,
     Training,

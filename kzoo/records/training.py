@@ -215,8 +215,24 @@ class FineTuning(Training):
 
 
 @dataclass(frozen=True)
-class Searching(Training):
+class Searched(Options):
+    """What a space of recipes holds; given, it is not searched."""
+
+    style: Styled = None
+    set: Set = None
     weights: Weights = None
+    batch_size: Annotated[int | None, Whole(), "Global. Given, it is not searched; so the next ones."] = None
+    learning_rate: Annotated[float | None, Number(above=0), "Of the optimizer."] = None
+    optimizer: Annotated[str | None, TEXT, "A name, as fit takes it."] = None
+    dropout: Annotated[float | None, Number(at_least=0, below=1), "Of a model that has dropout."] = None
+    depth: Annotated[int | None, Whole(0), "Of fine-tuning: groups of layers to thaw below the head."] = None
+    augment: Annotated[
+        list[str] | None, Names("names such as 'shift'", among=("none", *AUGMENTATIONS)), "As for fit, or none."
+    ] = None
+
+
+@dataclass(frozen=True)
+class Searching(Searched, Training):
     algorithm: Annotated[
         str, OneOf("random", "hyperband", "bayesian"),
         "random, hyperband (many trials of few epochs, the best of them go on) or bayesian.",
@@ -232,13 +248,6 @@ class Searching(Training):
         int, Whole(0),
         "Train the default recipe and the best trial anew on so many other seeds, and score them on test; 0: do not.",
     ] = 0  # fmt: skip
-    learning_rate: Annotated[float | None, Number(above=0), "Given, it is not searched; so the next ones."] = None
-    optimizer: Annotated[str | None, TEXT, "A name, as fit takes it."] = None
-    dropout: Annotated[float | None, Number(at_least=0, below=1), "Of a model that has dropout."] = None
-    depth: Annotated[int | None, Whole(0), "Of fine-tuning: groups of layers to thaw below the head."] = None
-    augment: Annotated[
-        list[str] | None, Names("names such as 'shift'", among=("none", *AUGMENTATIONS)), "As for fit, or none."
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +307,7 @@ VERBS: dict[str, tuple[type[Options], ...]] = {
     "fit": (Fit, DataOptions, Keeping),
     "fine_tune": (FineTuning, DataOptions, Keeping),
     "tune": (Searching, DataOptions, Keeping),
+    "hypermodel": (Searched, DataOptions),
     "find_learning_rate": (FindingRate, DataOptions),
     "evaluate": (Evaluating, DataOptions),
     "predict": (Answering,),

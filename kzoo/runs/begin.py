@@ -59,12 +59,14 @@ class Begun:
 
 
 def begin(
-    verb: str, given: Mapping[str, Any], model: Any, data: Any, changeable: Sequence[str] | None = None
-) -> Begun:
+    verb: str, given: Mapping[str, Any], model: Any, data: Any, changeable: Sequence[str] | None = None,
+    once_finished: Sequence[str] | None = None,
+) -> Begun:  # fmt: skip
     """What was given, with what a run has that goes on; everything is checked, nothing written.
 
     Args:
-        changeable: The options that a resumed run may be given anew; None: any.
+        changeable: The options that a resumed run may be given anew; None: any, and other data too.
+        once_finished: The same of one that is finished.
 
     Raises:
         KzooError: Arguments that cannot hold.
@@ -91,7 +93,11 @@ def begin(
     if folder is not None:
         if verb == "fit" and options.style is not None and options.style != (config["model"] or {}).get("style"):
             raise KzooError(f"style={options.style!r} cannot be changed when a run is resumed; start a new one")
-        _check_changes(folder, config, given, model, record, changeable)
+        if changeable is not None:
+            finished = config.get("finished") and once_finished is not None
+            allowed = once_finished if finished else changeable
+            _check_changes(folder, config, given, model, data, record, allowed)
+            data = None if config["data"] else data  # it is the same
     if model is None and config and not (folder is not None and verb == "fit"):  # a run's own folder has its model
         model = config["source"] or config.get("model")
     if data is None and config:
@@ -117,23 +123,21 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
 
 
 def _check_changes(
-    folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, record: type[Options],
-    changeable: Sequence[str] | None,
+    folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, data: Any, record: type[Options],
+    allowed: Sequence[str],
 ) -> None:  # fmt: skip
     """Of a resumed run: what cannot be another now."""
-    if changeable is None:
-        return
-    plain = record.of(given).given()
-    before = record.of(config["options"])
+    plain, before, known = record.of(given).given(), record.of(config["options"]), config["data"]
     differ = [name for name, value in plain.items() if not same_plain(value, getattr(before, name))]
-    if model is not None and not isinstance(model, keras.Model) and not same_plain(str(model), config["source"]):
+    if isinstance(model, str) and source_of(model) != config["source"]:
         differ.append("model")
-    if differ and config.get("finished"):
-        raise KzooError(f"{folder.path} is finished; {', '.join(differ)} cannot be changed now: start another from it")
-    if other := [name for name in differ if name not in changeable]:
+    if known and data is not None:
+        same = data.info.arguments == known if isinstance(data, Data) else source_of(data) == known["name"]
+        differ += [] if same else ["data"]
+    if other := [name for name in differ if name not in allowed]:
+        can = f"only {', '.join(allowed)} can" if allowed else "it is finished"
         raise KzooError(
-            f"{', '.join(other)} cannot be changed when a run is resumed (only {', '.join(changeable)} can); start a new"
-            " one"
+            f"{', '.join(other)} of {folder.path} cannot be changed when it is resumed ({can}); start a new one"
         )
 
 

@@ -72,6 +72,15 @@ class Run:
         epoch = -1 if self.weights_of is None else self.weights_of - 1
         return {name: values[epoch] for name, values in self.history.items() if values}
 
+    def __str__(self) -> str:
+        rows = [("run", str(self.path)), ("time", f"{self.seconds:.1f} s")]
+        rows += [("stopped", self.stopped.removeprefix("stopped "))] * bool(self.stopped)
+        if self.weights_of is not None:
+            rows.append(("weights", f"of epoch {self.weights_of}, whose numbers follow"))
+        rows += [(name, f"{value:.4f}") for name, value in self.last.items()]
+        rows += list(RunFolder(self.path).shown().items())
+        return "\n".join(f"{label:13} {text}" for label, text in rows)
+
     def to_config(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return {

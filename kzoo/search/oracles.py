@@ -18,7 +18,7 @@ import numpy as np
 from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
-from kzoo.runs.folder import atomic
+from kzoo.files import atomic
 
 
 class _Resumable:
@@ -96,9 +96,6 @@ class Hyperband(_Resumable, oracles.HyperbandOracle):
 
     def _trials_of(self, bracket: int) -> int:
         return sum(self._get_size(bracket, number) for number in range(bracket + 1))
-
-
-ALGORITHMS = ("random", "hyperband", "bayesian")
 
 
 def make_oracle(

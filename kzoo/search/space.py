@@ -5,9 +5,7 @@ The default of every hyperparameter is the recipe's value, so that the default o
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,32 +13,26 @@ import keras
 import keras_tuner
 
 from kzoo.data import Data
-from kzoo.inputs.batches import check_augment
-from kzoo.errors import KzooError, unknown, whole_number
-from kzoo.zoo import attach_info, create_model, model_info, model_spec, overrides_of
-from kzoo.runs import Run, RunFolder, fit
-from kzoo.verbs.given import check_classes, check_number, data_of, model_of
-from kzoo.runs.record import epoch_rank
-from kzoo.spec import STYLES, ModelSpec, NoisePreprocess, Preprocess
-from kzoo.engine.freezing import set_trainable
-from kzoo.engine.optimizers import optimizer_of
-from kzoo.engine.plan import compile_for
-from kzoo.finetuning import fine_tune
-from kzoo.finetuning.fine_tune import EPOCHS, RATE, default_batch_size
-from kzoo.finetuning.origin import blank, fill, origin_of
-from kzoo.finetuning.stages import DECAY, groups_of, stages_of
+from kzoo.engine import Choices, compile_supervised, optimizer_of, set_trainable
+from kzoo.errors import KzooError, unknown
+from kzoo.finetuning import blank, default_batch_size, fill, fine_tune, groups_of, origin_of, stages_of
+from kzoo.models import attach_info, model_info
+from kzoo.records import VERBS, DataOptions, FineTuning, ModelSpec, Searched, takes
+from kzoo.runs import Run, RunFolder
+from kzoo.tasks import find_task
+from kzoo.verbs import built, data_of, fit, holds_of
+from kzoo.zoo import create_model, model_spec
 
 DECADE = 10.0  # the learning rate goes from a tenth to ten times the recipe's
 RATES_OF_DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-DROPOUTS = ("dropout_rate", "dropout")  # what the families call it
 # Of the recipe's own kind: one range of learning rates does not fit both.
 ADAPTIVE = ("adam", "adamw:weight_decay=0.01", "nadam")
 MOMENTUM = ("sgd:momentum=0.9", "sgd:momentum=0.9,nesterov=true", "sgd:momentum=0.9,weight_decay=0.0005")
 # What leaves a label true. A digit that is mirrored is none; of photographs the mirror image is as good.
 GREY = ("none", "shift")
 COLOUR = ("none", "flip", "crop-flip")
-SEARCHED = ("learning_rate", "batch_size", "optimizer", *DROPOUTS, "augment")
-SEARCHED_IN_TRANSFER = ("learning_rate", "batch_size", "depth", *DROPOUTS, "augment")
+SEARCHED = ("learning_rate", "batch_size", "optimizer", "dropout", "augment")
+SEARCHED_IN_TRANSFER = ("learning_rate", "batch_size", "depth", "dropout", "augment")
 
 
 class ZooHyperModel(keras_tuner.HyperModel):
@@ -60,12 +52,13 @@ class ZooHyperModel(keras_tuner.HyperModel):
     ) -> None:
         super().__init__(name=spec.name)
         self.spec, self.data, self.info, self.fixed = spec, data, model_info(model), dict(fixed)
-        self.weights, self.arguments, self.depth = weights, {}, 0
+        self.task, self.weights, self.arguments, self.depth = find_task(spec.task), weights, {}, 0
         self.rate, self.batch_size, self.epochs = spec.recipe.learning_rate, spec.recipe.batch_size, spec.recipe.epochs
         if weights is not None:
             groups = groups_of(model)
             self.depth = next((k for k, g in enumerate(groups) if spec.head in g.layers), len(groups) - 1)
-            self.rate, self.batch_size, self.epochs = RATE, default_batch_size(model, data), EPOCHS
+            tuned = FineTuning()
+            self.rate, self.batch_size, self.epochs = tuned.learning_rate, default_batch_size(model, data), tuned.epochs
 
     # --- the space ------------------------------------------------------------------------------------------------
 
@@ -88,10 +81,9 @@ class ZooHyperModel(keras_tuner.HyperModel):
             searched("depth", lambda: hp.Choice("depth", list(range(self.depth + 1)), default=self.depth))
         elif not recipe.warmup or "optimizer" in self.fixed:  # a warm-up belongs to the optimizer that it was found for
             searched("optimizer", lambda: hp.Choice("optimizer", self._optimizers(), default=recipe.optimizer))
-        if (dropout := self._dropout()) is not None:
-            name, default = dropout
-            rates = sorted({*RATES_OF_DROPOUT, default})
-            searched(name, lambda: hp.Choice(name, rates, default=default))
+        if "dropout" in self.spec.parameters:
+            default = float(self.info.settings["dropout"])
+            searched("dropout", lambda: hp.Choice("dropout", sorted({*RATES_OF_DROPOUT, default}), default=default))
         kinds = self._augmentations()
         if len(kinds) > 1:
             searched("augment", lambda: hp.Choice("augment", kinds, default="none"))
@@ -103,15 +95,9 @@ class ZooHyperModel(keras_tuner.HyperModel):
         others = ADAPTIVE if kind in ("adam", "adamw", "nadam") else MOMENTUM if kind == "sgd" else ()
         return list(dict.fromkeys([own, *others]))
 
-    def _dropout(self) -> tuple[str, float] | None:
-        """(name of the argument, the model's own rate), where its `define` takes one."""
-        arguments = inspect.signature(self.spec.definition.define).parameters
-        name = next((n for n in DROPOUTS if n in arguments), None)
-        return None if name is None else (name, float(self.spec.config.get(name, arguments[name].default)))
-
     def _augmentations(self) -> tuple[str, ...]:
         shape = getattr(self.data.train.element_spec[0], "shape", None)
-        if not isinstance(self.info.preprocess, Preprocess) or shape is None or shape.rank != 3:
+        if not self.task.augments(self.info) or shape is None or shape.rank != 3:
             return ("none",)
         return GREY if shape[-1] == 1 else COLOUR
 
@@ -119,11 +105,12 @@ class ZooHyperModel(keras_tuner.HyperModel):
 
     def make(self, values: Mapping[str, Any]) -> keras.Model:
         """The model with those values, not compiled; its weights come from Keras' seed."""
-        own = {name: values[name] for name in DROPOUTS if name in values}
+        own = {name: values[name] for name in ("dropout",) if name in values}
         model = create_model(self.info.model, self.info.style, **{**self.info.arguments, **own})
-        if isinstance(self.info.preprocess, Preprocess | None):
+        made = model_info(model)
+        if made.inputs is None:
             return model
-        return attach_info(model, replace(model_info(model), preprocess=self.info.preprocess))  # with its vocabulary
+        return attach_info(model, replace(made, inputs=made.inputs.adopted(self.info.inputs)))  # with its vocabulary
 
     def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `fit` for those values. Of the recipe's optimizer, schedule and warm-up are the recipe's."""
@@ -143,11 +130,11 @@ class ZooHyperModel(keras_tuner.HyperModel):
         says how good the model is on test, which no trial is to see.
         """
         if self.weights is not None:
-            own = {k: values[k] for k in DROPOUTS if k in values} | self.arguments
+            own = {k: values[k] for k in ("dropout",) if k in values} | self.arguments
             seen = Data(self.data.train, self.data.validation, info=self.data.info)
             return fine_tune(
-                self.spec.name, seen, weights=self.weights, style=self.info.style, seed=seed,
-                depth=int(values["depth"]), head_epochs=options["epochs"], **{**self.recipe(values), **options}, **own,
+                self.spec.name, seen, weights=self.weights, style=self.info.style, seed=seed, set=own or None,
+                depth=int(values["depth"]), head_epochs=options["epochs"], **{**self.recipe(values), **options},
             )  # fmt: skip
         keras.utils.set_random_seed(seed)
         return fit(self.make(values), self.data, seed=seed, **{**self.recipe(values), **options})
@@ -156,7 +143,7 @@ class ZooHyperModel(keras_tuner.HyperModel):
         """Of the weights that the run's model has: after the last epoch; after the best one where it is fine-tuned."""
         if self.weights is None:
             return {name: values[-1] for name, values in run.history.items()}
-        return max(RunFolder(run.path).read_metrics(), key=epoch_rank)
+        return max(RunFolder(run.path).read_metrics(), key=self.task.score.rank)
 
     # --- what keras-tuner calls -----------------------------------------------------------------------------------
 
@@ -169,20 +156,19 @@ class ZooHyperModel(keras_tuner.HyperModel):
         if self.weights is None:
             model = self.make(values)
         else:
-            own = {k: values[k] for k in DROPOUTS if k in values} | self.arguments
+            own = {k: values[k] for k in ("dropout",) if k in values} | self.arguments
             origin = origin_of(self.spec.name, self.weights)
             model = blank(origin, self.data, self.info.style, None, own)
             report = fill(origin, model, self.data)
             stages = stages_of(
-                model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1, decay=DECAY,
+                model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1, decay=FineTuning().decay,
                 batch_norm="frozen",
             )  # fmt: skip
             set_trainable(model, stages[-1].frozen)
         recipe = self.recipe(values)
-        compile_for(
-            model, loss=None, optimizer=recipe.get("optimizer"), metrics=None,
-            learning_rate=recipe["learning_rate"], schedule="constant", steps=None,
-        )  # fmt: skip
+        compile_supervised(
+            model, Choices(optimizer=recipe.get("optimizer"), learning_rate=recipe["learning_rate"], schedule="constant")
+        )
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
@@ -201,35 +187,22 @@ class ZooHyperModel(keras_tuner.HyperModel):
         return {name: values[-1] for name, values in run.history.items()}
 
 
-def hypermodel(
-    name: str,
-    data: Any = "digits",
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    style: str = "functional",
-    data_dir: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    languages: str | None = None,
-    **fixed: Any,
-) -> ZooHyperModel:
+@takes(*VERBS["hypermodel"])
+def hypermodel(name: str, data: Any, **given: Any) -> ZooHyperModel:
     """A keras-tuner HyperModel of one of kzoo's models, around its recipe.
 
     Searched are the learning rate (log-uniform, from a tenth to ten times the recipe's), the batch size (half, once and
     twice the recipe's), the optimizer (of the recipe's kind, for one range of rates fits only one kind; not where the
     recipe has a warm-up), the dropout where the model has some, and of images the augmentation: none or `shift` of grey
-    ones, none, `flip` or `crop-flip` of coloured ones. The default of each is the recipe's.
+    ones, none, `flip` or `crop-flip` of coloured ones. The default of each is the recipe's. What is given here is not
+    searched.
 
     With `weights` models are fine-tuned, and the default is `kzoo.fine_tune`'s: how many groups of layers are thawed
     (`depth`) is searched in the optimizer's place.
 
     Args:
-        name: A name from `list_models`.
+        name: A name from `list_models`, or `"resnet20@cifar10"`: with these weights.
         data: Data, or what `load_data` takes; with a validation split, by which trials are scored.
-        weights: A tag, path or address, as for `kzoo.fine_tune`; or `name` is `"resnet20@cifar10"`.
-        style: `"functional"`, `"sequential"` or `"subclass"`.
-        data_dir, download, languages: For `load_data`.
-        **fixed: Hyperparameters with a value of your own are not searched (`batch_size=64`, `augment="none"`); and
-            arguments of the model (`activation="relu"`).
 
     Returns:
         ZooHyperModel, for `kzoo.tune` or for any tuner of keras-tuner.
@@ -237,35 +210,29 @@ def hypermodel(
     Raises:
         KzooError: An unknown name, or data without a validation split.
 
-    >>> space = hypermodel("lenet5", batch_size=64)
+    >>> space = hypermodel("lenet5", "digits", batch_size=64)
     >>> import keras_tuner
     >>> space.values(keras_tuner.HyperParameters())
     {'learning_rate': 0.003, 'batch_size': 64, 'optimizer': 'adam', 'augment': 'none'}
     """
+    options, reading = Searched.of(given), DataOptions.of(given)
+    return space_of(name, data, options, reading)
+
+
+def space_of(name: Any, data: Any, options: Searched, reading: DataOptions) -> ZooHyperModel:
+    """See `hypermodel`."""
     if not isinstance(name, str):
         raise KzooError(f"a space is that of a name from kzoo list; received {type(name).__name__}")
     name, _, tag = name.partition("@")
-    if tag and weights is not None:
-        raise KzooError(f"{name}@{tag} names its weights already; leave weights={str(weights)!r} out")
-    weights = tag or (None if weights is None else os.fspath(weights))
-    spec = model_spec(name)
-    if style not in STYLES:
-        raise unknown("style", style, STYLES)
-    if isinstance(spec.preprocess, NoisePreprocess):
-        raise KzooError(f"{name} is two players, whose losses do not say which is better; it cannot be tuned")
-    overrides = overrides_of(spec)
-    searched = SEARCHED if weights is None else SEARCHED_IN_TRANSFER
-    allowed = [k for k in searched if k not in DROPOUTS or k in overrides]
-    arguments = {}
-    for key in list(fixed):
-        if key in allowed:
-            continue
-        if key not in overrides and key != "input_shape":
-            raise unknown(f"hyperparameter of {name}", key, dict.fromkeys([*allowed, *overrides, "input_shape"]))
-        arguments[key] = fixed.pop(key)
-    fixed = {key: _checked(key, value) for key, value in fixed.items() if value is not None}
-    data, fed_as_given = data_of(data, None, data_dir, download, languages, spec.task, False)
-    if fed_as_given or data.validation is None:
+    if tag and options.weights is not None:
+        raise KzooError(f"{name}@{tag} names its weights already; leave weights={options.weights!r} out")
+    weights, spec = tag or options.weights, model_spec(name)
+    task = find_task(spec.task)
+    if task.score is None:
+        raise KzooError(f"the losses of {name}'s networks do not say which is better; it cannot be tuned")
+    fixed = _fixed(name, options, weights, spec)
+    data, fed = data_of(data, reading, holds_of(name))
+    if fed or data.validation is None:
         raise KzooError(
             f"trials are scored on a validation split, and {data.info.name} has none; give kzoo.Data(train, validation)"
             " or what load_data takes"
@@ -274,41 +241,34 @@ def hypermodel(
         origin_of(name, weights)  # refuses what cannot be fine-tuned; nothing is fetched
         if not data.info.classes:
             raise KzooError(f"a head is made for the classes of the data, and {data.info.name} names none")
-    default = model_of(name, style, data, None, None, "")
-    check_classes(default, data)
+    default = built(name, options.style or "functional", {}, data, "")
+    task.check(default, data)
     found = ZooHyperModel(spec, data, default, fixed, weights)
-    info, found.arguments = found.info, arguments
-    found.info = replace(info, arguments={**info.arguments, **arguments})
+    info, found.arguments = found.info, dict(options.set or {})
+    found.info = replace(info, arguments={**info.arguments, **found.arguments})
     depth = fixed.get("depth", 0)
     if depth > found.depth:
         raise KzooError(f"depth={depth}, but {name} has {found.depth} groups of layers below its head")
-    if "augment" in fixed and fixed["augment"] != "none" and not isinstance(info.preprocess, Preprocess):
+    if fixed.get("augment", "none") != "none" and not task.augments(info):
         raise KzooError(f"augment={fixed['augment']!r} needs images; {data.info.name} has none")
-    if arguments or any(k in fixed for k in DROPOUTS):
+    if found.arguments or "dropout" in fixed:
         found.make(fixed)  # what does not hold shows now, not in every trial
     return found
 
 
-def _checked(name: str, value: Any) -> Any:
-    """A value that is not searched, as keras-tuner holds it."""
-    if name == "learning_rate":
-        check_number(name, value)
-        return float(value)
-    if name == "batch_size":
-        return whole_number(name, value)
-    if name == "depth" and value != 0:
-        return whole_number(name, value)
-    if name == "optimizer":
-        if not isinstance(value, str):
-            raise KzooError(f"optimizer must be a name, such as 'adam' or 'sgd:momentum=0.9'; received {value!r}")
-        if "learning_rate=" in value:
-            raise KzooError(f"optimizer={value!r} sets the learning rate; give it as learning_rate=…")
-        optimizer_of(value)
-        return value
-    if name == "augment":
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, Sequence):
-            raise KzooError(f"augment must be names such as 'shift', or 'none'; received {value!r}")
-        names = [n for n in names if n != "none"]
-        return ",".join(check_augment(names) or ["none"])
-    return value
+def _fixed(name: str, options: Searched, weights: str | None, spec: ModelSpec) -> dict[str, Any]:
+    """{hyperparameter that is not searched: its value, as keras-tuner holds it}."""
+    searched = SEARCHED if weights is None else SEARCHED_IN_TRANSFER
+    fixed = {key: getattr(options, key) for key in {*SEARCHED, *SEARCHED_IN_TRANSFER}}
+    fixed = {key: value for key, value in fixed.items() if value is not None}
+    allowed = [key for key in searched if key != "dropout" or "dropout" in spec.parameters]
+    for key in fixed:
+        if key not in allowed:
+            raise unknown(f"hyperparameter of {name}", key, allowed)
+    if "optimizer" in fixed:
+        if "learning_rate=" in fixed["optimizer"]:
+            raise KzooError(f"optimizer={fixed['optimizer']!r} sets the learning rate; give it as learning_rate=…")
+        optimizer_of(fixed["optimizer"])
+    if "augment" in fixed:
+        fixed["augment"] = ",".join(n for n in fixed["augment"] if n != "none") or "none"
+    return {key: fixed[key] for key in searched if key in fixed}

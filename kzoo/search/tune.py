@@ -16,8 +16,6 @@ import csv
 import gc
 import io
 import json
-import os
-import shlex
 import shutil
 import statistics
 import sys
@@ -25,32 +23,29 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 from keras_tuner.engine import base_tuner
 
-import kzoo
-from kzoo.data import Data, load_data
-from kzoo.errors import KzooError, unknown, whole_number
-from kzoo.zoo import auxiliary_outputs
-from kzoo.runs import Run, RunFolder, evaluate, fit, load_model
-from kzoo.runs.folder import atomic, check_free
-from kzoo.verbs.given import check_options
-from kzoo.runs.record import NOT_METRICS
-from kzoo.spec import ModelSpec
-from kzoo.engine.plan import Plan
-from kzoo.engine.precision import check_precision
-from kzoo.engine.strategies import strategy as make_strategy
-from kzoo.search.oracles import ALGORITHMS, make_oracle
-from kzoo.search.space import ZooHyperModel, hypermodel
+from kzoo.engine import check_precision
+from kzoo.engine import strategy as make_strategy
+from kzoo.errors import KzooError, unknown
+from kzoo.files import atomic
+from kzoo.records import VERBS, Searched, Searching, Training, options_of, takes
+from kzoo.runs import NOT_METRICS, Run, RunFolder, begin, config_of, load_model, resumable, run_of
+from kzoo.search.oracles import make_oracle
+from kzoo.search.space import ZooHyperModel, space_of
+from kzoo.verbs import evaluate, fit
 
-SEARCH, COMPARISON = "search.json", "comparison.json"
+COMPARISON = "comparison.json"
 OF_A_RUN = ("model.keras", "*.safetensors", "checkpoints", "stages", "evaluation-*", "confusion-*", "mistakes-*")
-DEFAULTS = {"algorithm": "random", "trials": 8, "seed": 0, "compare_seeds": 3}
-FIT = ("strategy", "devices", "xla", "precision", "deterministic", "limit_train_batches", "limit_validation_batches")
+OF_A_MODEL = ("model", "task", "inputs", "targets", "labels", "decided", "stopped")  # of the best trial's config.json
+LATER = ("trials", "compare_seeds")  # what a resumed search may be given anew
+# Options of each trial's training: those of any, that are not searched and not the trial's own.
+PASSED = [n for n in options_of(Training) if n not in options_of(Searched) and n not in ("epochs", "seed")]
 
 
 @dataclass(frozen=True)
@@ -138,8 +133,13 @@ class Search:
         return dict(self.best_trial.values)
 
     @property
+    def has_test(self) -> bool:
+        """Whether the data that was searched on has a test split."""
+        return " test" in RunFolder(self.path).read_json("plan.json")["data"]
+
+    @property
     def run(self) -> Run:
-        return _run_of(RunFolder(self.path))
+        return run_of(RunFolder(self.path), load_model(self.path))
 
     def to_config(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path), "best": self.best}
@@ -162,67 +162,21 @@ class Search:
         return "\n".join(lines)
 
 
-def tune(
-    model: str | None = None,
-    data: Any = None,
-    *,
-    algorithm: str | None = None,
-    trials: int | None = None,
-    epochs: int | None = None,
-    objective: str | None = None,
-    compare_seeds: int | None = None,
-    learning_rate: float | None = None,
-    batch_size: int | None = None,
-    optimizer: str | None = None,
-    dropout_rate: float | None = None,
-    depth: int | None = None,
-    augment: str | Sequence[str] | None = None,
-    seed: int | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    style: str | None = None,
-    strategy: str | None = None,
-    devices: Sequence[str] | int | None = None,
-    xla: bool | str | None = None,
-    precision: str | None = None,
-    deterministic: bool | None = None,
-    limit_train_batches: int | None = None,
-    limit_validation_batches: int | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    languages: str | None = None,
-    run_dir: str | os.PathLike[str] | None = None,
-    resume: str | os.PathLike[str] | None = None,
-    verbose: bool = True,
-    **fixed: Any,
-) -> Search:
+@takes(*VERBS["tune"])
+def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
     """Search for a better recipe: trials through kzoo's own engine, their values by keras-tuner.
 
     Trial 0 has the default recipe. A trial is scored on the validation split after its last epoch, never on test; of
-    equal scores the lower `val_loss` is better. A trial that fails is shown with its reason, and the search goes on.
-    At the end the default recipe and the best trial are trained anew on other seeds and scored on the test split.
+    equal scores the lower `val_loss` is better. A trial that fails is shown with its reason, and the search goes on. With
+    `compare_seeds` the default recipe and the best trial are trained anew on other seeds and scored on the test split.
+
+    With `weights` trials are fine-tuned: `epochs` are those of each stage at most, and a trial's score is that of its best
+    epoch, whose weights it keeps. A search that is resumed runs again what was running when it stopped, and nothing that
+    was done.
 
     Args:
-        model: A name from `list_models`.
-        data: Data, or what `load_data` takes (default `"digits"`).
-        algorithm: `"random"` (default), `"hyperband"` (many trials of few epochs, the best of them go on, each in the
-            run that it began; fine-tuned ones begin anew) or `"bayesian"`.
-        trials: How many; default 8. Of Hyperband, each time that one goes on counts.
-        epochs: Of a trial, default the recipe's; of Hyperband, of the longest.
-        objective: `"val_loss"` or a metric of the recipe with `val_` before it; default the first of these.
-        compare_seeds: On how many seeds the two are compared in the end; default 3, 0 leaves it out.
-        learning_rate, batch_size, optimizer, dropout_rate, depth, augment: Given, it is not searched.
-        seed: Of the values and of each trial's training. The same seed gives the same trials. Default 0.
-        weights: Fine-tune from these, see `kzoo.hypermodel`; the same as a model `"resnet20@cifar10"`. `epochs` are
-            then those of each stage at most, and a trial's score is that of its best epoch, whose weights it keeps.
-        style, strategy, devices, xla, precision, deterministic: As for `fit`.
-        limit_train_batches, limit_validation_batches: As for `fit`.
-        data_dir, download, languages: For `load_data`.
-        run_dir: The search's folder, exactly; default the next number in `runs/`.
-        resume: A search to go on with (path, number, or `last`), in its own folder. Everything is read from it; only
-            `trials` and `compare_seeds` can be changed. What was running when it stopped is run again, what was done
-            is not.
-        verbose: Print what is searched and a line a trial, on stderr.
-        **fixed: Arguments of the model, see `kzoo.hypermodel`.
+        model: A name from `list_models`, or `"resnet20@cifar10"`: fine-tuned from these weights.
+        data: Data, or what `load_data` takes.
 
     Returns:
         Search. Its folder is the best trial's run as well: `evaluate`, `export` and `fit(resume=…)` take it.
@@ -231,171 +185,86 @@ def tune(
         KzooError: Arguments that cannot hold; nothing has been written then. Or every trial failed.
         KeyboardInterrupt: After the resuming command was printed.
     """
-    given = {
-        k: v for k, v in locals().items() if k in (*DEFAULTS, "model", "weights", "epochs", "objective", "style", *FIT)
-    }
-    given = {k: os.fspath(v) if k == "weights" else v for k, v in given.items() if v is not None}
-    own = {"learning_rate": learning_rate, "batch_size": batch_size, "optimizer": optimizer,
-           "dropout_rate": dropout_rate, "depth": depth, "augment": augment}  # fmt: skip
-    fixed |= {name: value for name, value in own.items() if value is not None}
-    given |= {"fixed": fixed} if fixed else {}
-    folder = stored = None
-    if resume is not None:
-        if run_dir is not None:
-            raise KzooError("give run_dir or resume, not both: a resumed search writes into its own folder")
-        folder = find_search(resume)
-        stored = folder.read_json(SEARCH)
-        settings, data = _resumed(stored, given, data, data_dir, languages, folder)
-    elif model is None:
+    begun = begin("tune", given, model, data, changeable=LATER)
+    options, folder = begun.options, begun.folder
+    if begun.model is None:
         raise KzooError("tune needs a model: a name from kzoo list")
-    else:
-        settings = {**DEFAULTS, **given}
-        data = "digits" if data is None else data
-    _check(settings)
-    if not isinstance(run_dir, str | os.PathLike | None):
-        raise KzooError(f"run_dir must be a path; received {run_dir!r}")
-    if run_dir is not None:
-        check_free(Path(run_dir))
-    the_strategy = settings.get("strategy")
-    if not isinstance(the_strategy, str | None) or the_strategy in ("multiworker", "parameter_server"):
-        raise KzooError(f"a search runs in one process, under a strategy by name; received strategy={the_strategy!r}")
-    make_strategy(the_strategy or "auto", settings.get("devices"))
-    where = {} if stored and stored["data"] else {"data_dir": data_dir, "download": download, "languages": languages}
-    space = hypermodel(
-        settings["model"], data, weights=settings.get("weights"), style=settings.get("style", "functional"), **where,
-        **settings.get("fixed", {}),
-    )  # fmt: skip
-    settings.setdefault("epochs", space.epochs)
-    goal = _objective(settings, space)
-    settings["objective"] = goal.name
+    check_precision(options.precision)
+    if not isinstance(options.strategy, str | None) or options.strategy in ("multiworker", "parameter_server"):
+        raise KzooError(f"a search runs in one process, under a strategy by name; received strategy={options.strategy!r}")
+    if options.learning_rate is not None and options.optimizer is not None and "learning_rate=" in options.optimizer:
+        raise KzooError(f"optimizer={options.optimizer!r} sets the learning rate; give it as learning_rate=…")
+    make_strategy(options.strategy or "auto", options.devices)
+    begun.check_folder()
+    if folder is not None and options.trials < (done := len(_ended(folder))):
+        raise KzooError(f"trials={options.trials}, but the search has {done} already; give {done} or more")
+    space = space_of(begun.model, begun.data, Searched.of(options.given()), begun.reading)
+    options = replace(options, epochs=options.epochs or space.epochs)
+    goal = _objective(options, space)
     hyperparameters = keras_tuner.HyperParameters()
     space.values(hyperparameters)
-    oracle = make_oracle(
-        settings["algorithm"], hyperparameters, goal, settings["trials"], settings["epochs"], settings["seed"]
-    )
+    oracle = make_oracle(options.algorithm, hyperparameters, goal, options.trials, options.epochs, options.seed)
 
     # Everything holds: from here on files are written.
     if folder is None:
-        folder = RunFolder.create(
-            f"tune-{space.spec.name}-{space.data.info.name}".replace("your data", "own-data"), run_dir
-        )
-    folder.write_json(SEARCH, {"kzoo": kzoo.__version__, "data": space.data.info.arguments or None, **settings})
-    say = lambda text: print(text, file=sys.stderr, flush=True) if verbose else None
-    for label, text in _plan(settings, space, goal, hyperparameters, folder):
+        name = f"tune-{space.spec.name}-{space.data.info.name}".replace("your data", "own-data")
+        folder = RunFolder.create(name, begun.keeping.run_dir)
+        folder.write_json("config.json", {**config_of(begun, space.data), "finished": False})
+    else:
+        folder.update_config(options={**begun.config["options"], **Searching.of(begun.given).to_config()}, finished=False)
+    say = lambda text: print(text, file=sys.stderr, flush=True) if begun.keeping.verbose else None
+    for label, text in _plan(options, space, goal, hyperparameters, folder):
         say(f"{label:13} {text}")
+    with resumable("tune", folder.path, say):
+        search = _searched(folder, space, oracle, options, goal, say)
+    _write_card(folder, search)
+    folder.update_config(finished=True)
+    return search
+
+
+def _searched(folder: RunFolder, space: ZooHyperModel, oracle: Any, options: Searching, goal: Any, say: Any) -> Search:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # "Reloading Tuner from …"
-            tuner = Tuner(oracle, space, settings, folder, say)
+            tuner = Tuner(oracle, space, options, folder, say)
         with warnings.catch_warnings():
             # keras-tuner's own calls of threading.currentThread().getName()
             warnings.filterwarnings("ignore", message="currentThread|getName", category=DeprecationWarning)
             tuner.save()
             tuner.search()
-        trials_ = tuner.table()
-        best = tuner.best()
+        trials, best = tuner.table(), tuner.best()
         if best is None:
-            failed = [t for t in trials_ if t.status == "failed"]
+            failed = [t for t in trials if t.status == "failed"]
             first = failed[0].reason if failed else "the oracle gave none"
-            raise KzooError(f"all {len(trials_)} trials failed; the first: {first}; see {folder / 'trials.csv'}")
-        if len(trials_) < settings["trials"]:
-            say(f"the space has no more than {len(trials_)} different trials")
+            raise KzooError(f"all {len(trials)} trials failed; the first: {first}; see {folder / 'trials.csv'}")
+        if len(trials) < options.trials:
+            say(f"the space has no more than {len(trials)} different trials")
         _keep_best(folder, tuner, best)
-        comparison = _compare(folder, space, settings, trials_[0], best, say)
+        comparison = _compare(folder, space, options, trials[0], best, say)
     except KeyboardInterrupt:
-        done = len(_ended(folder))
-        say(
-            f"\ninterrupted; {done} of {settings['trials']} trials are done, in {folder.path}\n"
-            f"resume: kzoo tune --resume {shlex.quote(str(folder.path))}"
-        )
+        say(f"\ninterrupted; {len(_ended(folder))} of {options.trials} trials are done, in {folder.path}")
         raise
-    search = Search(folder.path, goal.name, best, tuple(trials_), comparison)
-    _write_card(folder, search)
-    return search
+    return Search(folder.path, goal.name, best, tuple(trials), comparison)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Arguments
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    if settings["algorithm"] not in ALGORITHMS:
-        raise unknown("algorithm", settings["algorithm"], ALGORITHMS)
-    whole_number("trials", settings["trials"])
-    seeds = settings["compare_seeds"]
-    if seeds != 0:
-        whole_number("compare_seeds", seeds)
-    check_options(
-        {k: settings.get(k) for k in ("epochs", *FIT, "seed") if settings.get(k) is not None}, settings.get("style")
-    )
-    check_precision(settings.get("precision"))
-
-
-def _objective(settings: Mapping[str, Any], space: ZooHyperModel) -> keras_tuner.Objective:
-    spec = space.spec
-    known = [*(f"val_{name}" for name in _metrics(spec, space)), "val_loss"]
-    name = settings.get("objective") or known[0]
+def _objective(options: Searching, space: ZooHyperModel) -> keras_tuner.Objective:
+    first = (*space.info.outputs, "")[0]  # of several outputs the first one is measured
+    known = [*(f"val_{first}_{name}" if first else f"val_{name}" for name in space.spec.recipe.metrics), "val_loss"]
+    name = options.objective or known[0]
     if name not in known:
         raise unknown("objective", name, known)
     return keras_tuner.Objective(name, "min" if name.endswith("loss") else "max")
 
 
-def _metrics(spec: ModelSpec, space: ZooHyperModel) -> list[str]:
-    if not space.info.arguments.get("aux"):
-        return list(spec.recipe.metrics)
-    first = auxiliary_outputs(space.make(space.values(keras_tuner.HyperParameters())))[0]
-    return [f"{first}_{name}" for name in spec.recipe.metrics]
-
-
-def _resumed(
-    stored: dict[str, Any], given: Mapping[str, Any], data: Any, data_dir: Any, languages: Any, folder: RunFolder
-) -> tuple[dict[str, Any], Any]:
-    """(the settings of a search that goes on, its data)."""
-    settings = {k: v for k, v in stored.items() if k not in ("kzoo", "data")}
-    for key, value in given.items():
-        if key in ("trials", "compare_seeds"):
-            continue
-        before = settings.get(key)
-        if json.loads(json.dumps(value, default=str)) != before:
-            raise KzooError(
-                f"{key}={value!r} cannot be changed when a search is resumed: it has {before!r}; start a new one"
-            )
-    settings |= {k: given[k] for k in ("trials", "compare_seeds") if k in given}
-    if "trials" in given:
-        whole_number("trials", given["trials"])
-        done = len(_ended(folder))
-        if given["trials"] < done:
-            raise KzooError(f"trials={given['trials']}, but the search has {done} already; give {done} or more")
-    known = stored["data"]
-    if known is None:
-        if not isinstance(data, Data):
-            raise KzooError("this search was made on kzoo.Data of your own; give data=… to resume it")
-        return settings, data
-    if isinstance(data, Data) and data.info.arguments == known:
-        return settings, data
-    named = str(Path(data).absolute()) if isinstance(data, str | os.PathLike) else ""
-    if data is not None and known["name"] not in (named, str(data)):
-        raise KzooError(f"the search is on {known['name']!r}; received data={data!r}: start a new one for that")
-    if languages not in (None, known.get("languages")):
-        raise KzooError(f"the search is on languages={known.get('languages')!r}; received {languages!r}")
-    return settings, load_data(**{**known, **({"data_dir": data_dir} if data_dir else {})})
-
-
-def find_search(search: str | os.PathLike[str] | int) -> RunFolder:
-    """A search's folder by path, by number, or `last`."""
-    return RunFolder.find(search, SEARCH)
-
-
 def _plan(
-    settings: Mapping[str, Any], space: ZooHyperModel, goal: keras_tuner.Objective, hp: Any, folder: RunFolder
+    options: Searching, space: ZooHyperModel, goal: keras_tuner.Objective, hp: Any, folder: RunFolder
 ) -> list[tuple[str, str]]:
     order = "larger" if goal.direction == "max" else "smaller"
     transfer = space.weights is not None
     last, whose = ("best", "fine_tune's") if transfer else ("last", "the recipe's")
-    upto = "up to " if settings["algorithm"] == "hyperband" else ""
+    upto = "up to " if options.algorithm == "hyperband" else ""
     rows = [
-        ("search", f"{settings['algorithm']}, {_counted(settings['trials'], 'trial')} of {upto}"
-                   f"{_counted(settings['epochs'], 'epoch')}{' a stage' * transfer}, seed {settings['seed']}"),
+        ("search", f"{options.algorithm}, {_counted(options.trials, 'trial')} of {upto}"
+                   f"{_counted(options.epochs, 'epoch')}{' a stage' * transfer}, seed {options.seed}"),
         ("model", f"{space.spec.name}, {space.info.style}" + f", from the weights {space.weights}" * transfer),
         ("data", space.data.info.describe()),
         ("objective", f"{goal.name} after the {last} epoch, the {order} the better; of equals the lower val_loss"),
@@ -408,8 +277,8 @@ def _plan(
         else:
             by = f" by {h.step:g}" if h.step else f", {h.sampling}"
             rows.append((h.name, f"{h.min_value:g} to {h.max_value:g}{by}; {whose} {_short(h.default)}"))
-    if settings["compare_seeds"]:
-        seeds = ", ".join(map(str, _seeds(settings)))
+    if options.compare_seeds:
+        seeds = ", ".join(map(str, _seeds(options)))
         text = f"the default recipe and the best trial, trained on seeds {seeds}, by their test scores"
         rows.append(("then", text if space.data.test is not None else "no comparison: the data has no test split"))
     return [*rows, ("folder", str(folder.path))]
@@ -436,9 +305,9 @@ class Tuner(base_tuner.BaseTuner):
     """keras-tuner's loop over trials, each trained by kzoo's engine. Needs no TensorBoard."""
 
     def __init__(
-        self, oracle: Any, space: ZooHyperModel, settings: Mapping[str, Any], folder: RunFolder, say: Any
+        self, oracle: Any, space: ZooHyperModel, options: Searching, folder: RunFolder, say: Any
     ) -> None:
-        self.space, self.settings, self.folder, self.say = space, settings, folder, say
+        self.space, self.options, self.folder, self.say = space, options, folder, say
         self.records: dict[str, dict[str, Any]] = {}  # {trial id: what keras-tuner does not keep}
         self.noted: set[str] = set()
         oracle.verbose = 0
@@ -472,22 +341,21 @@ class Tuner(base_tuner.BaseTuner):
     def _train(self, trial: Any, path: Path) -> Run:
         values = _own(trial)
         hp = trial.hyperparameters.values
-        options = {k: self.settings[k] for k in FIT if k in self.settings}
-        options |= {"epochs": int(hp.get("tuner/epochs") or self.settings["epochs"]), "verbose": False}
+        options = _passed(self.options) | {"epochs": int(hp.get("tuner/epochs") or self.options.epochs)}
         if hp.get("tuner/trial_id") and self.space.weights is None:  # of Hyperband: go on from there
             before = self.path(self.oracle.get_trial(hp["tuner/trial_id"]))
             if (before / "model.keras").is_file():
                 shutil.copytree(before, path)
                 return fit(data=self.space.data, resume=path, **options)
             self.say(f"trial {int(trial.trial_id)} begins anew: the weights of trial {before.name} are gone")
-        return self.space.train(values, seed=self.settings["seed"], run_dir=path, **options)
+        return self.space.train(values, seed=self.options.seed, run_dir=path, **options)
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)
         table = self.table()
         _write_table(self.folder, table)
         best, ended = self.best(), next(t for t in table if t.number == int(trial.trial_id))
-        if self.settings["algorithm"] != "hyperband":  # which goes on from any of them
+        if self.options.algorithm != "hyperband":  # which goes on from any of them
             self.drop_weights(best)
         seconds = f"{ended.seconds:.1f} s" if ended.seconds is not None else ""
         if ended.status == "completed":
@@ -543,6 +411,12 @@ class Tuner(base_tuner.BaseTuner):
             beside.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
 
+def _passed(options: Searching) -> dict[str, Any]:
+    """Options of each trial's training."""
+    given = options.given()
+    return {"verbose": False, **{name: given[name] for name in PASSED if name in given}}
+
+
 def _own(trial: Any) -> dict[str, Any]:
     """Without Hyperband's own."""
     return {k: v for k, v in trial.hyperparameters.values.items() if not k.startswith("tuner/")}
@@ -596,48 +470,51 @@ def _drop_weights(path: Path) -> None:
 
 
 def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
-    """The best trial's run becomes the folder's own; config.json, by which a run is known, comes last."""
-    source = folder / "trials" / f"{best.number:04d}"
+    """The best trial's run becomes the folder's own; its part of config.json, by which a model is known, comes last."""
+    source = RunFolder(folder / "trials" / f"{best.number:04d}")
     if not (source / "model.keras").is_file():  # already there, from before the search was resumed
         return
-    (folder / "config.json").unlink(missing_ok=True)
+    mine = folder.read_json("config.json")
+    folder.write_json("config.json", {k: v for k, v in mine.items() if k not in OF_A_MODEL})
     for stale in [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]:  # of another best, before
         shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-    ours = lambda place, names: ["config.json"] if Path(place) == Path(source) else []
-    shutil.copytree(source, folder.path, ignore=ours, dirs_exist_ok=True)
-    folder.write_json("config.json", RunFolder(source).read_json("config.json"))
+    ours = lambda place, names: ["config.json"] if Path(place) == source.path else []
+    shutil.copytree(source.path, folder.path, ignore=ours, dirs_exist_ok=True)
+    theirs = source.read_json("config.json")
+    told = {**{name: theirs.get(name) for name in OF_A_MODEL}, "trial": theirs["options"]}
+    folder.update_config(**told)
     tuner.drop_weights()
 
 
-def _seeds(settings: Mapping[str, Any]) -> tuple[int, ...]:
+def _seeds(options: Searching) -> tuple[int, ...]:
     """Fresh ones: the search chose by its own."""
-    return tuple((settings["seed"] + k) % 2**32 for k in range(1, settings["compare_seeds"] + 1))
+    return tuple((options.seed + k) % 2**32 for k in range(1, options.compare_seeds + 1))
 
 
 def _compare(
-    folder: RunFolder, space: ZooHyperModel, settings: Mapping[str, Any], default: Trial, best: Trial, say: Any
+    folder: RunFolder, space: ZooHyperModel, options: Searching, default: Trial, best: Trial, say: Any
 ) -> Comparison | None:
     """Train both on each seed and score them on test; what is written already is not trained again."""
-    if not settings["compare_seeds"] or space.data.test is None:
+    if not options.compare_seeds or space.data.test is None:
         return None
     known = folder.read_json(COMPARISON) if (folder / COMPARISON).is_file() else []
-    options = {k: settings[k] for k in FIT if k in settings} | {"epochs": settings["epochs"], "verbose": False}
+    passed = _passed(options) | {"epochs": options.epochs}
     names = {best.number: "best trial", default.number: "default recipe"}  # of one that is both, the latter
     trials, metric = {default.number: default, best.number: best}, ""
-    for seed in _seeds(settings):
+    for seed in _seeds(options):
         for trial in trials.values():
             row = next((r for r in known if (r["trial"], r["seed"]) == (trial.number, seed)), None)
             if row is None:
-                row = _scored(folder, space, trial, seed, options)
+                row = _scored(folder, space, trial, seed, passed)
                 known.append(row)
                 folder.write_json(COMPARISON, known)
                 found = f"test {row['metric']} {row['score']:.4f}" if not row["reason"] else f"FAILED: {row['reason']}"
                 say(f"{names[trial.number]:14} seed {seed}  {found}  {row['seconds']:.1f} s")
             metric = metric or row["metric"]
     score = {(r["trial"], r["seed"]): r["score"] for r in known}
-    scores = lambda trial: tuple(score[trial.number, seed] for seed in _seeds(settings))
+    scores = lambda trial: tuple(score[trial.number, seed] for seed in _seeds(options))
     others = () if best.number == default.number else scores(best)
-    return Comparison(metric or "score", settings["epochs"], _seeds(settings), scores(default), others)
+    return Comparison(metric or "score", options.epochs, _seeds(options), scores(default), others)
 
 
 def _scored(
@@ -648,26 +525,12 @@ def _scored(
     row = {"trial": trial.number, "seed": seed, "metric": "", "score": None, "reason": ""}
     try:
         found = evaluate(space.train(trial.values, seed=seed, run_dir=path, **options), space.data)
-        row["metric"] = "BLEU" if hasattr(found, "bleu") else "accuracy"
-        row["score"] = found.bleu if hasattr(found, "bleu") else found.accuracy
+        row["metric"], row["score"] = found.score
     except Exception as error:
         row["reason"] = _reason(error)
     _drop_weights(path)
     gc.collect()
     return {**row, "seconds": round(time.perf_counter() - started, 2)}
-
-
-def _run_of(folder: RunFolder) -> Run:
-    """A finished run, as its folder has it."""
-    rows = folder.read_metrics()
-    history = {k: [row[k] for row in rows if k in row] for k in rows[-1] if k not in NOT_METRICS}
-    return Run(
-        load_model(folder.path),
-        folder.path,
-        history,
-        Plan.from_config(folder.read_json("plan.json")),
-        rows[-1]["seconds"],
-    )
 
 
 def _write_card(folder: RunFolder, search: Search) -> None:

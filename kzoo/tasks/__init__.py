@@ -1,68 +1,7 @@
 """Tasks: kinds of work, each said once, in a file of its own. A task is found by its name."""
 
-from __future__ import annotations
-
-import importlib
-import importlib.util
-import pkgutil
-from typing import Any
-
-from kzoo.errors import KzooError, unknown
-from kzoo.models import model_info
+from kzoo.tasks.asked import asked
 from kzoo.tasks.classification import Evaluation, Prediction
-from kzoo.tasks.outputs import input_spec, output_kind, random_inputs
+from kzoo.tasks.outputs import has_head, input_spec, output_kind, output_units, random_inputs
+from kzoo.tasks.registry import find_task, register_task, task_names, task_of, task_of_data
 from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task
-
-_tasks: dict[str, Task] = {}
-
-
-def register_task(task: Task) -> Task:
-    """Make a task known by its name, for models whose row names it. A name can be taken once.
-
-    Raises:
-        KzooError: The name is taken.
-    """
-    if not isinstance(task, Task) or not getattr(task, "name", ""):
-        raise KzooError(f"a task is an instance of a subclass of kzoo.Task with a name; received {task!r}")
-    taken = _tasks.get(task.name) or _own(task.name)
-    kind, other = type(task), type(taken)
-    if taken is not None and (kind.__module__, kind.__qualname__) != (other.__module__, other.__qualname__):
-        raise KzooError(f"a task named {task.name!r} is registered already, by {other.__module__}")
-    _tasks[task.name] = task
-    return task
-
-
-def _own(name: str) -> Task | None:
-    """Of kzoo's: the file is called as the task is."""
-    module = f"kzoo.tasks.{name.replace('-', '_')}"
-    if name.isascii() and importlib.util.find_spec(module) is not None:
-        return getattr(importlib.import_module(module), "TASK", None)
-    return None
-
-
-def task_names() -> list[str]:
-    own = (module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
-    return [*(name for name in own if _own(name) is not None), *_tasks]
-
-
-def find_task(name: str) -> Task:
-    """
-    Raises:
-        KzooError: No task of that name.
-    """
-    task = _tasks.get(name) or _own(name)
-    if task is None:
-        raise unknown("task", name, task_names(), "Import what registers it first (kzoo --import FILE)")
-    return task
-
-
-def task_of_data(holds: str) -> Task:
-    """Of a model of the user's own, which does not say what it does."""
-    tasks = [*_tasks.values(), *(find_task(name) for name in task_names())]
-    return next((t for t in tasks if t.is_default and t.holds == holds), find_task("tabular-classification"))
-
-
-def task_of(model: Any, holds: str = "rows") -> Task:
-    """Of one of kzoo's models its own; of any other by what its data holds."""
-    info = model_info(model)
-    return find_task(info.task) if info is not None else task_of_data(holds)

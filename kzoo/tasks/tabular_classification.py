@@ -7,6 +7,7 @@ from kzoo.tasks.classification import Classification
 
 class TabularClassification(Classification):
     name, holds, is_default = "tabular-classification", "rows", True
+    transfers = False  # rows of other numbers mean other things
 
 
 TASK = TabularClassification()

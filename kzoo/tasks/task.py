@@ -25,7 +25,7 @@ from kzoo.engine import (
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
 from kzoo.models import attach_info, feature_extractor, input_shape_of, model_info
-from kzoo.records import ModelSpec, Options
+from kzoo.records import ModelInfo, ModelSpec, Options
 from kzoo.report import Picture, Shown
 from kzoo.tasks.outputs import has_head, input_spec, named
 
@@ -152,6 +152,10 @@ class Task:
     def arguments(self, spec: ModelSpec, data: Data) -> dict[str, Any]:
         """Of the builder, for a model given by its name: what the data decides."""
         return {}
+
+    def augments(self, info: ModelInfo) -> bool:
+        """Whether augmentations can be tried on what the model reads."""
+        return bool(reader_of(info.inputs).augmentations)
 
     def check(self, model: keras.Model, data: Data) -> None:
         """

@@ -8,7 +8,7 @@ from kzoo.errors import KzooError
 from kzoo.records import VERBS, Answering, takes
 from kzoo.runs import load
 from kzoo.tasks import Result
-from kzoo.verbs.asked import asked
+from kzoo.tasks import asked
 
 
 @takes(*VERBS["predict"])

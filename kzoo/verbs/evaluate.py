@@ -12,7 +12,7 @@ from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
 from kzoo.tasks import Evaluated, task_of
-from kzoo.verbs.asked import asked
+from kzoo.tasks import asked
 from kzoo.verbs.feed import data_of
 
 

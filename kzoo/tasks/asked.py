@@ -7,7 +7,8 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 from kzoo.records import Options, options_of
-from kzoo.tasks import Task, find_task, task_names
+from kzoo.tasks.registry import find_task, task_names
+from kzoo.tasks.task import Task
 
 
 def asked(verb: str, task: Task, given: Mapping[str, Any], *records: type[Options]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Commands out of records: a verb's options are those of its Python function, with the same names and defaults."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from kzoo.cli.app import app, start
+from kzoo.records import VERBS, Option, options_of
+from kzoo.zoo import task_index
+
+TRAINING = ("fit", "fine_tune", "tune")
+
+
+def of_tasks() -> dict[str, tuple[str, str]]:
+    """{option of a task: (what the help shows for a value, help)}; several tasks may have one of the same name."""
+    found: dict[str, tuple[str, str]] = {}
+    rows = dict(task_index())
+    if (registry := sys.modules.get("kzoo.tasks.registry")) is not None:  # with those that an imported file registers
+        for name in registry.task_names():
+            rows[name] = registry.described(registry.find_task(name))
+    for task, row in rows.items():
+        for name, told in row["options"].items():
+            text = f"Of {task}: {told['help']} Default {told['default']}."
+            found[name] = (told["metavar"], f"{found[name][1]} {text}" if name in found else text)
+    return found
+
+
+def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function `(given, as_json)` the command of a verb.
+
+    Args:
+        examples: A line each, shown in the help.
+        **own: The verb's own arguments, {name: (annotation for typer, default)}.
+    """
+    records = VERBS[verb]
+    known = {name: option for record in records for name, option in options_of(record).items() if option.kind.typed}
+    others = of_tasks() if verb in ("evaluate", "predict", "generate", "export") else {}
+
+    def decorate(body: Callable[..., None]) -> Callable[..., None]:
+        def run(**typed: Any) -> None:
+            as_json = typed.pop("json_")
+            given = {name: value for name, value in typed.items() if value not in (None, [])}
+            given = {name: known[name].kind.read(name, v) if name in known else v for name, v in given.items()}
+            start({k: v for k, v in given.items() if k in ("strategy", "devices")}, lambda: _kept(verb, given))
+            if others:
+                given = {name: _read(name, value) if name in others else value for name, value in given.items()}
+            body(given, as_json)
+
+        parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=a, default=d)
+                      for n, (a, d) in own.items()]  # fmt: skip
+        parameters += [_parameter(option) for option in known.values()]
+        parameters += [_named(name, Annotated[str | None, typer.Option(metavar=m, help=h)])
+                       for name, (m, h) in others.items() if name not in known]  # fmt: skip
+        json_ = typer.Option("--json", help="Print the result as JSON.")
+        parameters.append(_named("json_", Annotated[bool, json_], False))
+        run.__signature__ = inspect.Signature(parameters)
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        lines = "\n".join(f"      {line.strip()}" for line in examples.strip().splitlines())
+        run.__doc__ = f"{inspect.getdoc(body)}\n\n\b\n{lines}"
+        app.command(verb.replace("_", "-"))(run)
+        return run
+
+    return decorate
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    kind, text = option.kind, option.help
+    if option.default not in (None, False):
+        text += f" Default {'on' if option.default is True and kind.flag else option.default}."
+    if kind.flag:
+        return _named(option.name, Annotated[bool | None, typer.Option(help=text)])
+    if kind.many:
+        told = typer.Option(metavar=kind.metavar, help=f"{text} May be repeated.")
+        return _named(option.name, Annotated[list[str] | None, told])
+    return _named(option.name, Annotated[str | None, typer.Option(metavar=kind.metavar, help=text)])
+
+
+def _named(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+
+
+def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the run that is resumed or taken up."""
+    if verb not in TRAINING or not ("resume" in given or "config" in given):
+        return {}
+    from kzoo.runs import begin
+
+    kept = begin(verb, {k: v for k, v in given.items() if k in ("resume", "config")}, None, None).options
+    return {k: v for k, v in kept.given().items() if k in ("strategy", "devices")}
+
+
+def _read(name: str, text: str) -> Any:
+    """Of an option of a task's: by the first task that has it, whose kind all share."""
+    from kzoo.tasks import find_task, task_names
+
+    options = (options_of(find_task(task).Options) for task in task_names())
+    return next(found[name].kind.read(name, text) for found in options if name in found)
