@@ -92,7 +92,8 @@ def function(name: str, value: Any) -> str:
     options = {o.name: o for record in value.takes for o in options_of(record).values()}
     if name in OF_TASKS:
         for task in tasks.task_names():
-            options |= {k: o for k, o in options_of(tasks.find_task(task).Options).items() if k not in options}
+            own_options = options_of(tasks.find_task(task).options(name))
+            options |= {k: o for k, o in own_options.items() if k not in options}
     parts += ["*", *(f"{o.name}: {said(o.type, is_place(o.kind))} = ..." for o in options.values())]
     parts += ["**options: Any"] * (name in OF_TASKS)  # of a task of the user's
     return definition(name, parts, str(signature.return_annotation))

@@ -42,7 +42,7 @@ def index() -> dict[str, dict[str, Any]]:
 
 
 def task_index() -> dict[str, dict[str, Any]]:
-    """{name: verb and options} of every task that comes with kzoo."""
+    """{name: {verb: its options}} of every task that comes with kzoo."""
     return _read_index()["tasks"]
 
 

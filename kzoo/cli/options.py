@@ -16,17 +16,20 @@ from kzoo.zoo import task_index
 TRAINING = ("fit", "fine_tune", "tune")
 
 
-def of_tasks() -> dict[str, tuple[str, str]]:
+def of_tasks(verb: str) -> dict[str, tuple[str, str]]:
     """{option of a task: (what the help shows for a value, help)}; several tasks may have one of the same name."""
-    found: dict[str, tuple[str, str]] = {}
+    said: dict[tuple[str, str, str], list[str]] = {}
     rows = dict(task_index())
     if (registry := sys.modules.get("kzoo.tasks.registry")) is not None:  # with those that an imported file registers
         for name in registry.task_names():
             rows[name] = registry.described(registry.find_task(name))
     for task, row in rows.items():
-        for name, told in row["options"].items():
-            text = f"Of {task}: {told['help']} Default {told['default']}."
-            found[name] = (told["metavar"], f"{found[name][1]} {text}" if name in found else text)
+        for name, told in row.get(verb, {}).items():
+            said.setdefault((name, told["metavar"], f"{told['help']} Default {told['default']}."), []).append(task)
+    found: dict[str, tuple[str, str]] = {}
+    for (name, metavar, text), tasks in said.items():
+        text = f"Of {', '.join(tasks)}: {text}"
+        found[name] = (metavar, f"{found[name][1]} {text}" if name in found else text)
     return found
 
 
@@ -39,7 +42,7 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
     """
     records = VERBS[verb]
     known = {name: option for record in records for name, option in options_of(record).items() if option.kind.typed}
-    others = of_tasks() if verb in ("evaluate", "predict", "generate", "export") else {}
+    others = of_tasks(verb)
 
     def decorate(body: Callable[..., None]) -> Callable[..., None]:
         def run(**typed: Any) -> None:
@@ -48,7 +51,7 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
             given = {name: known[name].kind.read(name, v) if name in known else v for name, v in given.items()}
             start({k: v for k, v in given.items() if k in ("strategy", "devices")}, lambda: _kept(verb, given))
             if others:
-                given = {name: _read(name, value) if name in others else value for name, value in given.items()}
+                given = {name: _read(verb, name, value) if name in others else value for name, value in given.items()}
             body(given, as_json)
 
         parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=a, default=d)
@@ -94,9 +97,9 @@ def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in kept.given().items() if k in ("strategy", "devices")}
 
 
-def _read(name: str, text: str) -> Any:
+def _read(verb: str, name: str, text: str) -> Any:
     """Of an option of a task's: by the first task that has it, whose kind all share."""
     from kzoo.tasks import find_task, task_names
 
-    options = (options_of(find_task(task).Options) for task in task_names())
+    options = (options_of(find_task(task).options(verb)) for task in task_names())
     return next(found[name].kind.read(name, text) for found in options if name in found)

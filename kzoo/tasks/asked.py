@@ -18,13 +18,14 @@ def asked(verb: str, task: Task, given: Mapping[str, Any], *records: type[Option
         KzooError: One that is neither the verb's nor the task's, or that cannot hold.
     """
     known = [name for record in records for name in options_of(record)]
-    own = options_of(task.Options)
+    record = task.options(verb)
+    own = options_of(record)
     for name in given:
         if name in known or name in own:
             continue
-        others = [other for other in task_names() if name in options_of(find_task(other).Options)]
+        others = [other for other in task_names() if name in options_of(find_task(other).options(verb))]
         if others:
             raise KzooError(f"{name} goes with {' and '.join(others)}; this model's task is {task.name}")
         raise unknown(f"argument of {verb}", name, [*known, *own])
-    options = task.Options.of({name: value for name, value in given.items() if name in own})
+    options = record.of({name: value for name, value in given.items() if name in own})
     return {name: getattr(options, name) for name in own}

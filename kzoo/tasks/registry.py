@@ -71,7 +71,7 @@ def task_of(model: Any, holds: str = "rows") -> Task:
 
 
 def described(task: Task) -> dict[str, Any]:
-    """A row of the index: what the command line says of it without TensorFlow."""
-    options = options_of(task.Options).values()
-    told = {o.name: {"help": o.help, "default": o.default, "metavar": o.kind.metavar} for o in options}
-    return {"verb": task.verb, "options": told}
+    """{verb: its options}: a row of the index, by which the command line tells of it without TensorFlow."""
+    told = lambda o: {"help": o.help, "default": o.default, "metavar": o.kind.metavar}
+    verbs = (task.verb, "evaluate", "export")
+    return {verb: {o.name: told(o) for o in options_of(task.options(verb)).values()} for verb in verbs}

@@ -136,7 +136,7 @@ class Task:
         verb: `predict` or `generate`.
         score: None where the epochs of a training cannot be ranked.
         transfers: Whether `fine_tune` can give its networks a new head.
-        Options: A frozen record of what `evaluate`, `predict` or `generate`, and `export` take beyond the common.
+        Options: A frozen record of what `predict` or `generate` takes beyond the common; see `options`.
     """
 
     name: ClassVar[str]
@@ -146,6 +146,10 @@ class Task:
     score: ClassVar[Score | None] = Score()
     transfers: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = NoOptions
+
+    def options(self, verb: str) -> type[Options]:
+        """What a verb (evaluate, predict, generate, export) takes for this task beyond the common."""
+        return self.Options if verb == self.verb else NoOptions
 
     # --- before training ------------------------------------------------------------------------------------------
 

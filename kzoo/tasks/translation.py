@@ -15,7 +15,7 @@ from kzoo.inputs import texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Signature, Task
+from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task
 from kzoo.weights import copy_weights
 from kzoo.zoo import twin
 
@@ -90,7 +90,10 @@ class SearchOptions(Options):
 
 class Translating(Task):
     name, holds, is_default, verb = "translation", "pairs", True, "generate"
-    Options: ClassVar[type] = SearchOptions
+    Options: ClassVar[type[Options]] = SearchOptions
+
+    def options(self, verb: str) -> type[Options]:
+        return NoOptions if verb == "predict" else SearchOptions  # an evaluation and an export decode, too
 
     def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Evaluated:
         """BLEU, by sacrebleu."""
