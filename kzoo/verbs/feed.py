@@ -224,7 +224,10 @@ def built(name: str, style: str, arguments: Mapping[str, Any], data: Data, fed: 
     spec = model_spec(name)
     decided, learned = find_task(spec.task).arguments(spec, data), None
     if spec.inputs is not None and not spec.inputs.known and not fed:
-        reader = reader_of(spec.inputs.for_model(arguments.get("input_shape", spec.input_shape), {**spec.config, **arguments}))
+        wanted = spec.inputs
+        if arguments:  # a vocabulary of that size, texts of that length
+            wanted = wanted.for_model(arguments.get("input_shape", spec.input_shape), arguments)
+        reader = reader_of(wanted)
         reader.check(name, data)
         learned = reader.learn(data)
         decided |= {k: v for k, v in learned.arguments.items() if k in spec.parameters}
