@@ -1,5 +1,5 @@
-"""Write what is derived from the code: `kzoo/index.json`, the models and tasks as they can be told without TensorFlow, and
-`kzoo/__init__.pyi`, the public names for type checkers.
+"""Write what is derived from the code: `kzoo/index.json`, the models and tasks as they can be told without TensorFlow,
+and `kzoo/__init__.pyi`, the public names for type checkers.
 
     python .ci/generate.py            write both
     python .ci/generate.py --check    write nothing; exit with 1 where one of them is not what it would be
@@ -50,7 +50,7 @@ def stub(models: dict[str, dict[str, Any]]) -> str:
         "",
         "import os",
         "from collections.abc import Mapping, Sequence",
-        "from typing import Any",
+        "from typing import Any, Literal",
         "",
         "import keras",
         "",
@@ -119,7 +119,9 @@ def definition(name: str, parts: list[str], returns: str) -> str:
 
 
 def said(annotation: Any, place: bool = False) -> str:
-    """A type as it is written; a sequence may be a list or a tuple, a path is text or a Path, and None gives nothing."""
+    """A type as it is written; a sequence may be a list or a tuple, a path is text or a Path, and None gives
+    nothing.
+    """
     text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
     text = re.sub(r"\btyping\.|\bcollections\.abc\.", "", text)
     text = re.sub(r"\blist\[([^\]]*)\]", r"str | Sequence[\1]", text)

@@ -1,7 +1,7 @@
 """kzoo: a Keras / TensorFlow model zoo for people who learn, teach and use deep learning.
 
-Every name here is loaded on first use: `import kzoo` itself imports neither TensorFlow nor Keras. `__init__.pyi` says the
-same to type checkers; it is generated (`python .ci/generate.py`).
+Every name here is loaded on first use: `import kzoo` itself imports neither TensorFlow nor Keras. `__init__.pyi` says
+the same to type checkers; it is generated (`python .ci/generate.py`).
 """
 
 from __future__ import annotations

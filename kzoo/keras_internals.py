@@ -6,6 +6,7 @@ up, so that on another Keras the ones that broke are named.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -59,8 +60,8 @@ def input_structure(model: keras.Function) -> Any:
 
 
 def node_of(x: Any) -> Any:
-    """The call that made a symbolic tensor: `operation`, `arguments`, `input_tensors`, `output_tensors`; None of an input
-    that no layer made, and of what is no symbolic tensor.
+    """The call that made a symbolic tensor: `operation`, `arguments`, `input_tensors`, `output_tensors`; None of an
+    input that no layer made, and of what is no symbolic tensor.
     """
     history = getattr(x, "_keras_history", None)
     made = history is not None and history.operation is not None
@@ -70,6 +71,16 @@ def node_of(x: Any) -> Any:
 def attention_kernels(layer: keras.layers.MultiHeadAttention) -> dict[str, tuple[int, ...]]:
     """{query, key, value, output: shape of the projection's kernel}."""
     return {p: tuple(getattr(layer, f"_{p}_dense").kernel.shape) for p in ("query", "key", "value", "output")}
+
+
+def stock_attention(layer: keras.layers.MultiHeadAttention, *arguments: Any) -> Any:
+    """Keras' own products of queries, keys and values."""
+    return type(layer)._compute_attention(layer, *arguments)
+
+
+def served_by(layer: keras.layers.TFSMLayer) -> Any:
+    """The SavedModel that it loaded, with all its signatures."""
+    return layer._reloaded_obj
 
 
 def attention_settings(layer: keras.layers.MultiHeadAttention) -> tuple[float, bool, float]:
@@ -88,7 +99,9 @@ COMPILED = ("compiled", "optimizer", "loss", "stop_training", "steps_per_executi
 
 
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
-    """What `compile` was given; {} where it was not called. `get_compile_config` serializes, which not everything can be."""
+    """What `compile` was given; {} where it was not called. `get_compile_config` serializes, which not everything can
+    be.
+    """
     config = getattr(model, "_compile_config", None)
     return dict(config.config) if config is not None else {}
 
@@ -164,9 +177,73 @@ NEUTRAL = ("assign", "assign_add", "assign_sub", "_apply_weight_decay", "_backen
            "_overwrite_model_variables_with_average_value", "_var_key", "stateless_apply")  # fmt: skip
 
 
+class Neutral:
+    """What Keras' backend-neutral optimizer does with assignments inside `cond`, by selection instead."""
+
+    def _filter_empty_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> Any:
+        """Without a warning for those that were frozen after the optimizer was built."""
+        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None or v.trainable]
+        return BaseOptimizer._filter_empty_gradients(self, [g for g, _ in pairs], [v for _, v in pairs])
+
+    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
+        steps = self.gradient_accumulation_steps
+        if steps:
+            touched = [*variables, *self.variables]
+            before = [tf.convert_to_tensor(v.value) for v in touched]
+            sums = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
+            totals = [g + tf.convert_to_tensor(s.value) for g, s in zip(gradients, sums, strict=True)]
+            gradients = [g / steps for g in totals]
+        gradients = self._clip_gradients(gradients)
+        self._apply_weight_decay(variables)
+        self._backend_update_step(gradients, variables, self.learning_rate)
+        if steps:
+            whole = tf.equal((self._iterations + 1) % steps, 0)
+            for variable, old in zip(touched, before, strict=True):
+                variable.assign(tf.where(whole, tf.convert_to_tensor(variable.value), old))
+            for kept, total in zip(sums, totals, strict=True):
+                kept.assign(tf.where(whole, tf.zeros_like(total), total))
+        if self.use_ema:
+            self._update_model_variables_moving_average(self._trainable_variables)
+            if self.ema_overwrite_frequency:
+                overwrite = tf.equal((self.iterations + 1) % self.ema_overwrite_frequency, 0)
+                averages = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
+                for variable, average in averages:
+                    if average is not None:
+                        variable.assign(tf.where(overwrite, average.value, variable.value))
+
+
 def neutral_methods() -> dict[str, Any]:
-    """Of the backend-neutral optimizer, those that TFOptimizer replaces."""
-    return {name: BaseOptimizer.__dict__[name] for name in NEUTRAL}
+    """Of the backend-neutral optimizer, those that TFOptimizer replaces, two of them as `Neutral` has them."""
+    own = {name: method for name, method in vars(Neutral).items() if name.startswith(("_backend", "_filter"))}
+    return {**{name: BaseOptimizer.__dict__[name] for name in NEUTRAL}, **own}
+
+
+class PartlyScaled:
+    """Comes before an optimizer's own class: the updates of some variables are scaled, frozen ones stay.
+
+    With a factor f on its update a variable goes from old to old + f (new - old): for an optimizer whose update is
+    proportional to the learning rate, weight decay included, the step at the rate times f. This happens inside Keras'
+    step, after the update and before what reads the new weights: moving averages and constraints.
+    """
+
+    _factors: Mapping[int, float]
+    _kept: Sequence[keras.Variable]
+
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:  # the first thing that moves a variable
+        scaled = [(v, self._factors[id(v)]) for v in variables if id(v) in self._factors]
+        vars(self)["_before"] = [(v, factor, tf.convert_to_tensor(v.value)) for v, factor in scaled]
+        super()._apply_weight_decay(variables)
+
+    def _backend_update_step(self, gradients: list[Any], variables: list[keras.Variable], rate: Any) -> None:
+        super()._backend_update_step(gradients, variables, rate)
+        for variable, factor, old in vars(self).pop("_before"):
+            variable.assign(old + tf.cast(factor, old.dtype) * (tf.convert_to_tensor(variable.value) - old))
+
+    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
+        kept = [(v, tf.convert_to_tensor(v.value)) for v in self._kept]
+        super()._backend_apply_gradients(gradients, variables)
+        for variable, old in kept:  # an average that is written into the weights (ema_overwrite_frequency)
+            variable.assign(old)
 
 
 def rate_of(optimizer: keras.optimizers.Optimizer) -> Any:

@@ -1,4 +1,4 @@
-"""TensorFlow's private names, all of them, each with what it is for. `tests/test_internals.py` looks each of them up."""
+"""TensorFlow's private names, each with what it is for. `tests/test_internals.py` looks each of them up."""
 
 from __future__ import annotations
 

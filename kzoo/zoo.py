@@ -178,8 +178,8 @@ def create_model(model: str, /, style: str = "functional", **arguments: Any) -> 
         A built Keras model of that style.
 
     Raises:
-        KzooError: An unknown name, style or argument, or a value that cannot hold; one line each. Nothing is built, read
-            or downloaded before the arguments hold.
+        KzooError: An unknown name, style or argument, or a value that cannot hold; one line each. Nothing is built,
+            read or downloaded before the arguments hold.
 
     >>> create_model("lenet5", style="sequential").count_params()
     61706

@@ -109,7 +109,7 @@ def trained(tmp_path_factory):
 
 def inputs_for(model, count=3, seed=0):
     """Random numbers, or token ids of 7 places, as the model takes them."""
-    from kzoo.tasks.scores import random_inputs
+    from kzoo.tasks import random_inputs
 
     return keras.tree.map_structure(lambda t: t.numpy(), random_inputs(model, count, seed, side=7))
 

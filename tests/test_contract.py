@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.models.networks import networks_of
+from kzoo.models import networks_of
 from kzoo.zoo import index
-from kzoo.models.styles import Definition
-from kzoo.spec import STYLES
-from kzoo.weights.store import weights_by_name
+from kzoo.models import Definition
+from kzoo.records import STYLES
+from kzoo.weights import weights_by_name
 
 MODELS = kzoo.list_models(hidden=True)
 TINY = {index()[name]["family"] for name in MODELS if name.endswith("_tiny")}
@@ -230,7 +230,7 @@ def test_exports_are_served_without_kzoo(seeded, inputs_for, tmp_path):
             named = x if isinstance(x, dict) else {record["inputs"][0]["name"]: x}
             np.savez(tmp_path / f"{name}-{style}.npz", **named)
             png = []
-            if isinstance(model._kzoo_info.preprocess, kzoo.Preprocess):
+            if isinstance(model.kzoo_info.inputs, kzoo.ImageInputs):
                 raw = np.random.default_rng(1).integers(0, 256, (3, 40, 33), dtype="uint8")  # another size: resized
                 png = [str(tmp_path / f"{name}-{k}.png") for k in range(3)]
                 for image, path in zip(raw, png, strict=True):

@@ -1,21 +1,22 @@
-"""Preprocessing: the same values eagerly, inside tf.data and inside a SavedModel; the decoder against Pillow."""
+"""Inputs of images: the same values eagerly, inside tf.data and inside a SavedModel; the decoder against Pillow."""
 
 import io
+import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kzoo.inputs.image import PreprocessLayer, decode_image, to_channels
-from kzoo.spec import Preprocess, preprocess_from_config
+from kzoo.inputs import decode_image, reader_of
+from kzoo.inputs.image import Images, to_channels
+from kzoo.records import ImageInputs, from_config
 
 SPECS = {
-    "plain": Preprocess(size=(28, 28), channels=1),
-    "padded": Preprocess(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
-    "rgb": Preprocess(size=(20, 24), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    "middle": Preprocess(size=(28, 28), channels=3, crop=0.875, interpolation="bicubic", order="BGR"),
+    "plain": ImageInputs(size=(28, 28), channels=1),
+    "padded": ImageInputs(size=(28, 28), channels=1, pad=2, mean=(0.1 / 1.275,), std=(1 / 1.275,)),
+    "rgb": ImageInputs(size=(20, 24), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "middle": ImageInputs(size=(28, 28), channels=3, crop=0.875, interpolation="bicubic", order="BGR"),
 }
 
 
@@ -23,35 +24,35 @@ SPECS = {
 @pytest.mark.parametrize("shape", [(28, 28, 1), (31, 40, 3), (9, 9, 4)])
 def test_eager_tf_data_and_saved_model_agree(spec, shape, rng, tmp_path):
     """You'd be surprised how much these can differ."""
-    layer = PreprocessLayer(spec)
+    reader = Images(spec)
     images = rng.integers(0, 256, (5, *shape), dtype="uint8")
-    eager = layer(images).numpy()
+    eager = reader.prepare(images).numpy()
     assert eager.shape == (5, *spec.output_shape) and eager.dtype == np.float32
 
-    batched = next(iter(tf.data.Dataset.from_tensor_slices(images).batch(5).map(layer)))
+    batched = next(iter(tf.data.Dataset.from_tensor_slices(images).batch(5).map(reader.prepare)))
     np.testing.assert_allclose(batched, eager, atol=1e-6)
-    single = np.stack(list(tf.data.Dataset.from_tensor_slices(images).map(layer).as_numpy_iterator()))
+    single = np.stack(list(tf.data.Dataset.from_tensor_slices(images).map(reader.prepare).as_numpy_iterator()))
     np.testing.assert_allclose(single, eager, atol=1e-6)
 
     module = tf.Module()
     module.call = tf.function(
-        lambda x: layer(x), input_signature=[tf.TensorSpec([None, None, None, shape[2]], tf.uint8)]
+        lambda x: reader.prepare(x), input_signature=[tf.TensorSpec([None, None, None, shape[2]], tf.uint8)]
     )
     tf.saved_model.save(module, str(tmp_path / "saved"))
     np.testing.assert_allclose(tf.saved_model.load(str(tmp_path / "saved")).call(images), eager, atol=1e-6)
 
 
 def test_values_by_hand():
-    out = PreprocessLayer(SPECS["rgb"])(np.full((20, 24, 3), 255, "uint8")).numpy()
+    out = Images(SPECS["rgb"]).prepare(np.full((20, 24, 3), 255, "uint8")).numpy()
     np.testing.assert_allclose(out[0, 0], (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], rtol=1e-6)
-    assert PreprocessLayer(SPECS["plain"])(np.full((28, 28, 1), 51, "uint8")).numpy().max() == pytest.approx(0.2)
+    assert Images(SPECS["plain"]).prepare(np.full((28, 28, 1), 51, "uint8")).numpy().max() == pytest.approx(0.2)
 
 
 def test_resizing_is_pillows(rng):
     """Bilinear with antialiasing, on float images."""
     image = rng.random((97, 131), dtype="float32") * 255
     expected = np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BILINEAR))
-    found = PreprocessLayer(SPECS["plain"]).geometry(image[..., None]).numpy()[..., 0]
+    found = Images(SPECS["plain"]).geometry(image[..., None]).numpy()[..., 0]
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
@@ -67,20 +68,20 @@ def test_the_middle_is_torchvisions(name, shape, rng):
     resized = Image.fromarray(image).resize(size, Image.Resampling[method])
     left, top = (int(round((n - side) / 2.0)) for n in size)
     expected = np.clip(np.asarray(resized.crop((left, top, left + side, top + side))), 0, 255)
-    spec = Preprocess(size=(side, side), channels=1, crop=0.875, interpolation=name)
-    found = PreprocessLayer(spec).geometry(image[..., None]).numpy()[..., 0]
+    spec = ImageInputs(size=(side, side), channels=1, crop=0.875, interpolation=name)
+    found = Images(spec).geometry(image[..., None]).numpy()[..., 0]
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
 def test_a_middle_that_is_not_square():
-    spec = Preprocess(size=(20, 30), channels=3, crop=0.5)
+    spec = ImageInputs(size=(20, 30), channels=3, crop=0.5)
     assert spec.cover == (40, 60)
-    assert PreprocessLayer(spec)(np.zeros((100, 60, 3), "uint8")).shape == (20, 30, 3)
-    assert PreprocessLayer(spec)(np.zeros((2, 41, 300, 3), "uint8")).shape == (2, 20, 30, 3)
+    assert Images(spec).prepare(np.zeros((100, 60, 3), "uint8")).shape == (20, 30, 3)
+    assert Images(spec).prepare(np.zeros((2, 41, 300, 3), "uint8")).shape == (2, 20, 30, 3)
     with pytest.raises(ValueError, match="crop must be above 0"):
-        Preprocess(size=(20, 30), channels=3, crop=0.0)
+        ImageInputs(size=(20, 30), channels=3, crop=0.0)
     with pytest.raises(ValueError, match="interpolation 'cubic' is not one of"):
-        Preprocess(size=(20, 30), channels=3, interpolation="cubic")
+        ImageInputs(size=(20, 30), channels=3, interpolation="cubic")
 
 
 def test_grey_of_rgb_is_pillows_within_rounding(rng):
@@ -104,15 +105,16 @@ def test_files_decode_as_pillow_does(kind, rng):
     np.testing.assert_array_equal(decode_image(tf.constant(buffer.getvalue())).numpy(), expected)
 
 
-def test_it_is_a_keras_layer_that_saves(tmp_path, rng):
-    model = keras.Sequential([keras.Input((None, None, 3), dtype="uint8"), PreprocessLayer(SPECS["rgb"])])
-    model.save(tmp_path / "m.keras")
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_a_record_that_was_written_down_prepares_the_same(spec, rng):
+    """As JSON holds it: what runs, exports and weight files keep."""
+    again = from_config(json.loads(json.dumps(spec.to_config())))
+    assert again == spec
     image = rng.integers(0, 256, (2, 30, 30, 3), dtype="uint8")
-    again = keras.models.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(again(image), model(image))
+    np.testing.assert_array_equal(reader_of(again).prepare(image), Images(spec).prepare(image))
 
 
 def test_for_another_input_size_the_padding_stays():
     assert SPECS["padded"].for_model((40, 40, 3), {}).size == (36, 36)
     assert SPECS["padded"].for_model((32, 32, 1), {}) == SPECS["padded"]
-    assert preprocess_from_config({"size": [28, 28], "channels": 1}) == Preprocess(size=(28, 28), channels=1)
+    assert from_config({"size": [28, 28], "channels": 1}) == ImageInputs(size=(28, 28), channels=1)

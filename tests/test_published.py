@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.zoo import model_info
-from kzoo.spec import STYLES
+from kzoo.models import model_info
+from kzoo.records import STYLES
 from kzoo.weights.table import FOLDER, SHIPPED
 
 NAMES = [f"{row.model}@{row.tag}" for row in SHIPPED]

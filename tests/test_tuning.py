@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.search import ZooHyperModel, _oracles, _search
+from kzoo.search import ZooHyperModel, oracles, tune as searching
 
 QUICK = {"epochs": 1, "limit_train_batches": 3, "xla": "off"}
 QUIET = {"compare_seeds": 0, "verbose": False}
@@ -56,18 +56,18 @@ def declared(space):
 def test_defaults_are_the_recipe_and_ranges_are_around_it():
     values, found = declared(kzoo.hypermodel("mlp"))
     assert values == {
-        "learning_rate": 1e-3, "batch_size": 64, "optimizer": "adam", "dropout_rate": 0.2, "augment": "none"
+        "learning_rate": 1e-3, "batch_size": 64, "optimizer": "adam", "dropout": 0.2, "augment": "none"
     }  # fmt: skip
     assert found["learning_rate"].min_value == pytest.approx(1e-4)
     assert found["learning_rate"].max_value == pytest.approx(1e-2)
     assert found["learning_rate"].sampling == "log"
     assert found["batch_size"].values == [32, 64, 128]
     assert found["augment"].values == ["none", "shift"]
-    assert 0.2 in found["dropout_rate"].values and found["dropout_rate"].values[-1] == 0.6
+    assert 0.2 in found["dropout"].values and found["dropout"].values[-1] == 0.6
 
 
 def test_each_model_has_the_hyperparameters_that_it_takes():
-    assert "dropout_rate" not in declared(kzoo.hypermodel("lenet5"))[1]
+    assert "dropout" not in declared(kzoo.hypermodel("lenet5"))[1]
     values, found = declared(kzoo.hypermodel("resnet20", colour_images()))
     assert "optimizer" not in values, "its recipe has a warm-up"
     assert found["augment"].values == ["none", "flip", "crop-flip"]
@@ -81,9 +81,9 @@ def test_each_model_has_the_hyperparameters_that_it_takes():
 
 
 def test_what_is_fixed_is_not_searched():
-    space = kzoo.hypermodel("mlp", batch_size=16, augment=["shift"], dropout_rate=0.5, activation="tanh")
+    space = kzoo.hypermodel("mlp", batch_size=16, augment=["shift"], dropout=0.5, activation="tanh")
     values, found = declared(space)
-    assert (values["batch_size"], values["augment"], values["dropout_rate"]) == (16, "shift", 0.5)
+    assert (values["batch_size"], values["augment"], values["dropout"]) == (16, "shift", 0.5)
     assert isinstance(found["batch_size"], keras_tuner.engine.hyperparameters.Fixed)
     assert isinstance(found["learning_rate"], keras_tuner.engine.hyperparameters.Float)
     model = space.make(values)
@@ -118,8 +118,8 @@ def test_a_tuner_of_keras_tuner_takes_the_hypermodel():
         ({"name": 5}, "a name from kzoo list"),
         ({"name": "dcgan_tiny", "data": "digits"}, "two players"),
         ({"name": "lenet5", "momentum": 0.9}, "unknown hyperparameter of lenet5 'momentum'"),
-        ({"name": "lenet5", "dropout_rate": 0.5}, "unknown hyperparameter of lenet5 'dropout_rate'"),
-        ({"name": "mlp", "dropout_rate": 2}, "dropout_rate must be a number from 0 to below 1"),
+        ({"name": "lenet5", "dropout": 0.5}, "unknown hyperparameter of lenet5 'dropout'"),
+        ({"name": "mlp", "dropout": 2}, "dropout must be a number from 0 to below 1"),
         ({"name": "mlp", "batch_size": 0}, "batch_size must be a whole number"),
         ({"name": "mlp", "learning_rate": -1}, "learning_rate must be a number above 0"),
         ({"name": "mlp", "optimizer": "adamm"}, "did you mean 'adam'"),

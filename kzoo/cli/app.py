@@ -1,4 +1,6 @@
-"""What the verbs share: the application, TensorFlow without its start-up lines, files of the user's that are imported."""
+"""What the verbs share: the application, TensorFlow without its start-up lines, files of the user's that are
+imported.
+"""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ def info(
 @app.command()
 def runs(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Those to compare: paths, numbers or 'last'. Default all.")
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Those to compare: paths, numbers or 'last'. Default all."),
     ] = None,
     json_: Json = False,
 ) -> None:

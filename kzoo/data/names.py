@@ -38,7 +38,9 @@ def check_columns(columns: Any) -> dict[str, str | int] | None:
         return None
     roles = ("file", "label", "split", "text", "source", "target")
     if not isinstance(columns, Mapping) or not columns:
-        raise KzooError(f"columns must be {{role: column}}, such as {{'text': 'review', 'label': 2}}; received {columns!r}")
+        raise KzooError(
+            f"columns must be {{role: column}}, such as {{'text': 'review', 'label': 2}}; received {columns!r}"
+        )
     found = {}
     for role, column in columns.items():
         if role not in roles:

@@ -104,7 +104,9 @@ def text_tables(
                 f"line 1 of {str(table.path)!r} names {', '.join(header.columns)}; expected {', '.join(roles)}"
                 f" as in {train.path.name}"
             )
-        first, second = (table.column(header.columns[role], said) for role, said in zip(roles, ROLES[holds], strict=True))
+        first, second = (
+            table.column(header.columns[role], said) for role, said in zip(roles, ROLES[holds], strict=True)
+        )
         found[split] = first, second
     units = [unit_of(found["train"][0])]
     if holds == "pairs":

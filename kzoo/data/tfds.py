@@ -24,9 +24,7 @@ def is_tfds(name: str) -> bool:
     return name.split("/")[0].split(":")[0] in tfds.list_builders(with_community_datasets=False)
 
 
-def from_tfds(
-    name: str, data_dir: Any, download: bool, languages: str | None
-) -> tuple[dict[str, Examples], DataInfo]:
+def from_tfds(name: str, data_dir: Any, download: bool, languages: str | None) -> tuple[dict[str, Examples], DataInfo]:
     import tensorflow_datasets as tfds
 
     if not is_tfds(name):
@@ -100,9 +98,7 @@ def _download(builder: Any, name: str, place: str) -> None:
         raise KzooError(f"could not fetch {name!r}: {str(error).splitlines()[0]}; {place}") from error
 
 
-def _texts(
-    builder: Any, name: str, languages: str | None
-) -> tuple[dict[str, Examples], DataInfo]:
+def _texts(builder: Any, name: str, languages: str | None) -> tuple[dict[str, Examples], DataInfo]:
     """A prepared set of one text and one class label an example, or of translations."""
     import tensorflow_datasets as tfds
 
@@ -139,9 +135,7 @@ def _texts(
     return splits, DataInfo(name, "texts", tuple(features[label].names), notes=notes, units=units)
 
 
-def _columns(
-    builder: Any, read: Any, texts: int
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
+def _columns(builder: Any, read: Any, texts: int) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
     """({split: two columns, the first `texts` of them text}, notes). Rows without a text or a label are left out."""
     columns, notes, left_out = {}, [], []
     for split in builder.info.splits:

@@ -152,8 +152,8 @@ def _frozen(model: keras.Model, names: Sequence[str] | str, anew: bool) -> Freez
         if not network.trainable_variables:
             restore_flags(before)
             raise KzooError(
-                f"freeze leaves nothing of {network.name!r} to learn: {listed(names, SHOWN)}; leave one of its layers out,"
-                f" such as the last, {list(named_layers(network))[-1]!r}"
+                f"freeze leaves nothing of {network.name!r} to learn: {listed(names, SHOWN)}; leave one of its layers"
+                f" out, such as the last, {list(named_layers(network))[-1]!r}"
             )
     return freezing_of(model)
 

@@ -29,7 +29,7 @@ import tensorflow as tf
 from keras import layers
 
 from kzoo.engine.losses import Share
-from kzoo.keras_internals import attention_settings, layers_in, result_type, rnn
+from kzoo.keras_internals import attention_settings, layers_in, result_type, rnn, stock_attention
 
 Kernel = Callable[..., Any]
 MANY = 1_000_000  # weights; with fewer the update is not worth XLA's compilation
@@ -285,7 +285,7 @@ def attention_products(
 ) -> Any:  # fmt: skip
     """softmax(q kᵀ / √d) v on (batch, heads, time, d), as Keras computes it by einsum on (batch, time, heads, d)."""
     if return_attention_scores or len(query.shape) != 4:
-        return type(layer)._compute_attention(
+        return stock_attention(
             layer, query, key, value, attention_mask, training, return_attention_scores, use_causal_mask
         )
     q, k, v = (tf.transpose(t, [0, 2, 1, 3]) for t in (query, key, value))

@@ -75,13 +75,11 @@ class Action:
         self._last, self._clock = total, time.perf_counter()
 
 
-def every(
-    act: Act, *, epochs: int | None = None, steps: int | None = None, seconds: float | None = None
-) -> Action:
+def every(act: Act, *, epochs: int | None = None, steps: int | None = None, seconds: float | None = None) -> Action:
     """An action every so many epochs, batches or seconds; of several, whenever one of them is due.
 
-    Between two looks at the host the device takes steps for about half a second: an action by seconds comes at the first
-    look after its time, one by steps at its step exactly.
+    Between two looks at the host the device takes steps for about half a second: an action by seconds comes at the
+    first look after its time, one by steps at its step exactly.
     """
     return Action(act, epochs=epochs, steps=steps, seconds=seconds)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kzoo.engine.schedules import inner
 from kzoo.errors import KzooError, unknown
 from kzoo.keras_internals import (
-    BaseOptimizer,
+    PartlyScaled,
     TFOptimizer,
     built_on,
     made_in,
@@ -130,34 +130,6 @@ def _frozen(phase: Any) -> list[keras.Variable]:
     return [v for v in variables_of(phase) if id(v) not in learning]
 
 
-class _Partly:
-    """Comes before an optimizer's own class: the updates of some variables are scaled, frozen ones stay.
-
-    With a factor f on its update a variable goes from old to old + f (new - old): for an optimizer whose update is
-    proportional to the learning rate, weight decay included, the step at the rate times f. This happens inside Keras'
-    step, after the update and before what reads the new weights: moving averages and constraints.
-    """
-
-    _factors: Mapping[int, float]
-    _kept: Sequence[keras.Variable]
-
-    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:  # the first thing that moves a variable
-        scaled = [(v, self._factors[id(v)]) for v in variables if id(v) in self._factors]
-        vars(self)["_before"] = [(v, factor, tf.convert_to_tensor(v.value)) for v, factor in scaled]
-        super()._apply_weight_decay(variables)
-
-    def _backend_update_step(self, gradients: list[Any], variables: list[keras.Variable], rate: Any) -> None:
-        super()._backend_update_step(gradients, variables, rate)
-        for variable, factor, old in vars(self).pop("_before"):
-            variable.assign(old + tf.cast(factor, old.dtype) * (tf.convert_to_tensor(variable.value) - old))
-
-    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
-        kept = [(v, tf.convert_to_tensor(v.value)) for v in self._kept]
-        super()._backend_apply_gradients(gradients, variables)
-        for variable, old in kept:  # an average that is written into the weights (ema_overwrite_frequency)
-            variable.assign(old)
-
-
 def stepper(phase: Any) -> keras.optimizers.Optimizer:
     """The phase's optimizer, on the same variables, with the factors of the phase on their updates.
 
@@ -188,7 +160,7 @@ def _partly(
         copy = _copy(optimizer, type(optimizer))
         vars(copy)["inner_optimizer"] = _partly(optimizer.inner_optimizer, factors, kept)
         return copy
-    copy = _copy(optimizer, type(type(optimizer).__name__, (_Partly, type(optimizer)), {}))
+    copy = _copy(optimizer, type(type(optimizer).__name__, (PartlyScaled, type(optimizer)), {}))
     vars(copy).update(_factors=factors, _kept=kept)
     return copy
 
@@ -198,41 +170,6 @@ def _copy(optimizer: keras.optimizers.Optimizer, kind: type) -> keras.optimizers
     copy = object.__new__(kind)
     vars(copy).update(vars(optimizer))
     return copy
-
-
-class _Pure:
-    """What Keras' backend-neutral optimizer does with assignments inside `cond`, by selection instead."""
-
-    def _filter_empty_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> Any:
-        """Without a warning for those that were frozen after the optimizer was built."""
-        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None or v.trainable]
-        return BaseOptimizer._filter_empty_gradients(self, [g for g, _ in pairs], [v for _, v in pairs])
-
-    def _backend_apply_gradients(self, gradients: list[Any], variables: list[keras.Variable]) -> None:
-        steps = self.gradient_accumulation_steps
-        if steps:
-            touched = [*variables, *self.variables]
-            before = [tf.convert_to_tensor(v.value) for v in touched]
-            sums = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
-            totals = [g + tf.convert_to_tensor(s.value) for g, s in zip(gradients, sums, strict=True)]
-            gradients = [g / steps for g in totals]
-        gradients = self._clip_gradients(gradients)
-        self._apply_weight_decay(variables)
-        self._backend_update_step(gradients, variables, self.learning_rate)
-        if steps:
-            whole = tf.equal((self._iterations + 1) % steps, 0)
-            for variable, old in zip(touched, before, strict=True):
-                variable.assign(tf.where(whole, tf.convert_to_tensor(variable.value), old))
-            for kept, total in zip(sums, totals, strict=True):
-                kept.assign(tf.where(whole, tf.zeros_like(total), total))
-        if self.use_ema:
-            self._update_model_variables_moving_average(self._trainable_variables)
-            if self.ema_overwrite_frequency:
-                overwrite = tf.equal((self.iterations + 1) % self.ema_overwrite_frequency, 0)
-                averages = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
-                for variable, average in averages:
-                    if average is not None:
-                        variable.assign(tf.where(overwrite, average.value, variable.value))
 
 
 def pure(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -246,9 +183,7 @@ def pure(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     Args:
         optimizer: Built. Nothing of it is changed; the settings it has now are the ones used.
     """
-    methods = neutral_methods()
-    methods |= {name: method for name, method in vars(_Pure).items() if name.startswith(("_backend", "_filter"))}
-    between = type("Neutral", (TFOptimizer,), methods)
+    between = type("Neutral", (TFOptimizer,), neutral_methods())
     kind = type(type(optimizer).__name__, (type(optimizer), between), {})
     copy = _copy(optimizer, kind)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

@@ -34,15 +34,15 @@ class Servers(Engine):
             _check_optimizer(phase.optimizer)
             if phase.every != 1:
                 raise KzooError(
-                    f"the phase {phase.name} learns from every {phase.every}th batch, and parameter servers' workers have"
-                    " no common count; use strategy='multiworker'"
+                    f"the phase {phase.name} learns from every {phase.every}th batch, and parameter servers' workers"
+                    " have no common count; use strategy='multiworker'"
                 )
         self.coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         self.variables = state_variables(objective)
         self.places = {id(v): i for i, v in enumerate(self.variables)}
         with strategy.scope():
             self.copies = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in self.variables]
-        self._updates = [self._compiled(self._update(phase), xla) for phase in objective.phases]
+        self._updates = [self.as_graph(self._update(phase), xla) for phase in objective.phases]
         self._step = tf.function(lambda iterator: strategy.run(self._on_worker, args=(next(iterator),)))
         self._here = InPlace(objective, False, kernels)
         self.notes.append("workers do not wait for each other: epochs have no sharp border, and no two runs are alike")

@@ -193,9 +193,9 @@ class InSync(Engine):
         self.dtype = tf.float64 if wide else tf.float32  # of sums, in mixed precision too
         self.xla = xla
         self._phases = [_Parts(self, phase) for phase in objective.phases]
-        self._denominators = self._compiled(self._own_denominators, xla)
+        self._denominators = self.as_graph(self._own_denominators, xla)
         self._tested: list[int] = []
-        self._test = self._compiled(self._own_test, xla)
+        self._test = self.as_graph(self._own_test, xla)
         steps = [self._step_of(group) for _, group in paced(objective.phases)]
         self._train_loop = self._loop(self._in_turn(steps))
         self._test_loop = self._loop(lambda parts: self._on_replicas(self._test_step, parts))
@@ -331,8 +331,8 @@ class _Parts:
             self._gradients
         )  # sums over replicas inside the network cannot stand in a function of their own
         if not engine.kernels.synchronised:
-            self.gradients = engine._compiled(self._gradients, engine.xla)
-        self.update = engine._compiled(self._update, engine.xla)
+            self.gradients = engine.as_graph(self._gradients, engine.xla)
+        self.update = engine.as_graph(self._update, engine.xla)
 
     @property
     def written(self) -> list[int]:

@@ -61,9 +61,7 @@ def _own(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     yield from ((v.path, v) for v in model.variables if id(v) not in seen and id(v) not in metrics)
 
 
-def _slots(
-    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
-) -> Iterator[tuple[str, keras.Variable]]:
+def _slots(optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]) -> Iterator[tuple[str, keras.Variable]]:
     """Slots under the key of their weight; what the optimizer has once, by its own name."""
     own = inner(optimizer)
     weights = [keys.get(id(v), v.path) for v in built_on(own)]

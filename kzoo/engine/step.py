@@ -108,7 +108,8 @@ class Engine:
             ended = True
         return int(self.steps_taken) - before, ended
 
-    def _compiled(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+    def as_graph(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
+        """`function`, compiled, and counted among `traces`."""
         graph = compiled(function, xla)
         self.traces.append(graph)
         return graph
@@ -126,7 +127,7 @@ class Engine:
 
             tf.while_loop(lambda i: i < steps, body, [tf.constant(0)], parallel_iterations=1)
 
-        return self._compiled(run)
+        return self.as_graph(run)
 
     def _in_turn(self, steps: Sequence[Callable[[Any], None]]) -> Callable[[Any], None]:
         """(batch) -> nothing: the steps of the groups of phases, each where its pace is due."""
@@ -157,10 +158,10 @@ class InPlace(Engine):
         self.device = device  # None: where TensorFlow puts it
         self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
         if kernels.update_by_xla:
-            self._updates = [self._compiled(update, xla=True) for update in self._updates]
-        steps = [self._placed(self._compiled(self._step_of(group), xla)) for _, group in paced(objective.phases)]
+            self._updates = [self.as_graph(update, xla=True) for update in self._updates]
+        steps = [self._placed(self.as_graph(self._step_of(group), xla)) for _, group in paced(objective.phases)]
         self._train_loop = self._loop(self._in_turn(steps))
-        self._test_loop = self._loop(self._placed(self._compiled(self._test_step, xla)))
+        self._test_loop = self._loop(self._placed(self.as_graph(self._test_step, xla)))
 
     def _placed(self, step: Callable[[Any], None]) -> Callable[[Any], None]:
         """The step where the variables are: XLA reads those of its own device only."""

@@ -12,7 +12,8 @@ from kzoo.keras_internals import compile_arguments, layers_in
 def choose_xla(
     model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False
 ) -> tuple[bool, str]:
-    """(whether, why): on for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and on for the others.
+    """(whether, why): on for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and on for the
+    others.
 
     Why is measured in docs/speed.md. Synchronised batch normalization, asked for here or by a layer, sums over replicas
     inside the network, which XLA cannot hold.

@@ -40,8 +40,8 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
         data: What `kzoo.load_data` takes, or Data. Raw examples with class names.
 
     Returns:
-        Tuned, a Run: `kzoo.evaluate`, `predict` and `export` take it. Its model has the weights of the best epoch of all
-        stages. The batch size is by default the recipe's, at most an eighth of the training examples.
+        Tuned, a Run: `kzoo.evaluate`, `predict` and `export` take it. Its model has the weights of the best epoch of
+        all stages. The batch size is by default the recipe's, at most an eighth of the training examples.
 
     Raises:
         KzooError: Arguments that cannot hold; nothing has been written or fetched then.

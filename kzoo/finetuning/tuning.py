@@ -13,7 +13,16 @@ import keras
 import numpy as np
 
 from kzoo.data import Data
-from kzoo.engine import Place, TrainingProgress, numbers, optimizer_of, recipe_loss, recipe_metrics, set_trainable, state_of
+from kzoo.engine import (
+    Place,
+    TrainingProgress,
+    numbers,
+    optimizer_of,
+    recipe_loss,
+    recipe_metrics,
+    set_trainable,
+    state_of,
+)
 from kzoo.files import atomic
 from kzoo.finetuning.features import LIMIT, features, give_back, size_of, split_at
 from kzoo.finetuning.origin import Origin
@@ -78,8 +87,8 @@ class Tuning:
     Attributes:
         feed: What reads the data for the network, and what it says of that.
         worker: Number of this process among several.
-        kept: stages.json: `before`, `learning_rate`, the stages that are `done`, the `rows` of metrics.csv, the `plan` of
-            the last stage, `seconds`, `after`.
+        kept: stages.json: `before`, `learning_rate`, the stages that are `done`, the `rows` of metrics.csv, the `plan`
+            of the last stage, `seconds`, `after`.
     """
 
     model: keras.Model
@@ -302,7 +311,8 @@ class Tuning:
         self.progress.say("\n" + "\n".join(self._result()))
         return Tuned(
             self.model, folder.path, history, Plan.from_config({**kept["plan"], **whole}), kept.get("seconds", 0.0),
-            self.worker, before=kept["before"], after=kept["after"], stages=kept["done"], learning_rate=kept["learning_rate"],
+            self.worker, before=kept["before"], after=kept["after"], stages=kept["done"],
+            learning_rate=kept["learning_rate"],
         )  # fmt: skip
 
     def _result(self) -> list[str]:

@@ -140,7 +140,7 @@ def _sampled(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         for column, weight_x in ((left, 1 - (x - left)), (tf.minimum(left + 1, width - 1), x - left)):
             place = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)
             total += tf.gather(pixels, place, batch_dims=1) * (weight_y * weight_x)[..., None]
-    return tf.reshape(total, tf.shape(images))
+    return tf.reshape(tf.clip_by_value(total, 0.0, 255.0), tf.shape(images))  # weights add up to one but for rounding
 
 
 def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:

@@ -110,8 +110,8 @@ class Batches:
         return data
 
     def epoch(self, number: int, part: Part | None = None, start: int = 0) -> tf.data.Dataset:
-        """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes of
-        it): only they are prepared.
+        """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes
+        of it): only they are prepared.
         """
         if self.ready:
             data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
@@ -128,7 +128,9 @@ class Batches:
         return self._finished(data, tf.constant([mix(self.seed, number), 0], tf.int32), part, start)
 
     def order(self, number: int) -> None:
-        """Places in the split of the examples of an epoch; None: in the order of the split, where nothing is shuffled."""
+        """Places in the split of the examples of an epoch; None: in the order of the split, where nothing is
+        shuffled.
+        """
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
         """What makes, in another process too, an endless stream of batches in an order of its own.

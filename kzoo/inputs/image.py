@@ -26,9 +26,7 @@ from kzoo.inputs.image_files import (
 )
 from kzoo.inputs.reader import Reader, Served, are_paths
 from kzoo.records import ImageInputs
-from kzoo.report import pictures
-from kzoo.report.shown import Picture, Shown
-
+from kzoo.report import Picture, Shown, pictures
 
 
 class Images(Reader):

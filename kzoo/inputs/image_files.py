@@ -1,4 +1,6 @@
-"""Image files: opened whole or named with the reason why not, and the one decoder: the same in data, predict and export."""
+"""Image files: opened whole or named with the reason why not, and the one decoder: the same in data, predict and
+export.
+"""
 
 from __future__ import annotations
 

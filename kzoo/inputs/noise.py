@@ -30,8 +30,8 @@ class Noise(Reader):
 
     def check_fed(self, name: str, data: Any) -> None:
         raise KzooError(
-            f"{name} learns from images and noise that kzoo draws; give kzoo.Data((images, labels)), a name or a folder,"
-            " not bare arrays"
+            f"{name} learns from images and noise that kzoo draws; give kzoo.Data((images, labels)), a name or a"
+            " folder, not bare arrays"
         )
 
     def changes(self, element_spec: Any) -> list[str]:

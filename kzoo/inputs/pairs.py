@@ -13,7 +13,7 @@ from kzoo.inputs.reader import Reader
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.text import Texts, check_ids, check_texts, learn_vocabulary, texts_of, unit_of_column
 from kzoo.records import PairInputs
-from kzoo.report.shown import Shown, Text
+from kzoo.report import Shown, Text
 
 
 class Pairs(Reader):

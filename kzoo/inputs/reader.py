@@ -1,7 +1,7 @@
 """What carries a record of inputs out: from raw examples to what a network reads, in training, answers and exports.
 
-Each kind of inputs has a file here, named as its records call themselves, with a `Reader` in it. Everything that depends
-on the kind of a raw example is asked of the reader.
+Each kind of inputs has a file here, named as its records call themselves, with a `Reader` in it. Everything that
+depends on the kind of a raw example is asked of the reader.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tensorflow as tf
 from kzoo import records
 from kzoo.errors import KzooError
 from kzoo.inputs.batches import Batches
-from kzoo.report.shown import Shown
+from kzoo.report import Shown
 
 
 @dataclass(frozen=True)

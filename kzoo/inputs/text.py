@@ -25,7 +25,7 @@ from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
 from kzoo.models import registering
 from kzoo.records import END, START, TextInputs
-from kzoo.report.shown import Shown, Text
+from kzoo.report import Shown, Text
 
 register = registering("text")
 # How people write what was taken apart; hyphens are commoner than dashes.

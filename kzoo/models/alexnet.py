@@ -201,7 +201,6 @@ ZFNET_RECIPE = replace(RECIPE, epochs=70)
 MEAN = ImageInputs(size=(227, 227), channels=3, scale=1.0, mean=(123.68, 116.779, 103.939))
 
 
-
 def torchvision_names(modules: Iterable[str]) -> dict[str, str]:
     """torchvision's `alexnet`, in one tower."""
     names = {f"features.{number}": f"conv{i}" for i, number in enumerate((0, 3, 6, 8, 10), start=1)}

@@ -200,7 +200,6 @@ RECIPE = Recipe(
 )
 
 
-
 def torchvision_names(modules: Iterable[str]) -> dict[str, str]:
     stem = {"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3_reduce", "conv3": "conv2_3x3"}
     branches = {

@@ -21,7 +21,7 @@ from kzoo.models.arguments import Activation
 from kzoo.models.block import registering
 from kzoo.models.convnet import pooled
 from kzoo.models.styles import Definition
-from kzoo.records import ModelSpec, ImageInputs, Recipe
+from kzoo.records import ImageInputs, ModelSpec, Recipe
 
 COURSE = 3
 register = registering("lenet")

@@ -17,7 +17,7 @@ from keras import layers
 from kzoo.models.arguments import Activation, Dropout
 from kzoo.models.block import registering
 from kzoo.models.styles import Definition
-from kzoo.records import ModelSpec, ImageInputs, Recipe
+from kzoo.records import ImageInputs, ModelSpec, Recipe
 
 COURSE = 2
 register = registering("mlp")

@@ -15,7 +15,9 @@ from kzoo.models.block import registering
 from kzoo.models.styles import Definition, assemble, input_shape_of, style_of
 
 register = registering("networks")
-Parts = Mapping[str, tuple[type[Definition], dict[str, Any], Any]]  # name -> (definition, its arguments, its keras.Input)
+Parts = Mapping[
+    str, tuple[type[Definition], dict[str, Any], Any]
+]  # name -> (definition, its arguments, its keras.Input)
 
 
 @register

@@ -67,7 +67,6 @@ LINEAGES = {
 }  # fmt: skip
 
 
-
 def convolution(
     lineage: Lineage, filters: int, kernel: int, stride: int, name: str, *, bias: bool | None = None
 ) -> list[layers.Layer]:
@@ -379,7 +378,6 @@ CIFAR = Recipe(
     batch_size=128,
     epochs=60,
 )
-
 
 
 def torch_layers(modules: Iterable[str]) -> dict[str, str]:

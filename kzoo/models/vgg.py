@@ -14,8 +14,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from typing import Any
-
 from keras import layers
 
 from kzoo.errors import KzooError
@@ -103,7 +101,6 @@ RECIPE = Recipe(
     batch_size=256,
     epochs=74,
 )
-
 
 
 def torch_layers(modules: Iterable[str]) -> dict[str, str]:

@@ -35,12 +35,13 @@ from kzoo.records.inputs import (
 )
 from kzoo.records.model import COMMON, STYLES, ModelInfo, ModelSpec, Recipe
 from kzoo.records.options import Option, Options, options_of, same_plain, takes
-from kzoo.records.plan import Plan
 from kzoo.records.plain import to_json
+from kzoo.records.plan import Plan
 from kzoo.records.training import (
     AUGMENTATIONS,
     VERBS,
     Answering,
+    DataOptions,
     Evaluating,
     Exporting,
     FindingRate,
@@ -48,7 +49,6 @@ from kzoo.records.training import (
     Fit,
     Keeping,
     Learning,
-    DataOptions,
     Searched,
     Searching,
     Timing,

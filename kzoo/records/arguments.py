@@ -8,6 +8,7 @@ help says it. Each mistake is one line: what, received, allowed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import types
@@ -90,8 +91,14 @@ class Number(Kind):
 
     def check(self, name: str, value: Any) -> float:
         holds = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-        holds = holds and (self.above is None or value > self.above) and (self.at_least is None or value >= self.at_least)
-        if not holds or (self.below is not None and value >= self.below) or (self.at_most is not None and value > self.at_most):
+        holds = (
+            holds and (self.above is None or value > self.above) and (self.at_least is None or value >= self.at_least)
+        )
+        if (
+            not holds
+            or (self.below is not None and value >= self.below)
+            or (self.at_most is not None and value > self.at_most)
+        ):
             raise KzooError(f"{name} must be a number{self.said}; received {value!r}")
         return value if isinstance(value, int) else float(value)
 
@@ -127,10 +134,8 @@ class OneOf(Kind):
         return next((value for value in self.values if str(value).lower() == text.lower()), text)
 
     def check(self, name: str, value: Any) -> Any:
-        try:
+        with contextlib.suppress(TypeError):  # not hashable, and so none of them
             value = self.also.get(value, value)
-        except TypeError:  # not hashable, and so none of them
-            pass
         if value not in self.values:
             raise unknown(name, value, self.values)
         return value
@@ -230,7 +235,9 @@ def kind_of(annotation: Any) -> Kind:
         return Wholes()
     if annotation in _PLAIN:
         return _PLAIN[annotation]
-    raise TypeError(f"no kind of argument is known for {annotation!r}; annotate it: Annotated[{annotation!r}, Whole(1)]")
+    raise TypeError(
+        f"no kind of argument is known for {annotation!r}; annotate it: Annotated[{annotation!r}, Whole(1)]"
+    )
 
 
 def _allows_none(annotation: Any) -> bool:

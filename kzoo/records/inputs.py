@@ -1,6 +1,7 @@
 """What a network reads: frozen records on the standard library alone. `kzoo.inputs` carries them out.
 
-Each kind of inputs is a class with a name of its own, by which files know it; `from_config` reads what `to_config` wrote.
+Each kind of inputs is a class with a name of its own, by which files know it; `from_config` reads what `to_config`
+wrote.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Inputs:
 
     @property
     def meaning(self) -> str:
-        """A checksum of what the numbers that a network reads mean: of a vocabulary. "" where they speak for themselves."""
+        """A checksum of what the numbers that a network reads mean: of a vocabulary. "" where they speak for
+        themselves.
+        """
         return ""
 
     def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> Inputs:
@@ -137,7 +140,9 @@ class ImageInputs(Inputs):
         return (height + 2 * self.pad, width + 2 * self.pad, self.channels)
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> ImageInputs:
-        """For another height, width and channels. Of other channels than the means are for, each takes their average."""
+        """For another height, width and channels. Of other channels than the means are for, each takes their
+        average.
+        """
         height, width, channels = input_shape
         same = self
         if channels != self.channels:

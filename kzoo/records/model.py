@@ -126,7 +126,8 @@ class ModelInfo:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs of a model that was built with auxiliary ones, the one that stays first; () of any other.
+        """Names of the outputs of a model that was built with auxiliary ones, the one that stays first; () of any
+        other.
 
         Each learns from the same labels, with the recipe's weight.
         """

@@ -2,8 +2,8 @@
 
     epochs: Annotated[int | None, Whole(), "How often the training split is seen; default the model's recipe."] = None
 
-Signature, documentation and checks of the Python function come from it, and so do the command line's options, their help
-and `config.json`. A new option is a field here and the code that uses it.
+Signature, documentation and checks of the Python function come from it, and so do the command line's options, their
+help and `config.json`. A new option is a field here and the code that uses it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import lru_cache
 from typing import Any
 
 from kzoo.errors import unknown
@@ -38,8 +37,8 @@ class Options:
 
     @classmethod
     def of(cls, *given: Mapping[str, Any]) -> Any:
-        """The record with what was given, checked; later ones go first, None gives nothing, and what is no option of this
-        record is left to others.
+        """The record with what was given, checked; later ones go first, None gives nothing, and what is no option of
+        this record is left to others.
 
         Raises:
             KzooError: A value that cannot hold.
@@ -57,7 +56,7 @@ class Options:
         return {name: value for name, value in self.given().items() if is_plain(value)}
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def options_of(record: type[Options]) -> dict[str, Option]:
     """{name: Option}, in the order of the fields."""
     hints = typing.get_type_hints(record, include_extras=True)

@@ -10,7 +10,18 @@ from kzoo.records.kinds import Callbacks, ClassWeight, Devices, Factors, Objects
 from kzoo.records.model import STYLES
 from kzoo.records.options import Options
 
-AUGMENTATIONS = ("shift", "flip", "flip-vertical", "flips", "crop-flip", "rotate90", "rotate", "zoom", "color", "cutout")
+AUGMENTATIONS = (
+    "shift",
+    "flip",
+    "flip-vertical",
+    "flips",
+    "crop-flip",
+    "rotate90",
+    "rotate",
+    "zoom",
+    "color",
+    "cutout",
+)
 XLA = OneOf("auto", "on", "off", also={True: "on", False: "off"})
 PRECISIONS = OneOf("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = OneOf("constant", "cosine", "inverse-sqrt")
@@ -20,7 +31,9 @@ Set = Annotated[
     dict[str, Any] | None, Table(),
     "Arguments of a model given by its name, its builder's: {'residual': False, 'depths': (3, 3, 3)}.",
 ]  # fmt: skip
-Checkpoint = Annotated[str, OneOf("last", "best"), "Of a run: the weights it was left with, or those of its best epoch."]
+Checkpoint = Annotated[
+    str, OneOf("last", "best"), "Of a run: the weights it was left with, or those of its best epoch."
+]
 Rates = Annotated[
     dict[str, float] | None, Factors(),
     "{how names of layers begin: factor on the learning rate}: {'conv': 0.1} trains these layers ten times slower. The"
@@ -76,8 +89,8 @@ class Keeping(Options):
     run_dir: Annotated[str | None, Place(), "The run folder, exactly; default the next number in runs/."] = None
     resume: Annotated[
         str | None, Place(number=True),
-        "A run (path, number or 'last') to go on with, in its own folder, at its last checkpoint. Model, data and options"
-        " are read from it; what is given goes first.",
+        "A run (path, number or 'last') to go on with, in its own folder, at its last checkpoint. Model, data and"
+        " options are read from it; what is given goes first.",
     ] = None  # fmt: skip
     config: Annotated[
         str | None, Place(number=True),
@@ -100,8 +113,8 @@ class Computing(Options):
     xla: Annotated[str, XLA, "Compile the step by XLA: auto, on or off."] = "auto"
     precision: Annotated[
         str | None, PRECISIONS,
-        "float32, mixed_bfloat16 or mixed_float16 (with loss scaling), on every layer for the run and taken back after it;"
-        " default what the layers have.",
+        "float32, mixed_bfloat16 or mixed_float16 (with loss scaling), on every layer for the run and taken back"
+        " after it; default what the layers have.",
     ] = None  # fmt: skip
     kernels: Annotated[
         bool, FLAG, "Equal, faster code in the place of some stock Keras layers; the plan names them."
@@ -151,12 +164,13 @@ class Training(Learning):
     ] = None
     schedule: Annotated[
         str | None, SCHEDULES,
-        "Of the learning rate: constant, cosine (half a cosine to zero over the run) or inverse-sqrt (after the warm-up).",
+        "Of the learning rate: constant, cosine (half a cosine to zero over the run) or inverse-sqrt (after the"
+        " warm-up).",
     ] = None  # fmt: skip
     patience: Annotated[
         int | None, Whole(),
-        "Stop when the best epoch (by validation accuracy, of equal ones by loss) is so many epochs ago. However the run"
-        " ends, the model then has the weights of its best epoch.",
+        "Stop when the best epoch (by validation accuracy, of equal ones by loss) is so many epochs ago. However the"
+        " run ends, the model then has the weights of its best epoch.",
     ] = None  # fmt: skip
     limit_validation_batches: Annotated[int | None, Whole(), "Only so many validation batches."] = None
 
@@ -204,13 +218,14 @@ class FineTuning(Training):
     patience: Annotated[int, Whole(), "Epochs without a better validation score after which a stage ends."] = 5
     cache: Annotated[
         bool | None, FLAG,
-        "Compute what the frozen part gives once, and train the head on that: the same numbers, many times faster. Default"
-        " where nothing is augmented.",
+        "Compute what the frozen part gives once, and train the head on that: the same numbers, many times faster."
+        " Default where nothing is augmented.",
     ] = None  # fmt: skip
     optimizer: Annotated[str, TEXT, "A name, as fit takes it: each stage makes a new one."] = "adam"
     schedule: Annotated[
         str | None, SCHEDULES,
-        "Of each stage, after a tenth of it over which the rates rise; default cosine, of data of unknown length constant.",
+        "Of each stage, after a tenth of it over which the rates rise; default cosine, of data of unknown length"
+        " constant.",
     ] = None  # fmt: skip
 
 

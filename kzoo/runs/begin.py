@@ -123,8 +123,8 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
 
 
 def _check_changes(
-    folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, data: Any, record: type[Options],
-    allowed: Sequence[str],
+    folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, data: Any,
+    record: type[Options], allowed: Sequence[str],
 ) -> None:  # fmt: skip
     """Of a resumed run: what cannot be another now."""
     plain, before, known = record.of(given).given(), record.of(config["options"]), config["data"]
@@ -157,7 +157,9 @@ def config_of(begun: Begun, data: Data, **values: Any) -> dict[str, Any]:
     }
 
 
-def config_of_model(model: keras.Model, task: str, inputs: Any, targets: Any, labels: Sequence[str] | None) -> dict[str, Any]:
+def config_of_model(
+    model: keras.Model, task: str, inputs: Any, targets: Any, labels: Sequence[str] | None
+) -> dict[str, Any]:
     """Of config.json, what it takes to use the model."""
     info = model_info(model)
     return {

@@ -4,7 +4,8 @@
         state.safetensors          arrays: weights, statistics, slots, seeds, callbacks' lists, metrics between batches
         state.json                 the place in the data, what callbacks remember
         manifest.json              {file: its size and sha256}; read first
-    checkpoints/left/              what the model was left with, where that is not the newest: an average, or the weights
+    checkpoints/left/              what the model was left with, where that is not the newest: an average, or the
+    weights
                                    of an earlier epoch
     checkpoints/best.json          which of them is the best epoch's
 
@@ -87,7 +88,9 @@ class Checkpoints:
         """
         name = self.best if kind == "best" else LEFT if (self.path / LEFT).is_dir() else self.newest
         if name is None or not (self.path / name).is_dir():
-            raise KzooError(f"{str(self.path.parent)!r} has no {kind} checkpoint; it has {', '.join(self._names()) or 'none'}")
+            raise KzooError(
+                f"{str(self.path.parent)!r} has no {kind} checkpoint; it has {', '.join(self._names()) or 'none'}"
+            )
         return name
 
     def read(self, name: str) -> tuple[Place, dict[str, np.ndarray], dict[str, Any]]:

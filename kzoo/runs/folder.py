@@ -151,14 +151,18 @@ class RunFolder:
             raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
         config, go_on = cls(found).read_json(CONFIG), "kzoo {} --resume"
         if "verb" not in config:
-            raise KzooError(f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew")
+            raise KzooError(
+                f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew"
+            )
         is_whole, made = "labels" in config, config["verb"]
         if verb is None and not is_whole:
             go_on = go_on.format(made.replace("_", "-"))
             raise KzooError(f"{text!r} is {MAKES[made]} that is not finished: go on with {go_on} {found}")
         if verb is not None and made != verb and not (verb == "fit" and "trial" in config):
             go_on = go_on.format(made.replace("_", "-"))
-            other = f"{go_on} goes on with it, and its model starts another run" if is_whole else f"{go_on} goes on with it"
+            other = (
+                f"{go_on} goes on with it, and its model starts another run" if is_whole else f"{go_on} goes on with it"
+            )
             raise KzooError(f"{text!r} is {MAKES[made]}, not {what}: {other}")
         return cls(found)
 

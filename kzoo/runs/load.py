@@ -18,6 +18,7 @@ import keras
 from kzoo import zoo
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, own_reader, reader_of
+from kzoo.keras_internals import served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
 from kzoo.runs.folder import CONFIG, Run, RunFolder
@@ -106,12 +107,19 @@ def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
     inputs = from_config(config["inputs"])
     reader = reader_of(inputs) if inputs is not None else own_reader(model)
     return Predictor(
-        model, folder.path.name, reader, tuple(config["labels"]), find_task(config["task"]), config["data"] or {}, folder
+        model,
+        folder.path.name,
+        reader,
+        tuple(config["labels"]),
+        find_task(config["task"]),
+        config["data"] or {},
+        folder,
     )
 
 
 def read_keras(path: Path) -> keras.Model:
-    """A `.keras` file, with kzoo's classes known to Keras; one of kzoo's models is known again by what its file carries.
+    """A `.keras` file, with kzoo's classes known to Keras; one of kzoo's models is known again by what its file
+    carries.
 
     Raises:
         KzooError: No such file, or one that Keras cannot load.
@@ -178,7 +186,7 @@ def _export(path: Path) -> Predictor:
     task = find_task(told["task"]) if told["task"] else task_of(model)
     return Predictor(
         model, str(path), reader_of(inputs) if inputs is not None else Reader(), tuple(told["labels"]), task,
-        told["data"] or {}, export=layer._reloaded_obj, scores=told["scores"],
+        told["data"] or {}, export=served_by(layer), scores=told["scores"],
     )  # fmt: skip
 
 

@@ -53,7 +53,9 @@ class Predictor:
         if reader is None:
             reader = reader_of(info.inputs) if info is not None else own_reader(model)
         labels = info.labels or () if info is not None else ()
-        return cls(model, name or (info.model if info is not None else model.name), reader, labels, task_of(model, holds), {})
+        return cls(
+            model, name or (info.model if info is not None else model.name), reader, labels, task_of(model, holds), {}
+        )
 
     @property
     def signatures(self) -> Mapping[str, Any] | None:

@@ -161,13 +161,14 @@ class ZooHyperModel(keras_tuner.HyperModel):
             model = blank(origin, self.data, self.info.style, None, own)
             report = fill(origin, model, self.data)
             stages = stages_of(
-                model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1, decay=FineTuning().decay,
-                batch_norm="frozen",
+                model, report.reinitialised, depth=int(values["depth"]), head_epochs=1, epochs=1,
+                decay=FineTuning().decay, batch_norm="frozen",
             )  # fmt: skip
             set_trainable(model, stages[-1].frozen)
         recipe = self.recipe(values)
         compile_supervised(
-            model, Choices(optimizer=recipe.get("optimizer"), learning_rate=recipe["learning_rate"], schedule="constant")
+            model,
+            Choices(optimizer=recipe.get("optimizer"), learning_rate=recipe["learning_rate"], schedule="constant"),
         )
         return model
 

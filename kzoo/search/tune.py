@@ -167,12 +167,13 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
     """Search for a better recipe: trials through kzoo's own engine, their values by keras-tuner.
 
     Trial 0 has the default recipe. A trial is scored on the validation split after its last epoch, never on test; of
-    equal scores the lower `val_loss` is better. A trial that fails is shown with its reason, and the search goes on. With
-    `compare_seeds` the default recipe and the best trial are trained anew on other seeds and scored on the test split.
+    equal scores the lower `val_loss` is better. A trial that fails is shown with its reason, and the search goes on.
+    With `compare_seeds` the default recipe and the best trial are trained anew on other seeds and scored on the test
+    split.
 
-    With `weights` trials are fine-tuned: `epochs` are those of each stage at most, and a trial's score is that of its best
-    epoch, whose weights it keeps. A search that is resumed runs again what was running when it stopped, and nothing that
-    was done.
+    With `weights` trials are fine-tuned: `epochs` are those of each stage at most, and a trial's score is that of its
+    best epoch, whose weights it keeps. A search that is resumed runs again what was running when it stopped, and
+    nothing that was done.
 
     Args:
         model: A name from `list_models`, or `"resnet20@cifar10"`: fine-tuned from these weights.
@@ -191,7 +192,9 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
         raise KzooError("tune needs a model: a name from kzoo list")
     check_precision(options.precision)
     if not isinstance(options.strategy, str | None) or options.strategy in ("multiworker", "parameter_server"):
-        raise KzooError(f"a search runs in one process, under a strategy by name; received strategy={options.strategy!r}")
+        raise KzooError(
+            f"a search runs in one process, under a strategy by name; received strategy={options.strategy!r}"
+        )
     if options.learning_rate is not None and options.optimizer is not None and "learning_rate=" in options.optimizer:
         raise KzooError(f"optimizer={options.optimizer!r} sets the learning rate; give it as learning_rate=…")
     make_strategy(options.strategy or "auto", options.devices)
@@ -211,7 +214,9 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
         folder = RunFolder.create(name, begun.keeping.run_dir)
         folder.write_json("config.json", {**config_of(begun, space.data), "finished": False})
     else:
-        folder.update_config(options={**begun.config["options"], **Searching.of(begun.given).to_config()}, finished=False)
+        folder.update_config(
+            options={**begun.config["options"], **Searching.of(begun.given).to_config()}, finished=False
+        )
     say = lambda text: print(text, file=sys.stderr, flush=True) if begun.keeping.verbose else None
     for label, text in _plan(options, space, goal, hyperparameters, folder):
         say(f"{label:13} {text}")
@@ -304,9 +309,7 @@ def _described(values: Mapping[str, Any]) -> str:
 class Tuner(base_tuner.BaseTuner):
     """keras-tuner's loop over trials, each trained by kzoo's engine. Needs no TensorBoard."""
 
-    def __init__(
-        self, oracle: Any, space: ZooHyperModel, options: Searching, folder: RunFolder, say: Any
-    ) -> None:
+    def __init__(self, oracle: Any, space: ZooHyperModel, options: Searching, folder: RunFolder, say: Any) -> None:
         self.space, self.options, self.folder, self.say = space, options, folder, say
         self.records: dict[str, dict[str, Any]] = {}  # {trial id: what keras-tuner does not keep}
         self.noted: set[str] = set()

@@ -149,9 +149,7 @@ class Classification(Task):
                 " (only=…, --only on the command line, keeps some)"
             )
         if 1 < units < classes:
-            raise KzooError(
-                f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}"
-            )
+            raise KzooError(f"the labels of {data.info.name} reach {classes - 1}, but {model.name} has classes={units}")
 
     def labels(self, data: Data) -> tuple[str, ...]:
         return data.info.classes
@@ -225,7 +223,11 @@ class Classification(Task):
         def best_of(raw: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = model(served.prepare(raw), training=False)
             best = tf.math.top_k(to_probabilities(tf.cast(outputs, tf.float32), kind), top)
-            return {"scores": best.values, "labels": tf.gather(tf.constant(names), best.indices), "class_ids": best.indices}
+            return {
+                "scores": best.values,
+                "labels": tf.gather(tf.constant(names), best.indices),
+                "class_ids": best.indices,
+            }
 
         found[served.name] = Signature(best_of, {served.takes.name: served.takes}, keeps=served.keeps)
         return found
@@ -253,7 +255,9 @@ class Classification(Task):
         guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
         wrong = guess != y
         titles = [f"{labels[g]}\n(is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
-        return predictor.reader.shown(x, titles, "predictions", "predictions on validation; wrong ones in orange", wrong)
+        return predictor.reader.shown(
+            x, titles, "predictions", "predictions on validation; wrong ones in orange", wrong
+        )
 
 
 def check_examples(predictor: Any, data: Data) -> None:

@@ -1,5 +1,5 @@
-"""Images out of noise, by two networks: a discriminator learns to tell real images from made ones, a generator learns to
-make it fail.
+"""Images out of noise, by two networks: a discriminator learns to tell real images from made ones, a generator learns
+to make it fail.
 
 Goodfellow et al. 2014, "Generative adversarial nets", https://arxiv.org/abs/1406.2661: algorithm 1 with one step of
 each, and the generator's loss of section 3 that does not saturate.

@@ -113,7 +113,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a network reads a data set: the readers of x and of y, the plan's line about it, and notes on what changes."""
+    """How a network reads a data set: the readers of x and of y, the plan's line about it, and notes on what
+    changes.
+    """
 
     reader: Any
     targets: Any

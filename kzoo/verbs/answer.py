@@ -7,8 +7,7 @@ from typing import Any
 from kzoo.errors import KzooError
 from kzoo.records import VERBS, Answering, takes
 from kzoo.runs import load
-from kzoo.tasks import Result
-from kzoo.tasks import asked
+from kzoo.tasks import Result, asked
 
 
 @takes(*VERBS["predict"])

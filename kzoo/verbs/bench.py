@@ -166,7 +166,9 @@ def bench(model: keras.Model | str, **given: Any) -> Bench:
 def check_single(model: keras.Model) -> None:
     """Refuse what random data cannot be made for."""
     if networks_of(model) != [model] or not isinstance(input_spec(model), tf.TensorSpec):
-        raise KzooError(f"bench makes random data for one network with one input; {model.name!r} is none: time kzoo fit")
+        raise KzooError(
+            f"bench makes random data for one network with one input; {model.name!r} is none: time kzoo fit"
+        )
 
 
 def _random(model: keras.Model, batch_size: int) -> tuple[tf.data.Dataset, str, int]:

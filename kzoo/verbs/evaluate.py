@@ -11,8 +11,7 @@ from kzoo.errors import KzooError
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
-from kzoo.tasks import Evaluated, task_of
-from kzoo.tasks import asked
+from kzoo.tasks import Evaluated, asked, task_of
 from kzoo.verbs.feed import data_of
 
 
@@ -26,8 +25,8 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
             ask for another by name.
 
     Returns:
-        What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation. Figures and pictures lie
-        in `output_dir`: `evaluation-*.json` and what belongs to it.
+        What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation. Figures and pictures
+        lie in `output_dir`: `evaluation-*.json` and what belongs to it.
 
     Raises:
         KzooError: No such model, data or split, or classes that do not fit.

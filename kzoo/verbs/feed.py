@@ -90,9 +90,7 @@ def feed_of(
     options = replace(options, **found)
     replicas = strategy.num_replicas_in_sync
     if fed != "batches" and options.batch_size < replicas:
-        raise KzooError(
-            f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example"
-        )
+        raise KzooError(f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example")
     how = _fed(model, data, fed) if fed else task.reading(model, data)
     augment = tuple(options.augment or ())
     if augment and not set(augment) <= set(how.reader.augmentations):
@@ -248,4 +246,3 @@ def placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextMan
     if isinstance(strategy, tf.distribute.OneDeviceStrategy):
         return tf.device(strategy.extended.worker_devices[0])
     return contextlib.nullcontext()
-

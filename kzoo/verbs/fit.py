@@ -159,7 +159,9 @@ def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None
     inputs = getattr(reading.reader, "spec", None)
     targets = reading.targets.spec if reading.targets is not None else None
     own = config_of_model(feed.model, feed.task.name, inputs, targets, feed.labels)
-    folder.write_json("config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own))
+    folder.write_json(
+        "config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own)
+    )
     if not folder.save_model(feed.model):
         plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
     if found is not None:
@@ -181,8 +183,8 @@ def _go_on(begun: Begun, feed: Feed, ready: Ready, recorder: Recorder, rates: Se
     recorder.before = recorder.rows[-1]["seconds"] if recorder.rows else 0.0
     known = {"data": feed.data.info.arguments or None, "labels": list(feed.labels)}
     folder.update_config(
-        **known, options={**begun.config["options"], **Fit.of(begun.given).to_config()}, decided=ready.decided, finished=False,
-        verb="fit",
+        **known, options={**begun.config["options"], **Fit.of(begun.given).to_config()}, decided=ready.decided,
+        finished=False, verb="fit",
     )  # fmt: skip
     return place, remind
 
@@ -250,8 +252,8 @@ def _record(
 def _leave(
     recorder: Recorder, objective: Objective, callbacks: Sequence[keras.callbacks.Callback], patience: int | None
 ) -> int | None:
-    """Give the model the weights that it is left with, beside the checkpoint that training goes on from: an average, or,
-    by `patience` or Keras' EarlyStopping, those of the best epoch. Returns that epoch where it is not the last one.
+    """Give the model the weights that it is left with, beside the checkpoint that training goes on from: an average,
+    or, by `patience` or Keras' EarlyStopping, those of the best epoch. Returns that epoch where it is not the last one.
     """
     folder, last = recorder.folder, recorder.rows[-1]["epoch"]
     averaged, held = any(inner(network.optimizer).use_ema for network in objective.networks), last

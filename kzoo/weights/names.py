@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kzoo.errors import KzooError, listed
+from kzoo.errors import KzooError
 from kzoo.keras_internals import children_of
 from kzoo.models import Block
 
@@ -98,7 +98,9 @@ def shapes_that_differ(variables: Mapping[str, Any], values: Mapping[str, Any]) 
 def differing(variables: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """What a file's or a model's weights have otherwise, in one line; "" where names and shapes are the same."""
     missing, unexpected = sorted(variables.keys() - values.keys()), sorted(values.keys() - variables.keys())
-    shapes = [f"{k} is {there} there and {here} here" for k, (there, here) in shapes_that_differ(variables, values).items()]
+    shapes = [
+        f"{k} is {there} there and {here} here" for k, (there, here) in shapes_that_differ(variables, values).items()
+    ]
     lists = [
         *(f"- {key}" for key in missing[:SHOWN]),
         *([f"- ({len(missing) - SHOWN} more)"] if len(missing) > SHOWN else []),

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.data.data import balanced_weights, some_of_each
+from kzoo.data import balanced_weights
+from kzoo.data.shares import some_of_each
 
 SIZE = (9, 7)
 
@@ -163,11 +164,11 @@ class TestDamaged:
             Image.new("RGB", (30_000, 2_500), (k, 50, 90)).save(root / "cat" / f"wide{k}.jpg")
         code = f"""
 import kzoo, numpy as np
-from kzoo.inputs.batches import Batches
-from kzoo.inputs.image import PreprocessLayer
-from kzoo.spec import Preprocess
+from kzoo.inputs import Batches
+from kzoo.inputs.image import Images
+from kzoo.records import ImageInputs
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
-layer = PreprocessLayer(Preprocess((64, 64), 3))
+layer = Images(ImageInputs((64, 64), 3))
 layer(np.zeros((1, 9, 9, 3), "uint8"))
 before = peak()
 data = kzoo.load_data({str(root)!r}, validation=0)

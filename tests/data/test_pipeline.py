@@ -6,9 +6,9 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.inputs.augment import AUGMENTATIONS, Draw
-from kzoo.inputs.batches import Batches, check_augment
-from kzoo.inputs.image import PreprocessLayer
-from kzoo.spec import Preprocess
+from kzoo.inputs import Batches, Reader
+from kzoo.inputs.image import Images
+from kzoo.records import ImageInputs
 
 
 def numbers(count=100):
@@ -20,20 +20,20 @@ def order(batches, epoch):
 
 
 def test_an_epochs_order_depends_on_seed_and_number_alone():
-    a, b = Batches(numbers(), 16, shuffle=True, seed=1), Batches(numbers(), 16, shuffle=True, seed=1)
+    a, b = Batches(numbers(), 16, Reader(), shuffle=True, seed=1), Batches(numbers(), 16, Reader(), shuffle=True, seed=1)
     a_first = order(a, 0)
     assert a_first != order(a, 1) and order(a, 1) == order(b, 1), "a resumed run sees what it would have seen"
     assert a_first == order(a, 0)
-    assert order(Batches(numbers(), 16, shuffle=True, seed=2), 0) != a_first
+    assert order(Batches(numbers(), 16, Reader(), shuffle=True, seed=2), 0) != a_first
     assert sorted(a_first) == list(range(100))
-    assert order(Batches(numbers(), 16), 0) == list(range(100))
+    assert order(Batches(numbers(), 16, Reader()), 0) == list(range(100))
 
 
 def test_steps_examples_and_limit():
-    batches = Batches(numbers(), 16)
+    batches = Batches(numbers(), 16, Reader())
     assert (batches.steps, batches.examples) == (7, 100)
     assert [len(y) for _, y in batches.epoch(0)] == [16] * 6 + [4], "the ragged batch is kept"
-    limited = Batches(numbers(), 16, limit=2)
+    limited = Batches(numbers(), 16, Reader(), limit=2)
     assert (limited.steps, limited.examples, len(order(limited, 0))) == (2, 32, 32)
 
 
@@ -45,7 +45,7 @@ def test_examples_are_made_once():
         tf.py_function(lambda: seen.append(1), [], [])
         return x, y
 
-    batches = Batches(numbers(20).map(slow), 8, shuffle=True)
+    batches = Batches(numbers(20).map(slow), 8, Reader(), shuffle=True)
     assert order(batches, 0) != order(batches, 1)
     assert len(seen) == 20
 
@@ -56,7 +56,7 @@ def test_images_of_different_sizes_are_batched():
         lambda: ((np.full((*s, 3), 100, "uint8"), k) for k, s in enumerate(sizes)),
         output_signature=(tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64)),
     ).apply(tf.data.experimental.assert_cardinality(3))
-    layer = PreprocessLayer(Preprocess(size=(8, 8), channels=1))
+    layer = Images(ImageInputs(size=(8, 8), channels=1))
     (x, _) = next(iter(Batches(data, 3, layer).epoch(0)))
     np.testing.assert_allclose(x, np.full((3, 8, 8, 1), 100 / 255), atol=1e-5)
 
@@ -71,8 +71,6 @@ def test_augmentation_is_stateless_and_differs_by_image(name, rng):
     assert once.shape == images.shape
     assert len({image.tobytes() for image in once}) > 1, "each image draws its own numbers"
     assert np.abs(change(images, seed + 1).numpy() - once).max() > 0
-    compiled = tf.function(change, jit_compile=True)(images, seed)
-    np.testing.assert_array_equal(compiled, once)
     np.testing.assert_array_equal(change(images[20:30], seed, 20), once[20:30])  # a worker's rows of the batch
 
 
@@ -97,7 +95,7 @@ def test_flip_mirrors_about_half(rng):
 
 def test_a_part_of_the_batches_is_prepared_like_the_whole(rng):
     images = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (50, 9, 9, 1), dtype="uint8"), np.arange(50)))
-    layer = PreprocessLayer(Preprocess((12, 12), 1))
+    layer = Images(ImageInputs((12, 12), 1))
     whole = Batches(images, 16, layer, shuffle=True, augment=("crop-flip",))
     second = lambda rows: (rows // 2, rows - rows // 2)
     for (x, y), (rows, (x_part, y_part)) in zip(whole.epoch(3), whole.epoch(3, second), strict=True):
@@ -107,8 +105,8 @@ def test_a_part_of_the_batches_is_prepared_like_the_whole(rng):
 
 
 def test_unknown_augmentation():
-    with pytest.raises(kzoo.KzooError, match="unknown augmentation 'shfit'; did you mean 'shift'"):
-        check_augment("shfit")
+    with pytest.raises(kzoo.KzooError, match="unknown augment 'shfit'; did you mean 'shift'"):
+        kzoo.fit("lenet5", "digits", augment="shfit")
 
 
 def augmented(name, images, seed=(0, 1)):
@@ -118,14 +116,12 @@ def augmented(name, images, seed=(0, 1)):
 class TestAugmentations:
     @pytest.mark.parametrize("name", [n for n in AUGMENTATIONS if n != "rotate90"])
     @pytest.mark.parametrize("shape", [(20, 31, 1), (15, 9, 3)])
-    def test_any_shape_stays_in_range_and_is_the_same_under_xla(self, name, shape, rng):
+    def test_any_shape_stays_in_range(self, name, shape, rng):
         images = rng.uniform(0, 255, (40, *shape)).astype("float32")
         images[:5], images[5:10] = 0, 255
         out = augmented(name, images)
         assert out.shape == images.shape and out.dtype == np.float32
         assert out.min() >= 0 and out.max() <= 255
-        change = tf.function(lambda x: AUGMENTATIONS[name](x, Draw(tf.constant([0, 1]), 0, 40)), jit_compile=True)
-        np.testing.assert_array_equal(change(tf.constant(images)), out)
 
     def test_flips_go_both_ways(self, rng):
         images = rng.random((400, 4, 4, 1), dtype="float32")
@@ -143,7 +139,7 @@ class TestAugmentations:
         assert sum(counts) == 400 and min(counts) > 60
         pairs = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (4, 9, 9, 1), dtype="uint8"), np.arange(4)))
         with pytest.raises(kzoo.KzooError, match="turns square images; the network reads 5x6; use rotate or flips"):
-            Batches(pairs, 2, PreprocessLayer(Preprocess((5, 6), 1)), augment=("rotate90",))
+            Batches(pairs, 2, Images(ImageInputs((5, 6), 1)), augment=("rotate90",))
 
     def test_rotate_turns_about_the_centre_by_up_to_15_degrees(self):
         """A ramp is a plane: turned, it is the plane with the turned slope, which gives the angle back."""
@@ -161,12 +157,12 @@ class TestAugmentations:
 
         smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8), dtype="uint8")).resize((64, 64), 3), "float32")
         out = augmented("rotate", np.repeat(smooth[None, :, :, None], 8, axis=0))[..., 0]
+        inner = (slice(12, -12), slice(12, -12))
+        theirs = lambda angle: np.asarray(Image.fromarray(smooth).rotate(angle, Image.Resampling.BILINEAR))[inner]
         for turned in out:
-            best = min(
-                np.abs(np.asarray(Image.fromarray(smooth).rotate(a, 2))[12:-12, 12:-12] - turned[12:-12, 12:-12]).max()
-                for a in np.arange(-60, 61) / 4
-            )
-            assert best < 0.5
+            far = lambda angle, turned=turned: np.abs(theirs(angle) - turned[inner]).max()
+            near = min(np.arange(-60, 61) / 4, key=far)
+            assert min(far(near + fine) for fine in np.linspace(-0.25, 0.25, 51)) < 0.5
 
     def test_zoom_shows_80_to_100_percent_of_each_side(self):
         ramp = np.broadcast_to(np.arange(50, dtype="float32")[None, None, :, None] * 4, (400, 30, 50, 1))
@@ -199,7 +195,7 @@ class TestAugmentations:
         assert hidden.any(0).all(), "anywhere"
 
 
-def test_the_command_line_lists_them_all():
-    from kzoo import cli
+def test_the_options_know_them_all():
+    from kzoo.records import AUGMENTATIONS as NAMES
 
-    assert cli.AUGMENT.replace(" or ", ", ").split(", ") == list(AUGMENTATIONS)
+    assert tuple(AUGMENTATIONS) == NAMES

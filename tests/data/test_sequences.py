@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs.batches import Batches
+from kzoo.inputs import Batches
 from kzoo.inputs.sequences import Sequences, batches_of
-from kzoo.spec import PairPreprocess, TextPreprocess
-from kzoo.inputs.text import PairLayer, TextLayer, learn_vocabulary
+from kzoo.records import PairInputs, TextInputs
+from kzoo.inputs.pairs import Pairs
+from kzoo.inputs.text import Texts, learn_vocabulary
 
 RNG = np.random.default_rng(0)
 WORDS = [f"w{k}" for k in range(30)]
@@ -18,16 +19,16 @@ LABELS = np.arange(200) % 3
 
 def texts(length=64, **options):
     data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS))
-    spec = learn_vocabulary(TextPreprocess(size=100, length=length), data.map(lambda x, y: x))
-    return Sequences(data, 16, TextLayer(spec), **options)
+    spec = learn_vocabulary(TextInputs(size=100, length=length), data.map(lambda x, y: x))
+    return Sequences(data, 16, Texts(spec), **options)
 
 
 def pairs(length=64, **options):
     data = tf.data.Dataset.from_tensor_slices((TEXTS, TEXTS[::-1]))
     side = learn_vocabulary(
-        TextPreprocess(size=100, length=length, framed=True), tf.data.Dataset.from_tensor_slices(TEXTS)
+        TextInputs(size=100, length=length, framed=True), tf.data.Dataset.from_tensor_slices(TEXTS)
     )
-    return Sequences(data, 16, PairLayer(PairPreprocess(side, side)), **options)
+    return Sequences(data, 16, Pairs(PairInputs(side, side)), **options)
 
 
 def rows(batches, epoch=0):
@@ -97,8 +98,8 @@ def test_long_texts_are_cut_and_long_pairs_left_out():
 
 def test_unknown_words_are_said():
     data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS))
-    spec = TextPreprocess(size=100, vocabulary=("", "[UNK]", "w1", "w2"))
-    (note,) = Sequences(data, 16, TextLayer(spec)).notes
+    spec = TextInputs(size=100, vocabulary=("", "[UNK]", "w1", "w2"))
+    (note,) = Sequences(data, 16, Texts(spec)).notes
     assert note.endswith("are unknown to the vocabulary") and 80 < float(note.split("%")[0]) < 100
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.data.data import stratified
+from kzoo.data.shares import stratified
 
 
 def labels_of(split):

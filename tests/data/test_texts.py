@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.data.texts import units_of
+from kzoo.inputs import unit_of
 
 TWO = ["Ein Hund läuft.\tA dog runs.", "Zwei Katzen.\tTwo cats.", "Ein Kind.\tA child."]
 
@@ -487,7 +487,7 @@ class TestTrees:
     ],
 )
 def test_units_go_by_the_letters(text, units):
-    assert units_of([text]) == units_of([text.encode()]) == units
+    assert unit_of([text]) == unit_of([text.encode()]) == units
 
 
 def test_units_of_a_file_of_pairs(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import kzoo
 import kzoo.exporting.saved_model
-from kzoo.spec import STYLES
+from kzoo.records import STYLES
 
 
 def test_signatures_by_name(trained, tmp_path):

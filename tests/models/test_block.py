@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
-from kzoo.models.block import Block, Chain, flat, register
-from kzoo.models.styles import Definition, assemble
-from kzoo.spec import STYLES
-from kzoo.weights.store import weights_by_name
+from kzoo.models import Block, Chain, flat, registering
+from kzoo.models import Definition, assemble
+from kzoo.records import STYLES
+from kzoo.weights import weights_by_name
 
 
 def conv_bn(filters, kernel, stride, name):
@@ -222,7 +222,7 @@ def test_no_model_uses_grouped_convolutions(name):
 
 def test_a_sequential_on_a_dict_has_no_inputs():
     """It trains and saves, but what needs `.inputs` must be told: kzoo's own code asks `input_shape_of`."""
-    from kzoo.models.styles import input_shape_of
+    from kzoo.models import input_shape_of
 
     class Join(layers.Layer):
         def call(self, x):

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.models.convnet import LocalResponseNormalization
-from kzoo.zoo import auxiliary_outputs, index, model_spec, without_auxiliaries
+from kzoo.zoo import index, model_spec, without_auxiliaries
 from kzoo.models.resnet import survival_of
-from kzoo.spec import STYLES
-from kzoo.weights.store import weights_by_name
+from kzoo.records import STYLES
+from kzoo.weights import weights_by_name
 
 FAMILIES = ("alexnet", "vgg", "googlenet", "inception", "resnet")
 CONVNETS = [name for name in kzoo.list_models(hidden=True) if index()[name]["family"] in FAMILIES]
@@ -226,7 +226,7 @@ class TestConventions:
             np.testing.assert_array_equal(kzoo.feature_extractor(model, tap)(x), feature)
 
     def test_overrides(self, name, style):
-        model = kzoo.create_model(name, style=style, dropout_rate=0.25, activation="elu", classes=3)
+        model = kzoo.create_model(name, style=style, dropout=0.25, activation="elu", classes=3)
         layers = list(model._flatten_layers())
         assert any(getattr(y, "rate", None) == 0.25 for y in layers if isinstance(y, keras.layers.Dropout))
         kinds = {y.activation.__name__ for y in layers if hasattr(y, "activation")}
@@ -290,7 +290,7 @@ class TestAuxiliaries:
 
     def test_they_train_with_a_weight_of_three_tenths(self, style, tmp_path):
         """One step of the engine against the gradient of the loss written down."""
-        build = lambda: kzoo.create_model("googlenet_tiny", aux=True, style=style, dropout_rate=0.0)
+        build = lambda: kzoo.create_model("googlenet_tiny", aux=True, style=style, dropout=0.0)
         keras.utils.set_random_seed(0)
         model = build()
         for layer in model._flatten_layers():
@@ -422,7 +422,7 @@ def test_the_whole_contract_on_a_real_variant(name, seeded, tmp_path):
     [
         (lambda: kzoo.resnet20(survival=2), "survival must be a probability above 0 and up to 1; received 2"),
         (lambda: kzoo.resnet20(survival="a"), "survival must be a probability .* received 'a'"),
-        (lambda: kzoo.resnet20(dropout_rate=1.5), "dropout_rate must be a number from 0 to below 1; received 1.5"),
+        (lambda: kzoo.resnet20(dropout=1.5), "dropout must be a number from 0 to below 1; received 1.5"),
         (lambda: kzoo.resnet20(depths=()), "depths must be whole numbers such as .* received none"),
         (lambda: kzoo.resnet20(depths=(3, -1)), "each number of depths must be a whole number .* received -1"),
         (lambda: kzoo.resnet20(residual="no"), "residual must be True or False; received 'no'"),

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models.networks import Players, networks_of
-from kzoo.models.styles import input_shape_of, style_of
+from kzoo.models import Networks, networks_of
+from kzoo.models import input_shape_of, style_of
 from kzoo.models.gan import DCGAN, Discriminator, Generator, doublings_of
-from kzoo.spec import STYLES
-from kzoo.weights.store import copy_weights, load_weights, save_weights, weights_by_name
+from kzoo.records import STYLES
+from kzoo.weights import copy_weights, load_weights, save_weights, weights_by_name
 
 
 def tiny(style="functional", seed=0):
@@ -128,7 +128,7 @@ def test_equal_seeds_give_equal_players_in_every_style():
 
 
 def test_mixed_styles():
-    gan = Players(tiny("sequential").discriminator, tiny("subclass").generator)
+    gan = Networks(tiny("sequential").discriminator, tiny("subclass").generator)
     assert gan.style == "mixed"
     np.testing.assert_allclose(outputs(gan)[1], outputs(tiny())[1], atol=1e-6)
 

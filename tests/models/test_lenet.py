@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.zoo import model_info
+from kzoo.models import model_info
 from kzoo.models.lenet import C3_TABLE, RBF, Subsampling, TableConvolution, bitmaps, scaled_tanh
-from kzoo.inputs.image import PreprocessLayer
-from kzoo.spec import STYLES
+from kzoo.inputs.image import Images
+from kzoo.records import STYLES
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -93,7 +93,7 @@ def test_the_output_is_minus_the_distance_to_each_bitmap():
 
 def test_pixels_are_the_papers():
     """Section II.B: background -0.1, foreground 1.175, 28x28 in a 32x32 field; padding, not resizing."""
-    layer = PreprocessLayer(model_info(kzoo.lenet5_1998()).preprocess)
+    layer = Images(model_info(kzoo.lenet5_1998()).inputs)
     image = np.zeros((28, 28, 1), "uint8")
     image[0, 0] = 255
     out = np.asarray(layer(image))

@@ -6,7 +6,7 @@ import pytest
 import kzoo
 from kzoo import zoo
 from kzoo.models.lenet import LeNet5
-from kzoo.spec import ModelSpec, Recipe
+from kzoo.records import ModelSpec, Recipe
 
 
 def test_list_models_by_glob_and_filter():
@@ -55,7 +55,7 @@ def test_registering_a_name_twice_raises(mine):
         (lambda: kzoo.lenet5(weights="imagenet"), "unknown weights of lenet5 'imagenet'; allowed: mnist"),
         (lambda: kzoo.mlp(weights="mnist"), "none are published yet"),
         (lambda: kzoo.lenet5(dropout=1), "unknown argument of lenet5 'dropout'"),
-        (lambda: kzoo.mlp(drop_rate=1), "did you mean 'dropout_rate'"),
+        (lambda: kzoo.mlp(drop_rate=1), "did you mean 'dropout'"),
         (lambda: kzoo.lenet5(input_shape=(8, 8, 1)), "lenet5 cannot be built with input_shape=(8, 8, 1)"),
         (lambda: kzoo.lenet5(input_shape=(28, 28)), "has 3 numbers, such as (28, 28, 1); received (28, 28)"),
         (lambda: kzoo.lenet5(input_shape=(28, 0, 1)), "each number of input_shape must be"),

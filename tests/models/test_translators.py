@@ -10,7 +10,7 @@ import tensorflow as tf
 import kzoo
 from kzoo.models.decode import decode, penalty, translator_of
 from kzoo.models.transformer import sinusoids
-from kzoo.spec import END, START, STYLES
+from kzoo.records import END, START, STYLES
 from kzoo.engine.schedules import Schedule
 from kzoo.engine.tokens import TokenAccuracy, TokenCrossentropy
 

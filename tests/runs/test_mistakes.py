@@ -52,11 +52,11 @@ def sheets(tmp_path):
 @pytest.fixture
 def loaded(judge):
     """The judge with a preprocessing, as kzoo keeps one with a model."""
-    from kzoo.runs.load import Loaded
-    from kzoo.spec import Preprocess
+    from kzoo.runs import Predictor
+    from kzoo.records import ImageInputs
 
     return Loaded(
-        judge, "judge", Preprocess((6, 6), 3), ("dark", "light"), "image-classification", {}, kind="probabilities"
+        judge, "judge", ImageInputs((6, 6), 3), ("dark", "light"), "image-classification", {}, kind="probabilities"
     )
 
 

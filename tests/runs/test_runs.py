@@ -16,7 +16,7 @@ from PIL import Image
 
 import kzoo
 from kzoo.runs import RunFolder
-from kzoo.runs.folder import atomic
+from kzoo.files import atomic
 
 
 def fit(*args, **arguments):
@@ -313,14 +313,14 @@ class TestWhatIsTaken:
     def test_a_registered_model_goes_the_whole_way(self, monkeypatch, tmp_path):
         from kzoo import zoo
         from kzoo.models.mlp import MLP
-        from kzoo.spec import ModelSpec, Preprocess, Recipe
+        from kzoo.records import ImageInputs, ModelSpec, Recipe
 
         monkeypatch.setattr(_registry, "_specs", dict(zoo._specs))
         recipe = Recipe("sparse_categorical_crossentropy", ("accuracy",))
         kzoo.register_model(
             ModelSpec(
                 name="mine", family="mine", task="image-classification", definition=MLP, input_shape=(8, 8, 1),
-                recipe=recipe, paper="none", summary="mine", classes=10, preprocess=Preprocess((8, 8), 1),
+                recipe=recipe, paper="none", summary="mine", classes=10, inputs=ImageInputs((8, 8), 1),
             )
         )  # fmt: skip
         run = fit("mine", "digits", epochs=1)

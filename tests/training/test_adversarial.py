@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs.batches import Batches
-from kzoo.models.networks import Players
-from kzoo.engine.adversarial import Adversarial
+from kzoo.inputs import Batches
+from kzoo.models import Networks
+from kzoo.tasks.image_generation import Adversarial
 from kzoo.engine.engines import make_engine
 from kzoo.engine.losses import Share
 from kzoo.engine.optimizers import build_optimizer
@@ -211,7 +211,7 @@ def weighed(layer=None):
     discriminator = keras.Sequential([keras.Input((4,)), *([layer] if layer else []), judge], name="discriminator")
     for player in (generator, discriminator):
         player.compile("sgd")
-    return Adversarial(Players(discriminator, generator)), judge
+    return Adversarial(Networks(discriminator, generator)), judge
 
 
 def test_regularisers_count_once():

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs.batches import Batches
+from kzoo.inputs import Batches
 from kzoo.engine.engines import make_engine
 from kzoo.engine.objective import Objective, Phase, Supervised
 from kzoo.engine.optimizers import build_optimizer

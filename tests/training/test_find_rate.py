@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.runs import RateSearch
+from kzoo.verbs import RateSearch
 from kzoo.verbs.find_rate import _smoothed
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
-from kzoo.inputs.batches import Batches
+from kzoo.inputs import Batches
 
 
 def fit(model, data, **arguments):

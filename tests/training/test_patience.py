@@ -10,7 +10,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 import kzoo
-from kzoo.runs.folder import RunFolder
+from kzoo.runs import RunFolder
 from kzoo.runs.record import Recorder
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 import kzoo
 from kzoo.data import DataInfo
-from kzoo.zoo import model_info
-from kzoo.runs.folder import RunFolder
-from kzoo.spec import STYLES
+from kzoo.models import model_info
+from kzoo.runs import RunFolder
+from kzoo.records import STYLES
 from kzoo.engine.freezing import named_layers, set_trainable
-from kzoo.finetuning import _tuning
+from kzoo.finetuning import tuning
 from kzoo.finetuning.features import split_at
-from kzoo.weights.store import read_tensors
+from kzoo.weights import read_tensors
 
 CLASSES = ("dark", "light", "striped")
 
@@ -83,7 +83,7 @@ def kept(run):
 @pytest.mark.parametrize("style", STYLES)
 def test_a_run_like_any_other(style, weights, data, tmp_path):
     run = tune(weights, data, style=style)
-    assert run.model._kzoo_info.style == style and model_info(run.model).labels == CLASSES
+    assert run.model.kzoo_info.style == style and model_info(run.model).labels == CLASSES
     figures, rows = kept(run), run.history["val_accuracy"]
     assert len(figures["done"]) == 3 and len(rows) == sum(row["epochs"] for row in figures["done"])
     assert figures["after"]["accuracy"] > figures["before"]["accuracy"] and figures["after"]["split"] == "test"
@@ -336,14 +336,14 @@ def test_the_images_are_prepared_as_the_weights_were(data, tmp_path):
     """Training, evaluation, predict and export have the preprocessing of the weight file."""
     from dataclasses import replace
 
-    from kzoo.zoo import attach_info
+    from kzoo.models import attach_info
 
     source = kzoo.resnet_cifar_tiny()
-    other = replace(model_info(source).preprocess, mean=(0.1, 0.2, 0.3), std=(0.5,), crop=0.8)
-    attach_info(source, replace(model_info(source), preprocess=other))
+    other = replace(model_info(source).inputs, mean=(0.1, 0.2, 0.3), std=(0.5,), crop=0.8)
+    attach_info(source, replace(model_info(source), inputs=other))
     path = kzoo.save_weights(source, tmp_path / "w.safetensors")
     run = tune(path, data, depth=0, head_epochs=1)
-    assert model_info(run.model).preprocess == other
+    assert model_info(run.model).inputs == other
     assert json.loads((run.path / "config.json").read_text())["preprocess"]["mean"] == [0.1, 0.2, 0.3]
     x = images(3)[0]
     expected = run.model(kzoo.preprocess_input(x, run.model)).numpy()
@@ -379,7 +379,7 @@ def test_sentences_on_a_trained_run(tmp_path):
     first = kzoo.fit("lstm_classifier_tiny", tmp_path / "a.tsv", epochs=2, verbose=False)
     run = kzoo.fine_tune(first, tmp_path / "b.tsv", epochs=2, head_epochs=2, verbose=False)
     assert model_info(run.model).labels == ("film", "food", "weather")
-    assert model_info(run.model).preprocess.vocabulary == model_info(first.model).preprocess.vocabulary
+    assert model_info(run.model).inputs.vocabulary == model_info(first.model).inputs.vocabulary
     assert kzoo.predict(run, "good food")[0].labels
 
 
@@ -388,7 +388,7 @@ def test_grey_images_and_another_size(weights):
     info = DataInfo(name="grey", task="image-classification", classes=CLASSES, shape=(40, 40, 1))
     grey = kzoo.Data((x[..., :1], y), (x[..., :1], y), info=info)
     run = tune(weights, grey, input_shape=(40, 40, 1), epochs=1, head_epochs=1)
-    assert model_info(run.model).preprocess.size == (40, 40) and model_info(run.model).preprocess.channels == 1
+    assert model_info(run.model).inputs.size == (40, 40) and model_info(run.model).inputs.channels == 1
 
 
 def test_balanced_weights_and_found_rates(weights, data, capsys):

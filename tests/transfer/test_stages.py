@@ -4,7 +4,7 @@ import pytest
 
 import kzoo
 from kzoo.zoo import index
-from kzoo.spec import STYLES
+from kzoo.records import STYLES
 from kzoo.engine.freezing import named_layers, set_trainable
 from kzoo.finetuning.stages import DECAY, groups_of, prefixes_of, stages_of
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.zoo import index, model_info, model_spec
-from kzoo.spec import STYLES
-from kzoo.weights.store import adapted_kernel
+from kzoo.models import model_info
+from kzoo.zoo import index, model_spec
+from kzoo.records import STYLES
+from kzoo.weights import adapted_kernel
 
 FAMILIES = {
     row["family"]: name
@@ -107,7 +108,7 @@ def test_the_rule_of_channels(rng):
 def test_colours_of_caffe_come_as_rgb_beside_a_fourth_channel(tmp_path):
     """Caffe's networks read BGR; one of four channels reads RGB and one more."""
     source = kzoo.googlenet_tiny()
-    assert model_info(source).preprocess.order == "BGR"
+    assert model_info(source).inputs.order == "BGR"
     path = kzoo.save_weights(source, tmp_path / "w.safetensors")
     model = kzoo.googlenet_tiny(weights=path, input_shape=(72, 72, 4))
     name = next(k for k, v in kzoo.weights_by_name(model).items() if v.shape[2:3] == (4,))

@@ -9,8 +9,8 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
 import kzoo
-from kzoo.spec import STYLES
-from kzoo.weights.store import weights_by_name
+from kzoo.records import STYLES
+from kzoo.weights import weights_by_name
 
 # kzoo's name: keras.applications' builder, side of the images, classes
 APPLICATIONS = {

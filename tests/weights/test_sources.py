@@ -22,13 +22,15 @@ from keras.src.applications import inception_v3, resnet, vgg16, vgg19
 from keras.src.legacy.saving import legacy_h5_format
 
 import kzoo
-from kzoo.report.card import model_card
+from kzoo.report import model_card
 from kzoo.models.convnet import images
-from kzoo.zoo import index, model_info, model_spec
-from kzoo.runs.load import load
+from kzoo.models import model_info
+from kzoo.zoo import index, model_spec
+from kzoo.runs import load
 from kzoo.weights import table
 from kzoo.weights.cache import check_checksum
-from kzoo.weights.origins import CAFFE, ORIGINS, TF, TORCH
+from kzoo.records import CAFFE, TF, TORCH
+from kzoo.weights.origins import ORIGINS
 from kzoo.weights.sources import resolve
 from kzoo.weights.table import PUBLISHED, SHIPPED, rows_of
 from kzoo.weights.torch_files import FAMILIES
@@ -59,7 +61,7 @@ def test_rows_are_whole(row):
     spec = model_spec(row.model)
     assert len(row.classes) == spec.classes == 1000
     assert not row.file and row.url.startswith(("https://", "hf://timm/"))
-    assert row.preprocess.output_shape == spec.input_shape
+    assert row.inputs.output_shape == spec.input_shape
     (top_1, top_5) = row.metrics.values()
     assert 0.5 < top_1 < top_5 < 0.97
     assert row.licence and row.source and row.data == "imagenet2012"
@@ -83,13 +85,13 @@ def test_tags_are_taken_once():
 def test_the_preprocessings_are_those_of_their_lineages():
     assert tuple(images(mode, 224) for mode in ("caffe", "torch", "tf")) == (CAFFE, TORCH, TF)
     for row in ORIGINS:
-        plain = replace(row.preprocess, crop=None, interpolation="bilinear")
+        plain = replace(row.inputs, crop=None, interpolation="bilinear")
         spec = model_spec(row.model)
         if row.tag == "imagenet":
-            assert row.preprocess == spec.preprocess
+            assert row.inputs == spec.inputs
         else:
             assert plain == images(FAMILIES[spec.family].mode, 224)
-            assert row.preprocess.cover[0] in (256, 232, 235)
+            assert row.inputs.cover[0] in (256, 232, 235)
 
 
 def test_the_checksums_are_keras_own():
@@ -181,7 +183,7 @@ def test_addresses(monkeypatch):
     digits = "AB" * 32
     found = resolve("resnet18", f"https://example.org/w.safetensors#sha256={digits}")
     assert (found.url, found.checksum) == ("https://example.org/w.safetensors", f"sha256:{digits.lower()}")
-    assert (found.row, found.preprocess, found.classes) == (None, None, None)
+    assert (found.row, found.inputs, found.classes) == (None, None, None)
     assert resolve("resnet18", "hf://me/net@v1/a/b.safetensors").url == (
         "https://huggingface.co/me/net/resolve/v1/a/b.safetensors"
     )
@@ -254,7 +256,7 @@ def test_keras_applications_files(kind, keras_files, server, published, monkeypa
     said = capsys.readouterr().err
     assert "weights='imagenet': fetched " in said and "layers loaded" not in said
     loaded = load("resnet50@imagenet")  # from the cache, at its own size
-    assert loaded.preprocess == row.preprocess and loaded.labels[0] == "tench" and loaded.data == {"name": row.data}
+    assert loaded.inputs == row.inputs and loaded.labels[0] == "tench" and loaded.data == {"name": row.data}
     kernel = loaded.model.get_layer("predictions").kernel.numpy()
     np.testing.assert_array_equal(kernel, model.get_layer("predictions").kernel.numpy())
     assert len(server.asked) == 2 and capsys.readouterr().err == ""
@@ -305,7 +307,7 @@ def test_timm_by_tag(resnet18, server, monkeypatch, capsys):
     assert difference(model) < 1e-4
     row = rows_of("resnet18")["timm"]
     assert model_info(model).labels == row.classes
-    assert model_info(model).preprocess == row.preprocess.for_model((64, 64, 3), {})
+    assert model_info(model).inputs == row.inputs.for_model((64, 64, 3), {})
     assert "nothing vouches" not in capsys.readouterr().err
     assert difference(kzoo.resnet18(weights="hf://timm/resnet18.a1_in1k", **SMALL)) < 1e-4
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -353,7 +355,7 @@ def test_a_model_on_hugging_face_that_the_table_lacks(resnet18, server, monkeypa
     if said:
         assert re.search(said, printed)
         return
-    found = model_info(model).preprocess
+    found = model_info(model).inputs
     assert (found.size, found.mean[0], found.std[0], found.crop) == ((64, 64), 0.5, 0.25, 0.95)
     assert found.interpolation == "bicubic" and "not known" not in printed
 
@@ -398,7 +400,7 @@ def test_torchvision_by_tag(resnet18, server, published, monkeypatch, tmp_path):
     server.files["/download.pytorch.org/models/resnet18-f37072fd.pth"] = File(data)
     model = kzoo.resnet18(weights="torchvision", **SMALL)
     assert difference(model) < 1e-4 and asked == {"map_location": "cpu", "weights_only": True}
-    assert model_info(model).preprocess.crop == 0.875 and model_info(model).labels == row.classes
+    assert model_info(model).inputs.crop == 0.875 and model_info(model).labels == row.classes
 
 
 def test_real_torchvision_file(server, published, monkeypatch, tmp_path, resnet18):

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import kzoo
-from kzoo.weights.store import weights_by_name
+from kzoo.weights import weights_by_name
 
 
 def test_keys_are_layer_and_path_inside():
@@ -113,7 +113,7 @@ def test_damaged_and_absent_files(tmp_path):
 
 
 def test_damaged_numbers_are_refused(tmp_path):
-    from kzoo.weights.store import write_tensors
+    from kzoo.weights import write_tensors
 
     source = kzoo.create_model("resnet_tiny")
     for key, value, message in (
@@ -131,9 +131,9 @@ def test_weights_bring_the_preprocessing_they_were_saved_with(tmp_path):
     from dataclasses import replace
 
     model = kzoo.create_model("vgg_tiny")
-    other = replace(model._kzoo_info.preprocess, mean=(0.1, 0.2, 0.3))
-    model._kzoo_info = replace(model._kzoo_info, preprocess=other)
+    other = replace(model.kzoo_info.inputs, mean=(0.1, 0.2, 0.3))
+    model.kzoo_info = replace(model.kzoo_info, inputs=other)
     path = kzoo.save_weights(model, tmp_path / "w.safetensors")
-    assert kzoo.create_model("vgg_tiny", weights=path)._kzoo_info.preprocess == other
+    assert kzoo.create_model("vgg_tiny", weights=path).kzoo_info.inputs == other
     larger = kzoo.create_model("vgg_tiny", include_top=False, input_shape=(48, 48, 3), weights=path)
-    assert larger._kzoo_info.preprocess == replace(other, size=(48, 48))
+    assert larger.kzoo_info.inputs == replace(other, size=(48, 48))

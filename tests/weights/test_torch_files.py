@@ -14,8 +14,8 @@ import pytest
 import safetensors.numpy
 
 import kzoo
-from kzoo.zoo import model_info
-from kzoo.spec import STYLES
+from kzoo.models import model_info
+from kzoo.records import STYLES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RULE = runpy.run_path(str(GOLDEN / "torchvision_values.py"))
@@ -61,7 +61,7 @@ def test_outputs_are_those_of_torchvision(name, tmp_path, capsys):
         else:
             assert said == ""
         mean = (0.5,) if name == "googlenet" else (0.485, 0.456, 0.406)  # torchvision's GoogLeNet reads -1 to 1
-        assert model_info(model).preprocess.mean == mean
+        assert model_info(model).inputs.mean == mean
         assert difference(model, name) < 1e-4, style
     path.unlink()
 
