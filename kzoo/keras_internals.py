@@ -1,6 +1,6 @@
 """Keras' private names, all of them, each with what it is for.
 
-They hold for the minor versions of Keras that pyproject.toml allows. `tests/test_keras_internals.py` looks each of them
+They hold for the minor versions of Keras that pyproject.toml allows. `tests/test_internals.py` looks each of them
 up, so that on another Keras the ones that broke are named.
 """
 
@@ -70,7 +70,10 @@ def node_of(x: Any) -> Any:
 
 def attention_kernels(layer: keras.layers.MultiHeadAttention) -> dict[str, tuple[int, ...]]:
     """{query, key, value, output: shape of the projection's kernel}."""
-    return {p: tuple(getattr(layer, f"_{p}_dense").kernel.shape) for p in ("query", "key", "value", "output")}
+    parts = {
+        "query": layer._query_dense, "key": layer._key_dense, "value": layer._value_dense, "output": layer._output_dense
+    }  # fmt: skip
+    return {name: tuple(part.kernel.shape) for name, part in parts.items()}
 
 
 def stock_attention(layer: keras.layers.MultiHeadAttention, *arguments: Any) -> Any:
