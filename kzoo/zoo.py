@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError, unknown
-from kzoo.records import COMMON, FLAG, STYLES, ModelInfo, ModelSpec, Whole, from_config, kinds_of
+from kzoo.records import (
+    COMMON,
+    FLAG,
+    STYLES,
+    ModelInfo,
+    ModelSpec,
+    Whole,
+    from_config,
+    kinds_of,
+    same_source,
+)
 from kzoo.weights import PUBLISHED, Source, resolve
 
 INDEX = Path(__file__).with_name("index.json")
@@ -54,10 +64,9 @@ def register_model(spec: ModelSpec) -> ModelSpec:
         TypeError: An argument of the definition's `define` has an annotation that says nothing of its values.
     """
     taken = _specs.get(spec.name)
-    where = lambda s: (s.definition.__module__, s.definition.__qualname__)
     if spec.name in index() and not spec.definition.__module__.startswith("kzoo.models."):
         raise KzooError(f"a model named {spec.name!r} comes with kzoo; give yours another name")
-    if taken is not None and where(taken) != where(spec):
+    if taken is not None and not same_source(taken.definition, spec.definition):
         raise KzooError(f"a model named {spec.name!r} is registered already, by {taken.definition.__module__}")
     kinds_of(spec.definition.define)
     _specs[spec.name] = spec
@@ -150,6 +159,9 @@ def info_of(config: Mapping[str, Any], inputs: Any = None, targets: Any = None) 
         KzooError: A model that is registered nowhere here.
     """
     labels, own = config["labels"], lambda key, given: given if given is not None else from_config(config.get(key))
+    if config["model"] not in list_models(hidden=True):
+        remedy = "a model of your own is imported first (kzoo --import FILE)"
+        raise unknown("model", config["model"], list_models(), remedy)
     return ModelInfo(
         spec=model_spec(config["model"]),
         style=config["style"],

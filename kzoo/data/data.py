@@ -146,7 +146,7 @@ def imbalance(counts: Sequence[int], classes: Sequence[str]) -> str:
     largest, smallest = int(np.argmax(counts)), int(np.argmin(counts))
     return (
         f"imbalance: {counts[largest]:,} {classes[largest]!r} to {counts[smallest]:,} {classes[smallest]!r};"
-        " class_weight='balanced' (--balanced) weighs them"
+        " class_weight='balanced' (--class-weight balanced) weighs them"
     )
 
 

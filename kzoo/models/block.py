@@ -16,6 +16,7 @@ import keras
 
 from kzoo.errors import KzooError
 from kzoo.keras_internals import children_of, layers_in
+from kzoo.records import same_source
 
 _open = contextvars.ContextVar("open_blocks", default=False)
 
@@ -32,7 +33,7 @@ def registering(family: str) -> Callable[[Any], Any]:
     def register(thing: Any) -> Any:
         name = f"kzoo.{family}>{thing.__name__}"
         known = keras.saving.get_registered_object(name)
-        if known is not None and (known.__module__, known.__qualname__) != (thing.__module__, thing.__qualname__):
+        if known is not None and not same_source(known, thing):
             raise KzooError(f"{name} is registered already, by {known.__module__}; give the class another name")
         return keras.saving.register_keras_serializable(f"kzoo.{family}")(thing)
 

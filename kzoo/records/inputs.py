@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from kzoo.errors import KzooError
-from kzoo.records.plain import tuples
+from kzoo.records.plain import same_source, tuples
 
 KINDS: dict[str, type[Inputs]] = {}  # by the name that files have
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos3")
@@ -36,7 +36,7 @@ class Inputs:
         if not name:
             return
         taken = KINDS.get(name)
-        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+        if taken is not None and not same_source(taken, cls):
             raise KzooError(f"inputs of the kind {name!r} are there already, {taken.__module__}.{taken.__qualname__}")
         KINDS[name] = cls
 

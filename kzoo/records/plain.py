@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
 
 
@@ -19,6 +20,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def same_source(one: Any, other: Any) -> bool:
+    """Whether two classes or functions are one that was run twice: of the same name, in the same file or module."""
+    file = lambda thing: getattr(sys.modules.get(thing.__module__), "__file__", None) or thing.__module__
+    return (file(one), one.__qualname__) == (file(other), other.__qualname__)
 
 
 def tuples(value: Any) -> Any:

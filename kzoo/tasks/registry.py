@@ -11,7 +11,7 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 from kzoo.models import model_info
-from kzoo.records import options_of
+from kzoo.records import options_of, same_source
 from kzoo.tasks.task import Task
 
 NAME = re.compile(r"[a-z0-9-]+")
@@ -28,7 +28,7 @@ def register_task(task: Task) -> Task:
         raise KzooError(f"a task is an instance of a subclass of kzoo.Task with a name; received {task!r}")
     taken = _tasks.get(task.name) or _own(task.name)
     kind, other = type(task), type(taken)
-    if taken is not None and (kind.__module__, kind.__qualname__) != (other.__module__, other.__qualname__):
+    if taken is not None and not same_source(kind, other):
         raise KzooError(f"a task named {task.name!r} is registered already, by {other.__module__}")
     _tasks[task.name] = task
     return task

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs.augment import AUGMENTATIONS, Draw
-from kzoo.inputs import Batches, Reader
+from kzoo import records
+from kzoo.inputs import AUGMENTATIONS, Batches, Reader
+from kzoo.inputs.augment import Draw
 from kzoo.inputs.image import Images
 from kzoo.records import ImageInputs
 
@@ -20,7 +21,10 @@ def order(batches, epoch):
 
 
 def test_an_epochs_order_depends_on_seed_and_number_alone():
-    a, b = Batches(numbers(), 16, Reader(), shuffle=True, seed=1), Batches(numbers(), 16, Reader(), shuffle=True, seed=1)
+    a, b = (
+        Batches(numbers(), 16, Reader(), shuffle=True, seed=1),
+        Batches(numbers(), 16, Reader(), shuffle=True, seed=1),
+    )
     a_first = order(a, 0)
     assert a_first != order(a, 1) and order(a, 1) == order(b, 1), "a resumed run sees what it would have seen"
     assert a_first == order(a, 0)
@@ -56,8 +60,7 @@ def test_images_of_different_sizes_are_batched():
         lambda: ((np.full((*s, 3), 100, "uint8"), k) for k, s in enumerate(sizes)),
         output_signature=(tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64)),
     ).apply(tf.data.experimental.assert_cardinality(3))
-    layer = Images(ImageInputs(size=(8, 8), channels=1))
-    (x, _) = next(iter(Batches(data, 3, layer).epoch(0)))
+    (x, _) = next(iter(Images(ImageInputs(size=(8, 8), channels=1)).batches(data, 3).epoch(0)))
     np.testing.assert_allclose(x, np.full((3, 8, 8, 1), 100 / 255), atol=1e-5)
 
 
@@ -95,8 +98,7 @@ def test_flip_mirrors_about_half(rng):
 
 def test_a_part_of_the_batches_is_prepared_like_the_whole(rng):
     images = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (50, 9, 9, 1), dtype="uint8"), np.arange(50)))
-    layer = Images(ImageInputs((12, 12), 1))
-    whole = Batches(images, 16, layer, shuffle=True, augment=("crop-flip",))
+    whole = Images(ImageInputs((12, 12), 1)).batches(images, 16, shuffle=True, augment=("crop-flip",))
     second = lambda rows: (rows // 2, rows - rows // 2)
     for (x, y), (rows, (x_part, y_part)) in zip(whole.epoch(3), whole.epoch(3, second), strict=True):
         half = int(rows) // 2
@@ -139,7 +141,7 @@ class TestAugmentations:
         assert sum(counts) == 400 and min(counts) > 60
         pairs = tf.data.Dataset.from_tensor_slices((rng.integers(0, 255, (4, 9, 9, 1), dtype="uint8"), np.arange(4)))
         with pytest.raises(kzoo.KzooError, match="turns square images; the network reads 5x6; use rotate or flips"):
-            Batches(pairs, 2, Images(ImageInputs((5, 6), 1)), augment=("rotate90",))
+            Images(ImageInputs((5, 6), 1)).batches(pairs, 2, augment=("rotate90",))
 
     def test_rotate_turns_about_the_centre_by_up_to_15_degrees(self):
         """A ramp is a plane: turned, it is the plane with the turned slope, which gives the angle back."""
@@ -196,6 +198,5 @@ class TestAugmentations:
 
 
 def test_the_options_know_them_all():
-    from kzoo.records import AUGMENTATIONS as NAMES
-
-    assert tuple(AUGMENTATIONS) == NAMES
+    """They are said in the records too, which import no TensorFlow."""
+    assert tuple(AUGMENTATIONS) == records.AUGMENTATIONS == Images.augmentations

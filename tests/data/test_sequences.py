@@ -5,11 +5,10 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs import Batches
-from kzoo.inputs.sequences import Sequences, batches_of
-from kzoo.records import PairInputs, TextInputs
+from kzoo.inputs import Batches, Reader, Sequences, reader_of
 from kzoo.inputs.pairs import Pairs
 from kzoo.inputs.text import Texts, learn_vocabulary
+from kzoo.records import ImageInputs, PairInputs, TextInputs
 
 RNG = np.random.default_rng(0)
 WORDS = [f"w{k}" for k in range(30)]
@@ -20,15 +19,13 @@ LABELS = np.arange(200) % 3
 def texts(length=64, **options):
     data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS))
     spec = learn_vocabulary(TextInputs(size=100, length=length), data.map(lambda x, y: x))
-    return Sequences(data, 16, Texts(spec), **options)
+    return Texts(spec).batches(data, 16, **options)
 
 
 def pairs(length=64, **options):
     data = tf.data.Dataset.from_tensor_slices((TEXTS, TEXTS[::-1]))
-    side = learn_vocabulary(
-        TextInputs(size=100, length=length, framed=True), tf.data.Dataset.from_tensor_slices(TEXTS)
-    )
-    return Sequences(data, 16, Pairs(PairInputs(side, side)), **options)
+    side = learn_vocabulary(TextInputs(size=100, length=length, framed=True), tf.data.Dataset.from_tensor_slices(TEXTS))
+    return Pairs(PairInputs(side, side)).batches(data, 16, **options)
 
 
 def rows(batches, epoch=0):
@@ -40,9 +37,9 @@ def test_every_text_once_an_epoch_with_its_label(shuffle):
     batches = texts(shuffle=shuffle)
     found = rows(batches, 3)
     assert len(found) == batches.steps
-    layer, said = batches.layer, []
+    reader, said = batches.reader, []
     for ids, labels in found:
-        said += zip((t.decode() for t in layer.text(tf.constant(ids)).numpy()), labels.tolist(), strict=True)
+        said += zip((t.decode() for t in reader.text(tf.constant(ids)).numpy()), labels.tolist(), strict=True)
     assert sorted(said) == sorted(zip(TEXTS, LABELS.tolist(), strict=True))
 
 
@@ -99,7 +96,7 @@ def test_long_texts_are_cut_and_long_pairs_left_out():
 def test_unknown_words_are_said():
     data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS))
     spec = TextInputs(size=100, vocabulary=("", "[UNK]", "w1", "w2"))
-    (note,) = Sequences(data, 16, Texts(spec)).notes
+    (note,) = Texts(spec).batches(data, 16).notes
     assert note.endswith("are unknown to the vocabulary") and 80 < float(note.split("%")[0]) < 100
 
 
@@ -120,6 +117,8 @@ def test_labels_are_checked_and_weighed():
     assert all((w == y + 1).all() for _, y, w in weighed)
 
 
-def test_images_go_the_other_way():
-    data = tf.data.Dataset.from_tensor_slices((np.zeros((4, 2)), LABELS[:4]))
-    assert type(batches_of(data, 2, None)) is Batches
+def test_each_kind_of_inputs_makes_its_own_batches():
+    data = tf.data.Dataset.from_tensor_slices((np.zeros((4, 2, 2, 1)), LABELS[:4]))
+    assert type(reader_of(None).batches(data, 2)) is type(Reader().batches(data, 2)) is Batches
+    assert type(reader_of(ImageInputs((2, 2), 1)).batches(data, 2)) is Batches
+    assert type(texts()) is type(pairs()) is Sequences

@@ -1,0 +1,1 @@
+collect_ignore = ["extension.py"]  # it registers models and a task

@@ -1,0 +1,159 @@
+"""One file outside the package adds a family and a kind of work: both go through everything that kzoo does."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kzoo
+from kzoo import zoo
+from kzoo.records import STYLES
+from kzoo.tasks import registry
+
+FILE = Path(__file__).with_name("extension.py")
+MODELS = {"ladder_tiny": "predict", "restorer_tiny": "generate"}
+SMALL = {"epochs": 2, "limit_train_batches": 4, "limit_validation_batches": 2, "verbose": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def extension():
+    """Registered while these tests run: other tests see kzoo alone."""
+    spec = importlib.util.spec_from_file_location("extension", FILE)
+    sys.modules["extension"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return np.stack([x for x, _ in kzoo.load_data("digits").test.take(5).as_numpy_iterator()])
+
+
+def test_a_task_with_its_inputs_and_a_family_is_at_most_150_lines():
+    whole = FILE.read_text(encoding="utf-8")
+    assert len(whole[whole.index("# 2. A task") :].splitlines()) <= 150
+
+
+def test_it_is_written_with_public_names():
+    """Of kzoo, and of what its packages offer; nothing private, no room of a package."""
+    for node in ast.walk(ast.parse(FILE.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.module.startswith("kzoo.") or node.module.count(".") == 1, node.module
+        if isinstance(node, ast.Attribute):
+            assert node.attr in ("__init__", "__name__") or not node.attr.startswith("_"), node.attr
+
+
+SERVE = """
+import json, sys
+sys.modules["kzoo"] = sys.modules["keras"] = None
+import numpy as np, tensorflow as tf
+name, place, inputs = sys.argv[1:]
+loaded = tf.saved_model.load(place)
+data = np.load(inputs)
+found = loaded.signatures["serving_default"](image=tf.constant(data["x"]))
+print(json.dumps([next(iter(found.values())).numpy().tolist()] + (
+    [loaded.signatures["restore"](pixels=tf.constant(data["raw"]))["images"].numpy().tolist()]
+    if name == "restorer_tiny" else [])))
+"""
+
+
+CROSS = [(name, style) for name in MODELS for style in STYLES]
+DEFAULT = [("ladder_tiny", "sequential"), ("restorer_tiny", "subclass")]  # beside these, functional below
+
+
+@pytest.mark.parametrize(
+    "name, style", [p if p in DEFAULT else pytest.param(*p, marks=pytest.mark.slow) for p in CROSS]
+)
+def test_fit_resume_evaluate_answer_export(name, style, raw, tmp_path):
+    run = kzoo.fit(name, "digits", style=style, **SMALL)
+    whole = kzoo.fit(name, "digits", style=style, **{**SMALL, "epochs": 3})
+    run = kzoo.fit(resume=run.path, epochs=3, verbose=False)
+    assert run.history == whole.history
+    found = kzoo.evaluate(run.path)
+    assert found.examples == 359 and np.isfinite(found.score[1]) and Path(found.files["figures"]).is_file()
+    assert (run.path / "predictions.png").is_file()
+    answer = getattr(kzoo, MODELS[name])
+    said = answer(run.path, raw)
+    assert len(said) == 5 and [str(a) for a in said] == [str(a) for a in answer(run, raw)]
+    export = kzoo.export(run.path, tmp_path / "export")
+    assert export.difference < 1e-6
+    assert [a.to_config() for a in answer(export.path, raw[:2])][0].keys() == said[0].to_config().keys()
+
+    model = kzoo.load_model(run.path)
+    assert kzoo.list_runs(run.path)[0].model == name
+    x = (raw / 255).astype("float32")
+    np.savez(tmp_path / "inputs.npz", x=x, raw=raw)
+    command = [sys.executable, "-c", SERVE, name, export.path, tmp_path / "inputs.npz"]
+    served = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
+    assert served.returncode == 0, served.stderr[-2000:]
+    tensors, *restored = json.loads(served.stdout)
+    np.testing.assert_allclose(tensors, model(x, training=False), atol=1e-5)
+    if restored:
+        np.testing.assert_array_equal(restored[0], np.clip(np.round(255 * np.clip(model(x).numpy(), 0, 1)), 0, 255))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_replicas_give_the_numbers_of_one(name):
+    options = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.05}
+    one = kzoo.fit(name, "digits", **options)
+    two = kzoo.fit(name, "digits", strategy="mirrored", devices=["CPU:0", "CPU:1"], **options)
+    for metric, values in one.history.items():
+        np.testing.assert_allclose(two.history[metric], values, rtol=2e-5, err_msg=metric)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tune(name):
+    search = kzoo.tune(
+        name, "digits", trials=2, limit_train_batches=2, limit_validation_batches=2, epochs=1, verbose=False
+    )
+    assert len(search.trials) == 2 and search.best_trial.status == "completed"
+    assert kzoo.evaluate(search.path).examples == 359
+
+
+def test_a_layer_of_the_users_own_is_found_in_its_file(tmp_path):
+    model = kzoo.ladder_tiny(style="subclass", rungs=1)
+    model.save(tmp_path / "m.keras")
+    again = kzoo.load_model(tmp_path / "m.keras")
+    assert again.kzoo_info.model == "ladder_tiny" and again.kzoo_info.arguments["rungs"] == 1
+    with pytest.raises(kzoo.KzooError, match="dropout must be a number from 0 to below 1; received 2"):
+        kzoo.ladder_tiny(dropout=2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_command_line(name, here, raw, tmp_path):
+    """In this process; `--import` runs the file once more, as a model of the user's is edited and run again."""
+    for k, image in enumerate(raw[:2]):
+        Image.fromarray(image[..., 0]).save(f"{k}.png")
+    small = ["--epochs", 1, "--limit-train-batches", 2, "--limit-validation-batches", 2]
+    steps = [
+        ["fit", name, "--data", "digits", *small],
+        ["fit", "--resume", "last", "--epochs", 2],
+        ["evaluate", "last", "--json"],
+        [MODELS[name], "last", "0.png", "1.png"],
+        ["export", "last", "exported"],
+        [MODELS[name], "exported", "0.png"],
+        ["tune", name, "--data", "digits", "--trials", 1, *small],
+        ["runs"],
+    ]
+    if name == "restorer_tiny":
+        steps[3] += ["--strength", "0.1"]
+    for step in steps:
+        status, out, err = here("--import", FILE, *step)
+        assert status == 0, (step, err)
+    assert name in out and "finished" in out
+    assert here("--import", FILE, MODELS[name], "last", "0.png", "--strenth", "1")[0] == 2
+
+
+def test_without_the_file_its_models_are_named(tmp_path):
+    run = kzoo.fit("restorer_tiny", "digits", **SMALL)
+    command = [sys.executable, "-m", "kzoo", "evaluate", run.path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2 and "import" in result.stderr and result.stderr.count("\n") == 1, result.stderr
+    result = subprocess.run([*command, "--import", FILE], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and "psnr" in result.stdout, result.stderr
