@@ -12,8 +12,9 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 
 SPLITS = ("train", "validation", "test")
-# images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers.
-HOLDS = ("images", "texts", "pairs", "rows")
+# images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers; prose:
+# passages of running text, without labels.
+HOLDS = ("images", "texts", "pairs", "rows", "prose")
 IMBALANCE = 1.5  # times the smallest class
 
 
@@ -62,6 +63,8 @@ class DataInfo:
             what = f"pairs {'-'.join(self.languages)}".rstrip() if pairs else "texts"
             what += f" in {' and '.join(dict.fromkeys(self.units))}" if "characters" in self.units else ""
             return f"{self.name}: {counts}; {what}" + ("" if pairs else f"; {len(self.classes)} classes")
+        if self.holds == "prose":
+            return f"{self.name}: {counts}; passages of prose"
         shape = "x".join("?" if n is None else str(n) for n in self.shape) if self.shape else "sizes differ"
         classes = f"{len(self.classes)} classes" if self.classes else self.holds
         return f"{self.name}: {counts}; {shape}; {classes}"

@@ -152,7 +152,7 @@ def refuse_alike(classes: Sequence[str], where: str) -> None:
 
 def relative(path: Path, folder: Path) -> str:
     """As `DataInfo.files` has it."""
-    return printable(path.relative_to(folder).as_posix() if path.isrelative_to(folder) else path.absolute().as_posix())
+    return printable(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.absolute().as_posix())
 
 
 def printable(text: str) -> str:

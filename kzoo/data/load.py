@@ -21,6 +21,7 @@ from kzoo.data.embedded import EMBEDDED
 from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
+from kzoo.data.plain_text import is_plain, plain_files, plain_text
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
@@ -51,7 +52,8 @@ def load_data(
             a header; separated by commas, semicolons or tabs); the four MNIST `*-ubyte` files, gzipped or not; a
             `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) whose first line names text and label, or source
             and target; a folder of these named train, val, test; a folder of parallel files `train.en`, `train.de`, …;
-            a folder with one subfolder of `.txt` files a class.
+            a folder with one subfolder of `.txt` files a class. Prose: a `.txt` (or `.gz`, `.xz` of it), or a folder
+            of train.txt, val.txt, test.txt.
         data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
         download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
         only: Keep only these classes, by name or number; they are numbered anew in the order given.
@@ -64,8 +66,8 @@ def load_data(
         columns: Which columns of a table are what, where its first line does not say it: {"text": "review", "label":
             "stars"}, or by number from 1 of a table without such a line. Roles are file, label and split of images;
             text and label; source and target.
-        holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"` or `"rows"`.
-            Data that holds anything else is refused.
+        holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"`, `"rows"`
+            or `"prose"`. Data that holds anything else is refused.
 
     The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
     that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
@@ -195,6 +197,8 @@ def _from_path(
         raise KzooError(f"no file or folder {str(path)!r}")
     if path.is_file() and is_table(path):
         return text_file(path, languages, columns)
+    if is_plain(path) if path.is_file() else holds in (None, "prose") and plain_files(path):
+        return plain_text(path)
     if path.is_dir() and (path / "labels.csv").is_file() and holds in (None, "images"):
         return labels_csv(path, columns)
     if path.is_dir() and not idx_files(path) and holds in (None, "texts", "pairs"):
@@ -207,7 +211,7 @@ def _from_path(
         return npz(path)
     if path.is_file():
         raise KzooError(
-            f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder, or texts as .tsv or .csv (.gz, .xz)"
+            f"cannot read {str(path)!r} as data; allowed: a .npz file, or a folder, or texts as .tsv, .csv or .txt"
         )
     if idx_files(path):
         return idx(path)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.embedded import EMBEDDED
 from kzoo.data.names import SPLIT_FOLDERS
+from kzoo.data.plain_text import prose
 from kzoo.data.texts import direction, labelled, paired
 from kzoo.errors import KzooError, unknown
 from kzoo.inputs import unit_of
@@ -118,6 +119,10 @@ def _texts(builder: Any, name: str, languages: str | None) -> tuple[dict[str, Ex
         units = tuple(unit_of(columns["train"][i]) for i in (0, 1)) if "train" in columns else ()
         splits = {split: paired(*both) for split, both in columns.items()}
         return splits, DataInfo(name, "pairs", notes=notes, units=units, languages=pair)
+    if len(texts) == 1 and not labels:  # running text
+        columns, notes = _columns(builder, lambda row: (row[texts[0]], row[texts[0]]), texts=2)
+        splits = {split: prose("\n\n".join(t.decode() for t in both[0])) for split, both in columns.items()}
+        return splits, DataInfo(name, "prose", notes=notes)
     if keys and keys[0] in texts and keys[1] in labels:
         text, label = keys[:2]
     elif len(texts) == len(labels) == 1:

@@ -7,6 +7,7 @@ wrote.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -88,6 +89,8 @@ def from_config(config: Mapping[str, Any] | None) -> Inputs | None:
     if not config:
         return None
     name = config.get("kind", ImageInputs.kind)
+    if name not in KINDS and name.isidentifier() and importlib.util.find_spec(f"kzoo.records.{name}") is not None:
+        importlib.import_module(f"kzoo.records.{name}")  # a kind may have a file of its own
     if name not in KINDS:
         raise KzooError(f"inputs of an unknown kind, {name!r}; import what defines them first (kzoo --import FILE)")
     known = {field.name for field in fields(KINDS[name])}

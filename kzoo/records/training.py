@@ -77,8 +77,8 @@ class DataOptions(Options):
         "Which columns of a table are what: {'text': 'review', 'label': 'stars'}, or by number from 1.",
     ] = None  # fmt: skip
     holds: Annotated[
-        str | None, OneOf("images", "texts", "pairs", "rows"),
-        "What a path is read as where it could be several things: images, texts, pairs or rows.",
+        str | None, OneOf("images", "texts", "pairs", "rows", "prose"),
+        "What a path is read as where it could be several things: images, texts, pairs, rows or prose.",
     ] = None  # fmt: skip
 
 

@@ -125,6 +125,14 @@ class TestAugmentations:
         assert out.shape == images.shape and out.dtype == np.float32
         assert out.min() >= 0 and out.max() <= 255
 
+    @pytest.mark.parametrize("name", AUGMENTATIONS)
+    def test_xla_gives_the_same_but_for_rounding(self, name, rng):
+        images = tf.constant(rng.uniform(0, 255, (8, 12, 12, 3)).astype("float32"))
+        change = lambda x: AUGMENTATIONS[name](x, Draw(tf.constant([0, 1]), 0, 8))
+        rounded = name in ("rotate", "zoom", "color")
+        compiled = tf.function(change, jit_compile=True)(images)
+        np.testing.assert_allclose(compiled, change(images), rtol=0, atol=0.01 if rounded else 0)
+
     def test_flips_go_both_ways(self, rng):
         images = rng.random((400, 4, 4, 1), dtype="float32")
         out = augmented("flips", images)

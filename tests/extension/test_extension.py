@@ -27,7 +27,10 @@ def extension():
     spec = importlib.util.spec_from_file_location("extension", FILE)
     sys.modules["extension"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    for name in MODELS:
+        zoo._specs.pop(name)
+    registry._tasks.pop("image-restoration")
 
 
 @pytest.fixture(scope="module")
