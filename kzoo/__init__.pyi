@@ -241,6 +241,9 @@ def generate(
     batch_size: int | None = ...,
     count: int | None = ...,
     seed: int | None = ...,
+    length: int | None = ...,
+    temperature: float | None = ...,
+    top_k: int | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
     **options: Any,
@@ -1390,5 +1393,25 @@ def dcgan_tiny(
     style: str = ...,
     noise: int | None = ...,
     width: int | None = ...,
+) -> Any: ...
+
+def gpt_tiny(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
 ) -> Any: ...
 

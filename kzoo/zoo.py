@@ -29,6 +29,7 @@ from kzoo.records import (
     from_config,
     kinds_of,
     same_source,
+    tuples,
 )
 from kzoo.weights import PUBLISHED, Source, resolve
 
@@ -165,7 +166,7 @@ def info_of(config: Mapping[str, Any], inputs: Any = None, targets: Any = None) 
     return ModelInfo(
         spec=model_spec(config["model"]),
         style=config["style"],
-        arguments={k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items()},
+        arguments=tuples(config["arguments"]),
         inputs=own("inputs", inputs),
         targets=own("targets", targets),
         labels=tuple(labels) if labels is not None else None,

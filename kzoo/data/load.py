@@ -197,7 +197,7 @@ def _from_path(
         raise KzooError(f"no file or folder {str(path)!r}")
     if path.is_file() and is_table(path):
         return text_file(path, languages, columns)
-    if is_plain(path) if path.is_file() else holds in (None, "prose") and plain_files(path):
+    if is_plain(path) if path.is_file() else holds == "prose" and plain_files(path):
         return plain_text(path)
     if path.is_dir() and (path / "labels.csv").is_file() and holds in (None, "images"):
         return labels_csv(path, columns)

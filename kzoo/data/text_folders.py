@@ -1,4 +1,4 @@
-"""Folders of texts: a table a split, parallel files in two languages, or one folder of `.txt` files a class."""
+"""Folders of texts: a table a split, parallel files in two languages, prose, or one folder of `.txt` files a class."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.names import subfolders
+from kzoo.data.plain_text import plain_files, plain_text
 from kzoo.data.text_tables import is_table, text_tables
 from kzoo.data.texts import (
     SPLIT_STEMS,
@@ -35,7 +36,7 @@ NOT_LANGUAGES = ("txt", "tsv", "csv", "npz", "npy", "zip", "tar", "gz", "xz", "p
 def text_folder(
     folder: Path, holds: str | None, languages: str | None, columns: Mapping[str, str | int] | None
 ) -> tuple[dict[str, Examples], DataInfo] | None:
-    """Tables or parallel files named after splits, or a tree of .txt files; None for a folder that is not of texts.
+    """Tables, parallel files or prose named after splits, or a tree of .txt files; None for a folder not of texts.
 
     Args:
         holds: "texts" or "pairs" where these were asked for: a table beside folders of images is read then, too.
@@ -56,6 +57,8 @@ def text_folder(
         splits, info = text_tables(paths, folder.resolve().name, str(folder), languages, columns)
         notes += (f"files beside are left out: {', '.join(beside)}",) if beside else ()
         return splits, replace(info, notes=(*info.notes, *notes))
+    if not asked and plain_files(folder) and not _has_images(folder):
+        return plain_text(folder)
     tree = _text_tree(folder)
     if tree is not None:
         return tree

@@ -133,7 +133,7 @@ def _table(path: Path, split: str, columns: Mapping[str, str | int] | None) -> T
         rows = list(_csv_rows(path))
     else:
         rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(path), start=1)]
-    width = len(rows[0][1])
+    width = max(len(rows[0][1]), 2)
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             raise KzooError(f"line {line} of {str(path)!r} is empty; delete it")

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from kzoo.engine.schedules import inner
-from kzoo.keras_internals import built_on, children_of, rate_of, slots_of
+from kzoo.keras_internals import built_on, children_of, is_seed, rate_of, slots_of
 from kzoo.models import Block, networks_of
 from kzoo.weights import key_of
 
@@ -55,7 +55,8 @@ def _own(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
             for variable in child.variables:
                 if id(variable) not in seen:
                     seen.add(id(variable))
-                    yield key_of(child.name, variable.path), variable
+                    # Keras numbers seed generators by how many the process has made.
+                    yield f"{child.name}/seed" if is_seed(variable) else key_of(child.name, variable.path), variable
 
     yield from visit(model)
     yield from ((v.path, v) for v in model.variables if id(v) not in seen and id(v) not in metrics)

@@ -39,7 +39,8 @@ class Networks(keras.Model):
         for name, network in networks.items():
             setattr(self, name, network)
         answering = networks[self.answers]
-        self(keras.Input(input_shape_of(answering), name=answering.inputs[0].name if answering.inputs else None))
+        inputs = getattr(answering, "inputs", None)  # a subclass has none
+        self(keras.Input(input_shape_of(answering), name=inputs[0].name if inputs else None))
 
     @staticmethod
     def define(**config: Any) -> Any:

@@ -30,4 +30,6 @@ def same_source(one: Any, other: Any) -> bool:
 
 def tuples(value: Any) -> Any:
     """Lists as tuples, as frozen records hold them."""
+    if isinstance(value, dict):
+        return {key: tuples(v) for key, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value

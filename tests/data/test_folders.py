@@ -144,11 +144,11 @@ class TestDamaged:
         assert info.skipped == (f"cat/cut.{kind.lower()}: corrupt image",)
         assert info.notes[0] == f"1 file skipped: cat/cut.{kind.lower()}: corrupt image"
 
-    def test_wide_images(self, tmp_path):
+    def test_wide_images(self, tmp_path, claim_png):
         root = pets(tmp_path / "pets")
         Image.new("RGB", (30_000, 40)).save(root / "cat" / "wide.png")
-        Image.new("L", (30_000, 20_000)).save(root / "cat" / "sheet.png")
-        Image.new("L", (10_000, 12_000)).save(root / "cat" / "between.png")  # of which Pillow itself only warns
+        claim_png(root / "cat" / "sheet.png", 30_000, 20_000)
+        claim_png(root / "cat" / "between.png", 10_000, 12_000)  # of which Pillow itself only warns
         info = kzoo.load_data(root, validation=0).info
         assert info.counts == {"train": 11} and info.shape == (None, None, 3)
         assert set(info.skipped) == {
@@ -164,15 +164,14 @@ class TestDamaged:
             Image.new("RGB", (30_000, 2_500), (k, 50, 90)).save(root / "cat" / f"wide{k}.jpg")
         code = f"""
 import kzoo, numpy as np
-from kzoo.inputs import Batches
 from kzoo.inputs.image import Images
 from kzoo.records import ImageInputs
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1024
-layer = Images(ImageInputs((64, 64), 3))
-layer(np.zeros((1, 9, 9, 3), "uint8"))
+reader = Images(ImageInputs((64, 64), 3))
+reader.prepare(np.zeros((1, 9, 9, 3), "uint8"))
 before = peak()
 data = kzoo.load_data({str(root)!r}, validation=0)
-count = sum(len(y) for _, y in Batches(data.train, 4, layer, shuffle=True).epoch(0))
+count = sum(len(y) for _, y in reader.batches(data.train, 4, shuffle=True).epoch(0))
 print(count, peak() - before)
 """
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
@@ -200,9 +199,7 @@ class TestLabelsCsv:
             ("", "{0};{1}", "utf-8-sig"),
             ("path\tclass\n", "{0}\t{1}", "utf-8"),
             ("label,file\n", "{1},{0}", "utf-8"),
-            ("", "{1},{0}", "utf-8"),
-            ("Datei,Sorte\n", "{0},{1}", "utf-8"),
-            ("filename,defect\n", '"{0}","{1}"', "utf-8"),
+            ("filename,category\n", '"{0}","{1}"', "utf-8"),
             ("id,width,class,image\n", "{2},9,{1},{0}", "utf-8"),
         ],
     )
@@ -212,15 +209,34 @@ class TestLabelsCsv:
         assert data.info.files["train"] == tuple(f"images/{k}.png" for k in range(6))
         assert labels_of(data.train) == [0, 1, 0, 1, 0, 1]
         left = [note for note in data.info.notes if note.startswith("labels.csv")]
-        expected = {
-            "Datei": "its first row is taken for a header: Datei, Sorte",
-            "id,wi": "columns left out: id, width",
-        }
-        assert left == [f"labels.csv: {text}" for key, text in expected.items() if head.startswith(key)] or (
-            form == "{1},{0}"
-            and not head
-            and left == ["labels.csv: files are in its second column, labels in its first"]
-        )
+        assert left == ["labels.csv: columns left out: id, width"] * head.startswith("id")
+
+    @pytest.mark.parametrize(
+        ("head", "form", "columns"),
+        [
+            ("Datei,Sorte\n", "{0},{1}", {"file": "Datei", "label": "Sorte"}),
+            ("filename,kind,defect\n", "{0},x,{1}", {"file": "filename", "label": "defect"}),
+            ("", "{1},{0}", {"file": 2, "label": 1}),
+        ],
+    )
+    def test_columns_say_what_the_first_row_does_not(self, tmp_path, head, form, columns):
+        with pytest.raises(
+            kzoo.KzooError, match="has the columns .*; name them file and label in row 1, or give"
+        ):
+            self.write(tmp_path / "flat", head + self.rows(form))
+        data = kzoo.load_data(tmp_path / "flat", validation=0, columns=columns)
+        assert data.info.classes == ("a", "b") and labels_of(data.train) == [0, 1, 0, 1, 0, 1]
+        assert data.info.files["train"] == tuple(f"images/{k}.png" for k in range(6))
+        assert kzoo.load_data(**data.info.arguments).info == data.info
+
+    def test_columns_that_do_not_fit(self, tmp_path):
+        self.write(tmp_path / "flat", "file,label\n" + self.rows("{0},{1}"))
+        for columns, message in (
+            ({"file": "file"}, "columns of .*labels.csv' must say file and label; received {'file': 'file'}"),
+            ({"file": "fiel", "label": "label"}, "unknown column of .*labels.csv 'fiel'; did you mean 'file'"),
+        ):
+            with pytest.raises(kzoo.KzooError, match=message):
+                kzoo.load_data(tmp_path / "flat", columns=columns)
 
     def test_a_column_of_splits(self, tmp_path):
         form = "{0},{1}," + "{2}"
@@ -311,8 +327,8 @@ class TestSplits:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"test": 1.0}, "test must be a share of train from 0 to below 1; received 1.0"),
-            ({"test": True}, "test must be a share"),
+            ({"test": 1.0}, "test must be a number from 0 to below 1; received 1.0"),
+            ({"test": True}, "test must be a number from 0 to below 1; received True"),
             ({"test": 0.6, "validation": 0.4}, "test=0.6 and validation=0.4 leave nothing to train on"),
             ({"per_class": 0}, "per_class must be a whole number of at least 1; received 0"),
             ({"split_seed": -1}, "split_seed must be a whole number of at least 0; received -1"),
@@ -331,7 +347,7 @@ class TestSplits:
             kzoo.load_data("xor", test=0.2)
 
     def test_texts_too(self, tmp_path):
-        rows = [f"text number {k}\t{'good' if k % 4 else 'bad'}" for k in range(80)]
+        rows = ["text\tlabel", *(f"text number {k}\t{'good' if k % 4 else 'bad'}" for k in range(80))]
         (tmp_path / "texts.tsv").write_text("\n".join(rows) + "\n")
         info = kzoo.load_data(tmp_path / "texts.tsv", test=0.25, per_class=5).info
         assert info.counts == {"train": 10, "validation": 8, "test": 20}
@@ -353,7 +369,7 @@ class TestCounts:
 
     def test_an_imbalance_is_said(self, tmp_path):
         root = pets(tmp_path / "pets", {"good": 16, "scratch": 10})
-        expected = "imbalance: 16 'good' to 10 'scratch'; class_weight='balanced' (--balanced) weighs them"
+        expected = "imbalance: 16 'good' to 10 'scratch'; class_weight='balanced' (--class-weight balanced) weighs them"
         assert expected in kzoo.load_data(root, validation=0).info.notes
         shutil.rmtree(root)
         pets(root, {"good": 15, "scratch": 10})

@@ -1,7 +1,6 @@
 """Every source of texts, on real files; every bad one in one line with its number."""
 
 import gzip
-import io
 import lzma
 import sys
 import warnings
@@ -14,6 +13,7 @@ import kzoo
 from kzoo.inputs import unit_of
 
 TWO = ["Ein Hund läuft.\tA dog runs.", "Zwei Katzen.\tTwo cats.", "Ein Kind.\tA child."]
+PAIRS = ["source\ttarget", *TWO]
 
 
 def write(path, lines, end="\n"):
@@ -26,7 +26,8 @@ def write(path, lines, end="\n"):
 
 
 def reviews(count=40):
-    return [f"review {k} was {'good' if k % 4 else 'bad'}\t{'pos' if k % 4 else 'neg'}" for k in range(count)]
+    rows = [f"review {k} was {'good' if k % 4 else 'bad'}\t{'pos' if k % 4 else 'neg'}" for k in range(count)]
+    return ["text\tlabel", *rows]
 
 
 def rows(split):
@@ -50,50 +51,70 @@ class TestTables:
     def test_text_and_label(self, tmp_path, end):
         data = kzoo.load_data(write(tmp_path / f"films.tsv{end}", reviews()))
         info = data.info
-        assert (info.name, info.task, info.classes, info.units) == (
-            "films",
-            "text-classification",
-            ("neg", "pos"),
-            ("words",),
-        )
+        assert (info.name, info.holds, info.classes, info.units) == ("films", "texts", ("neg", "pos"), ("words",))
         assert info.counts == {"train": 36, "validation": 4} and info.shape is None and info.languages == ()
         assert info.describe() == "films: 36 train, 4 validation; texts; 2 classes"
         assert info.notes == (
-            "no header: the last column has 2 distinct values and is read as labels; task='translation' reads it as"
-            " texts",
             "validation: 10% of train, stratified, seed 0",
-            "imbalance: 27 'pos' to 9 'neg'; class_weight='balanced' (--balanced) weighs them",
+            "imbalance: 27 'pos' to 9 'neg'; class_weight='balanced' (--class-weight balanced) weighs them",
         )
         assert ("review 0 was bad", 0) in everything(data) and ("review 1 was good", 1) in everything(data)
         assert [y for _, y in rows(data.validation)].count(0) == 1
         assert data.train.element_spec[0].dtype == "string" and data.train.element_spec[1].dtype == "int64"
 
     def test_two_columns_of_text(self, tmp_path):
-        data = kzoo.load_data(write(tmp_path / "de-en.tsv", TWO))
-        assert data.info.task == "translation" and data.info.classes == () and data.info.units == ("words", "words")
+        data = kzoo.load_data(write(tmp_path / "de-en.tsv", PAIRS))
+        assert data.info.holds == "pairs" and data.info.classes == () and data.info.units == ("words", "words")
         assert data.info.describe() == "de-en: 2 train, 1 validation; pairs"
-        assert data.info.notes == (
-            "no header: the columns are read as source and target; task='text-classification' reads the last as labels",
-            "validation: 10% of train, seed 0",
-        )
+        assert data.info.notes == ("validation: 10% of train, seed 0",)
         assert everything(data)[0] == ("Ein Hund läuft.", "A dog runs.")
 
-    def test_task_says_how_a_file_is_read(self, tmp_path):
-        path = write(tmp_path / "films.tsv", reviews())
-        pairs = kzoo.load_data(path, task="translation")
-        assert pairs.info.task == "translation" and ("review 0 was bad", "neg") in everything(pairs)
-        assert pairs.info.arguments == {"name": str(path), "task": "translation"}
-        assert kzoo.load_data(**pairs.info.arguments).info == pairs.info
-        few = write(tmp_path / "few.tsv", ["good\tpos", "bad\tneg", "fine\tpos"])
-        assert kzoo.load_data(few).info.task == "translation", "one row in five at most would be labels"
-        read = kzoo.load_data(few, task="text-classification").info
-        assert read.classes == ("neg", "pos") and not any("header" in note for note in read.notes)
+    def test_columns_say_how_a_table_without_a_header_is_read(self, tmp_path):
+        path = write(tmp_path / "films.tsv", reviews()[1:])
+        refused(
+            "line 1 of .* has no names that say what its columns are, 'review 0 was bad, neg'; name the columns", path
+        )
+        texts = kzoo.load_data(path, columns={"text": 1, "label": 2})
+        assert texts.info.holds == "texts" and texts.info.classes == ("neg", "pos")
+        assert ("review 0 was bad", 0) in everything(texts) and len(everything(texts)) == 40
+        assert texts.info.arguments == {"name": str(path), "columns": {"text": 1, "label": 2}}
+        assert kzoo.load_data(**texts.info.arguments).info == texts.info
+        pairs = kzoo.load_data(path, columns={"source": 1, "target": 2})
+        assert pairs.info.holds == "pairs" and ("review 0 was bad", "neg") in everything(pairs)
+        turned = kzoo.load_data(path, columns={"text": 2, "label": 1}, only=("review 1 was good", "review 0 was bad"))
+        assert everything(turned) == [("neg", 1), ("pos", 0)]
+        numbers = write(tmp_path / "numbers.tsv", [f"{k}\t{k % 2}" for k in range(20)])
+        assert kzoo.load_data(numbers, columns={"text": 1, "label": 2}).info.classes == ("0", "1")
 
-    def test_a_guess_goes_by_distinct_values(self, tmp_path):
-        lines = lambda count, classes: [f"text {k}\tlabel {k % classes}" for k in range(count)]
-        assert len(kzoo.load_data(write(tmp_path / "a.tsv", lines(500, 100))).info.classes) == 100
-        assert kzoo.load_data(write(tmp_path / "b.tsv", lines(1000, 101))).info.task == "translation"
-        assert kzoo.load_data(write(tmp_path / "c.tsv", lines(499, 100))).info.task == "translation"
+    def test_columns_by_name_where_their_names_are_not_known(self, tmp_path):
+        path = write(tmp_path / "films.csv", ["what,mood,year", "good,pos,1999", "bad,neg,2000"])
+        data = kzoo.load_data(path, columns={"text": "what", "label": "mood"})
+        assert everything(data) == [("bad", 0), ("good", 1)] and "columns left out: year" in data.info.notes
+        several = write(tmp_path / "several.csv", ["text,review,label", "a,b,pos", "c,d,neg"])
+        assert everything(kzoo.load_data(several, columns={"text": "review", "label": "label"})) == [("b", 1), ("d", 0)]
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"text": "waht", "label": "mood"}, "unknown column of '.*films.csv' 'waht'; did you mean 'what'"),
+            ({"text": 1, "label": 4}, "columns: label is number 4, and '.*films.csv' has 3"),
+            ({"text": 1}, "columns of '.*films.csv' must say text and label, or source and target; received text"),
+            ({"text": 1, "label": "mood"}, "columns are all named, or all numbered where there is no header"),
+            ({"text": 1, "labels": 2}, "unknown role in columns 'labels'; did you mean 'label'"),
+            ({"text": 0, "label": 2}, "columns names a column, or gives its number from 1; text is 0"),
+            ({}, "columns must be {role: column}, such as .*; received {}"),
+            (["text", "label"], "columns must be {role: column}"),
+        ],
+    )
+    def test_columns_that_do_not_fit(self, tmp_path, columns, message):
+        path = write(tmp_path / "films.csv", ["what,mood,year", "good,pos,1999", "bad,neg,2000"])
+        refused(message, path, columns=columns)
+
+    def test_columns_are_of_tables(self, tmp_path):
+        (tmp_path / "cat").mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / "cat" / "0.png")
+        for name in (tmp_path, "digits"):
+            refused("columns goes with a table, and .* is none; leave it out", name, columns={"text": 1, "label": 2})
 
     @pytest.mark.parametrize(
         ("header", "order"),
@@ -116,7 +137,7 @@ class TestTables:
         data = kzoo.load_data(
             write(tmp_path / "pairs.tsv", [header, *("\t".join(line.split("\t")[::order]) for line in TWO)])
         )
-        assert data.info.task == "translation" and everything(data)[0] == ("Ein Hund läuft.", "A dog runs.")
+        assert data.info.holds == "pairs" and everything(data)[0] == ("Ein Hund läuft.", "A dog runs.")
 
     def test_a_header_names_languages(self, tmp_path):
         path = write(tmp_path / "pairs.tsv", ["de\ten", *TWO])
@@ -136,11 +157,11 @@ class TestTables:
         assert everything(data) == [("bad", 0), ("good", 1)]
         assert "columns left out: id, stars" in data.info.notes
 
-    def test_a_name_that_comes_again_is_a_value(self, tmp_path):
-        lines = [f"How are you {k}\t{('question', 'answer')[k % 2]}" for k in range(20)]
+    def test_names_of_columns_may_come_again_as_values(self, tmp_path):
+        lines = ["question\tintent", *(f"How are you {k}\t{('question', 'answer')[k % 2]}" for k in range(20))]
         assert kzoo.load_data(write(tmp_path / "acts.tsv", lines)).info.classes == ("answer", "question")
-        lines = [f"{'ok' if not k else 'fine'}\t{('no', 'yes')[k % 2]}" for k in range(20)]
-        assert kzoo.load_data(write(tmp_path / "short.tsv", lines)).info.classes == ("no", "yes")
+        read = kzoo.load_data(write(tmp_path / "bare.tsv", lines[1:]), columns={"text": 1, "label": 2}).info
+        assert read.classes == ("answer", "question") and sum(read.counts.values()) == 20
 
     def test_csv_has_quotes_and_lines_within_them(self, tmp_path):
         raw = 'text,label\r\n"good, very ""good""",pos\r\n"two\nlines",neg\r\nHe said "no",neg\r\n'
@@ -157,14 +178,14 @@ class TestTables:
         assert everything(data) == [('"Open', 1), ('a, "b" \u2028c', 0), ('shut"', 0)]
 
     def test_labels_may_be_whole_numbers(self, tmp_path):
-        lines = [f"text {k}\t{(10, 9, -1)[k % 3]}" for k in range(30)]
+        lines = ["text\tstars", *(f"text {k}\t{(10, 9, -1)[k % 3]}" for k in range(30))]
         data = kzoo.load_data(write(tmp_path / "stars.tsv", lines))
         assert data.info.classes == ("-1", "9", "10") and ("text 0", 2) in everything(data)
         assert kzoo.load_data(tmp_path / "stars.tsv", only=(9, 10)).info.classes == ("9", "10")
 
     def test_windows_line_ends_and_a_byte_order_mark(self, tmp_path):
-        plain = kzoo.load_data(write(tmp_path / "a.tsv", TWO))
-        windows = write(tmp_path / "b.tsv", TWO, end="\r\n")
+        plain = kzoo.load_data(write(tmp_path / "a.tsv", PAIRS))
+        windows = write(tmp_path / "b.tsv", PAIRS, end="\r\n")
         windows.write_bytes(b"\xef\xbb\xbf" + windows.read_bytes().removesuffix(b"\r\n"))
         assert everything(kzoo.load_data(windows)) == everything(plain)
         marked = tmp_path / "c.csv"
@@ -172,14 +193,15 @@ class TestTables:
         assert kzoo.load_data(marked).info.classes == ("neg", "pos")
 
     def test_only_some_classes(self, tmp_path):
-        path = write(tmp_path / "t.tsv", [f"text {k}\t{'abc'[k % 3]}" for k in range(60)])
+        path = write(tmp_path / "t.tsv", ["text\tlabel", *(f"text {k}\t{'abc'[k % 3]}" for k in range(60))])
         data = kzoo.load_data(path, only=("c", "a"))
         assert data.info.classes == ("c", "a") and sum(data.info.counts.values()) == 40
         assert ("text 2", 0) in everything(data) and ("text 0", 1) in everything(data)
         assert kzoo.load_data(**data.info.arguments).info == data.info
         refused("unknown class of .* 'd'", path, only=("d",))
         refused("has one class only, 'a'; a classifier needs at least two", path, only=("a",))
-        refused(r"only=\['a'\] keeps classes, and .* has none", path, only=("a",), task="translation")
+        pairs = write(tmp_path / "p.tsv", PAIRS)
+        refused(r"only=\['a'\] keeps classes, and .* has none", pairs, only=("a",))
 
 
 @pytest.mark.parametrize(
@@ -188,14 +210,22 @@ class TestTables:
         ("t.tsv", b"a b\tpos\n\nc d\tneg\n", "line 2 of '.*t.tsv' is empty; delete it"),
         ("t.tsv", b"a b\tpos\nc d\tneg\n\n", "line 3 of '.*t.tsv' is empty; delete it"),
         ("t.csv", b"a b,pos\n\nc d,neg\n", "line 2 of '.*t.csv' is empty; delete it"),
-        ("t.tsv", b"a b\tpos\n \tneg\n", r"line 2 of '.*t.tsv' has an empty source \(column 1\); fill it or delete"),
+        (
+            "t.tsv",
+            b"source\ttarget\na b\tpos\n \tneg\n",
+            r"line 3 of '.*t.tsv' has an empty source \(column 1\); fill it or delete",
+        ),
         ("t.csv", b'text,label\n"a\nb",pos\n,neg\n', r"line 4 of '.*t.csv' has an empty text \(column 1\)"),
         ("t.csv", b"label,text\npos,a\n,b\n", r"line 3 of '.*t.csv' has an empty label \(column 1\)"),
         ("t.tsv", b"a b\tpos\nc d neg\n", "line 2 of '.*t.tsv' has 1 column, not 2; separate them by tabs"),
         ("t.tsv", b"a b pos\nc d\tneg\n", "line 1 of '.*t.tsv' has 1 column, not 2; separate them by tabs"),
         ("t.tsv", b"a b\tpos\nc\td\tneg\n", "line 2 of '.*t.tsv' has 3 columns, not 2; .*none inside a text"),
         ("t.csv", b"text,label\na, b,pos\n", "line 2 of '.*t.csv' has 3 columns, not 2; .* stands in double quotes"),
-        ("t.csv", b"a,b,c\n1,2,3\n", "line 1 of '.*t.csv' has 3 columns and none of the known names; name the columns"),
+        (
+            "t.csv",
+            b"a,b,c\n1,2,3\n",
+            "line 1 of '.*t.csv' has no names .* its columns are, 'a, b, c'; name the columns",
+        ),
         ("t.tsv", b"a b\tpos\nc \xe9\tneg\n", r"line 2 of '.*t.tsv' is not UTF-8 \(byte 0xe9\); save the file as"),
         ("t.tsv", b"\xef\xbb\xbfa b\tpos\n\xe9\tneg\n", r"line 2 of '.*t.tsv' is not UTF-8 \(byte 0xe9\)"),
         ("t.csv", b'text,label\n"a,pos\nb,neg\n', r"line 2 of '.*t.csv' is not CSV \(unexpected end of data\)"),
@@ -210,23 +240,21 @@ class TestTables:
             "cannot read '.*t.tsv.gz': .*; check that the file is",
         ),
         ("t.tsv.xz", b"no xz", "cannot read '.*t.tsv.xz': .*; check that the file is whole"),
-        ("t.tsv", b"a b\tpos\n" * 9, "has one class only, 'pos'; a classifier needs at least two"),
+        ("t.tsv", b"text\tlabel\n" + b"a b\tpos\n" * 9, "has one class only, 'pos'; a classifier needs at least two"),
         (
             "t.tsv",
             b"text\tmood\na\tpos\nb\tneg\n",
-            "line 1 of '.*t.tsv' looks like a header, 'text, mood', .* name the columns",
+            "line 1 of '.*t.tsv' has no names .* 'text, mood'; name the columns",
         ),
+        ("t.tsv", b"what\tclass\na\tpos\nb\tneg\n", r"'what, class'; .* or give columns={'text': …, 'label': …}"),
+        ("t.csv", b"text,review,label\na,b,pos\n", "has no names that say what its columns are, 'text, review, label'"),
         (
             "t.tsv",
-            b"what\tclass\na\tpos\nb\tneg\n",
-            "looks like a header, 'what, class', but not of one text and one label",
+            b"a b\tpos\nc d\tneg\n",
+            r"no names .*--columns text=1 --columns label=2 of a file without such a line",
         ),
-        ("t.csv", b"text,review,label\na,b,pos\n", "looks like a header, 'text, review, label', but not of one text"),
-        ("t.tsv", b"what\tmood\na\t1\nb\t0\n", "line 1 of .* has the label 'mood' and all others are whole numbers"),
-        ("t.tsv", b"".join(b"%d\ttext %d\n" % (k % 2, k) for k in range(20)), "the first column .* looks like labels"),
-        ("t.tsv", b"".join(b"%d\t%d\n" % (k, k % 2) for k in range(20)), "column 1 of '.*t.tsv' holds no letters"),
-        ("t.txt", b"a b\tpos\n", "cannot read '.*t.txt' as data; allowed: .* texts as .tsv or .csv"),
-        ("t.txt.gz", b"a b\tpos\n", "cannot read '.*t.txt.gz' as data; allowed: "),
+        ("t.doc", b"a b\tpos\n", "cannot read '.*t.doc' as data; allowed: .* texts as .tsv, .csv or .txt"),
+        ("t.doc.gz", b"a b\tpos\n", "cannot read '.*t.doc.gz' as data; allowed: "),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path, name, raw, message):
@@ -234,36 +262,33 @@ def test_tables_that_do_not_fit(tmp_path, name, raw, message):
     refused(message, tmp_path / name)
 
 
-class TestTasks:
+class TestHolds:
     def test_what_a_source_cannot_have(self, tmp_path):
-        refused("task='translation' cannot be read from 'digits'; it holds image-classification", task="translation")
+        refused("'digits' holds images, not pairs; give data that holds pairs", holds="pairs")
         refused("languages='en-de' picks a direction, but 'digits' names no languages", languages="en-de")
         refused("languages must be text like 'en-de' .*; received \\('en', 'de'\\)", languages=("en", "de"))
-        refused("unknown task 'translations'; did you mean 'translation'", task="translations")
-        assert kzoo.load_data("digits", task="image-classification").info.arguments == {
-            "name": "digits",
-            "task": "image-classification",
-        }
+        refused("unknown holds 'image'; did you mean 'images'", holds="image")
+        assert kzoo.load_data("digits", holds="images").info.arguments == {"name": "digits"}
         labelled = write(tmp_path / "a.tsv", ["text\tlabel", "a\tx", "b\ty"])
-        refused("task='translation' cannot be read from .*; it holds text-classification", labelled, task="translation")
-        refused("task='regression' cannot be read from .*; it holds text-class", labelled, task="regression")
+        refused("holds texts, not pairs; give data that holds pairs", labelled, holds="pairs")
+        refused("holds texts, not rows", labelled, holds="rows")
         refused("languages='en-de' picks a direction, but .* names no languages", labelled, languages="en-de")
-        pairs = write(tmp_path / "b.tsv", ["source\ttarget", *TWO])
-        refused("it holds translation", pairs, task="text-classification")
+        pairs = write(tmp_path / "b.tsv", PAIRS)
+        refused("holds pairs, not texts", pairs, holds="texts")
         refused("names no languages; leave it out", pairs, languages="en-de")
 
     def test_before_images_are_decoded(self, tmp_path, monkeypatch):
         (tmp_path / "pets" / "cat").mkdir(parents=True)
         Image.new("L", (4, 4)).save(tmp_path / "pets" / "cat" / "0.png")
         monkeypatch.setattr("kzoo.data.load.image_folder", None)
-        refused("holds no texts; expected train.tsv or train.csv, parallel files", "pets/", task="translation")
+        refused("holds no texts; expected train.tsv or train.csv, parallel files", "pets/", holds="pairs")
         refused("holds no texts", "./pets", languages="en-de")
-        refused("it holds image-classification", "./pets", task="regression")
+        refused("'pets' holds no rows", "./pets", holds="rows")
 
 
 class TestFoldersOfTables:
     def test_splits_by_their_names(self, tmp_path):
-        write(tmp_path / "films" / "train.tsv", ["text\tlabel", *reviews(8)])
+        write(tmp_path / "films" / "train.tsv", reviews(8))
         write(tmp_path / "films" / "Dev.tsv.gz", ["label\ttext", "neg\tbad", "neg\tworse"])
         write(tmp_path / "films" / "test.csv", ["text,label", "good,pos"])
         write(tmp_path / "films" / "extra.tsv", TWO)
@@ -271,18 +296,18 @@ class TestFoldersOfTables:
         assert data.info.name == "films" and data.info.counts == {"train": 8, "validation": 2, "test": 1}
         assert data.info.notes == (
             "files beside are left out: extra.tsv",
-            "imbalance: 6 'pos' to 2 'neg'; class_weight='balanced' (--balanced) weighs them",
+            "imbalance: 6 'pos' to 2 'neg'; class_weight='balanced' (--class-weight balanced) weighs them",
         )
         assert rows(data.validation) == [("bad", 0), ("worse", 0)] and rows(data.test) == [("good", 1)]
 
     @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
     def test_every_name_of_validation(self, tmp_path, name):
-        write(tmp_path / "train.tsv", TWO)
-        write(tmp_path / f"{name}.tsv", TWO[:1])
+        write(tmp_path / "train.tsv", PAIRS)
+        write(tmp_path / f"{name}.tsv", PAIRS[:2])
         assert kzoo.load_data(tmp_path).info.counts == {"train": 3, "validation": 1}
 
     def test_a_test_without_labels_is_left_out(self, tmp_path):
-        write(tmp_path / "train.tsv", ["sentence\tlabel", *reviews(8)])
+        write(tmp_path / "train.tsv", ["sentence\tlabel", *reviews(8)[1:]])
         write(tmp_path / "test.tsv", ["index\tsentence", "0\tgood"])
         info = kzoo.load_data(tmp_path).info
         assert set(info.counts) == {"train", "validation"} and "test.tsv is left out: it has no labels" in info.notes
@@ -291,11 +316,14 @@ class TestFoldersOfTables:
         ("files", "message"),
         [
             ({"dev.tsv": TWO}, "has dev, but no train file"),
-            ({"train.tsv": TWO, "val.tsv": TWO, "dev.tsv": TWO}, "has two validation parts, dev and val; keep one"),
+            (
+                {"train.tsv": PAIRS, "val.tsv": PAIRS, "dev.tsv": PAIRS},
+                "has two validation parts, dev and val; keep one",
+            ),
             ({"train.tsv": TWO, "train.tsv.gz": TWO}, "has both train.tsv and train.tsv.gz; keep one"),
             (
                 {"train.tsv": ["text\tlabel", "a\tx", "b\ty"], "test.tsv": ["c\tz"]},
-                "test.tsv' has no header as train.t",
+                "line 1 of '.*test.tsv' has no names that say what its columns are, 'c, z'; name the columns in line 1",
             ),
             (
                 {"train.tsv": ["text\tlabel", "a\tx", "b\ty"], "test.tsv": ["text\tlabel", "a\tx", "c\tz"]},
@@ -306,14 +334,14 @@ class TestFoldersOfTables:
                 "line 1 of '.*test.tsv' names source, target; expected text, label as in train.tsv",
             ),
             (
-                {"train.tsv": TWO, "test.tsv": ["de\ten", *TWO]},
+                {"train.tsv": PAIRS, "test.tsv": ["de\ten", *TWO]},
                 "line 1 of .*test.tsv' names de, en; expected source, ta",
             ),
             (
                 {"train.tsv": ["de\ten", *TWO], "test.tsv": ["de\tfr", *TWO]},
                 "names de, fr; expected de, en as in train",
             ),
-            ({"train.tsv": TWO, "test.tsv": [*TWO, ""]}, "line 4 of '.*test.tsv' is empty"),
+            ({"train.tsv": PAIRS, "test.tsv": [*PAIRS, ""]}, "line 5 of '.*test.tsv' is empty"),
             ({"films.tsv": TWO, "notes.csv": TWO}, r"has films.tsv, notes.csv; name the parts train, val and test"),
         ],
     )
@@ -327,15 +355,27 @@ class TestFoldersOfTables:
             (tmp_path / name).mkdir()
             for k in range(2):
                 Image.new("L", (4, 4)).save(tmp_path / name / f"{k}.png")
-        write(tmp_path / "train.tsv", TWO)
-        assert kzoo.load_data(tmp_path).info.task == "image-classification"
-        assert kzoo.load_data(tmp_path, task="image-classification").info.classes == ("cat", "dog")
-        assert kzoo.load_data(tmp_path, task="translation").info.counts == {"train": 2, "validation": 1}
+        write(tmp_path / "train.tsv", PAIRS)
+        assert kzoo.load_data(tmp_path).info.holds == "images"
+        assert kzoo.load_data(tmp_path, holds="images").info.classes == ("cat", "dog")
+        assert kzoo.load_data(tmp_path, holds="pairs").info.counts == {"train": 2, "validation": 1}
+
+    def test_a_list_of_files_in_train_txt_is_not_the_data(self, tmp_path):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / name).mkdir(parents=True)
+            for k in range(2):
+                Image.new("L", (4, 4)).save(tmp_path / "pets" / name / f"{k}.png")
+        write(tmp_path / "pets" / "train.txt", ["cat/0.png", "dog/0.png"])
+        assert kzoo.load_data(tmp_path / "pets").info.holds == "images"
+        assert kzoo.load_data(tmp_path / "pets", holds="prose").info.holds == "prose"
+        write(tmp_path / "films" / "train.tsv", reviews(8))
+        write(tmp_path / "films" / "train.txt", ["hello"])
+        assert kzoo.load_data(tmp_path / "films").info.holds == "texts"
 
     def test_a_folder_beside_is_no_hindrance(self, tmp_path):
-        write(tmp_path / "train.tsv", TWO)
+        write(tmp_path / "train.tsv", PAIRS)
         write(tmp_path / "original" / "README.txt", ["hello"])
-        assert kzoo.load_data(tmp_path).info.task == "translation"
+        assert kzoo.load_data(tmp_path).info.holds == "pairs"
 
 
 SIDES = {"de": ["Ein Hund.", "Zwei Katzen.", "Ein Kind."], "en": ["A dog.", "Two cats.", "A child."]}
@@ -354,15 +394,15 @@ class TestParallelFiles:
         root = parallel(tmp_path / "set", ("train", "val", "test"), end=end)
         data = kzoo.load_data(root, languages="en-de")
         assert data.info.describe() == "set: 3 train, 3 validation, 3 test; pairs en-de"
-        assert data.info.task == "translation" and data.info.units == ("words", "words")
+        assert data.info.holds == "pairs" and data.info.units == ("words", "words")
         assert rows(data.train)[0] == ("A dog.", "Ein Hund.")
         assert data.info.arguments == {"name": str(root), "languages": "en-de"}
         assert kzoo.load_data(**data.info.arguments).info == data.info
-        assert rows(kzoo.load_data(root, languages="de-en", task="translation").test)[0] == ("Ein Hund.", "A dog.")
+        assert rows(kzoo.load_data(root, languages="de-en", holds="pairs").test)[0] == ("Ein Hund.", "A dog.")
         refused("can be read in several directions; give languages='de-en' or 'en-de'", root)
         for wrong in ("en-fr", "en-en", "en", "de_en", ""):
             refused("unknown languages .* has de, en: give 'source-target'", root, languages=wrong)
-        refused("it holds translation", root, languages="en-de", task="text-classification")
+        refused("holds pairs, not texts", root, languages="en-de", holds="texts")
         refused("keeps classes, and .* has none", root, languages="en-de", only=("en",))
 
     def test_the_first_of_several_tests_is_taken_and_said(self, tmp_path):
@@ -430,11 +470,11 @@ class TestTrees:
         write(tmp_path / "train" / "labeledBow.feat", ["9 0:9"])
         (tmp_path / "train" / "pos" / ".DS_Store").write_bytes(b"\0")
         data = kzoo.load_data(tmp_path)
-        assert data.info.task == "text-classification" and data.info.classes == ("neg", "pos")
+        assert data.info.holds == "texts" and data.info.classes == ("neg", "pos")
         assert data.info.counts == {"train": 6, "validation": 2, "test": 2} and data.info.units == ("words",)
         assert rows(data.test) == [("neg number 0\n\nand more", 0), ("pos number 0\n\nand more", 1)]
         assert "without labels, left out: train/unsup" in data.info.notes
-        refused("it holds text-classification", tmp_path, task="translation")
+        refused("holds texts, not pairs", tmp_path, holds="pairs")
 
     def test_without_splits(self, tmp_path):
         data = kzoo.load_data(self.tree(tmp_path / "spam", ("ham", "spam", "eggs")), only=("spam", "ham"))
@@ -462,7 +502,7 @@ class TestTrees:
             for k in range(2):
                 Image.new("L", (4, 4)).save(tmp_path / name / f"{k}.png")
         info = kzoo.load_data(tmp_path).info
-        assert info.task == "image-classification" and len(info.skipped) == 2
+        assert info.holds == "images" and len(info.skipped) == 2
 
 
 @pytest.mark.parametrize(
@@ -491,11 +531,11 @@ def test_units_go_by_the_letters(text, units):
 
 
 def test_units_of_a_file_of_pairs(tmp_path):
-    lines = ["A dog runs.\t一只狗在跑。", "Two cats.\t两只猫。", "OK.\t好 OK。"]
+    lines = ["source\ttarget", "A dog runs.\t一只狗在跑。", "Two cats.\t两只猫。", "OK.\t好 OK。"]
     info = kzoo.load_data(write(tmp_path / "en-zh.tsv", lines)).info
     assert info.units == ("words", "characters")
     assert info.describe() == "en-zh: 2 train, 1 validation; pairs in words and characters"
-    lines = [f"{text}\t{k % 2}" for k, text in enumerate(["好电影", "不好看"] * 10)]
+    lines = ["text\tlabel", *(f"{text}\t{k % 2}" for k, text in enumerate(["好电影", "不好看"] * 10))]
     info = kzoo.load_data(write(tmp_path / "zh.tsv", lines)).info
     assert info.units == ("characters",) and info.describe().endswith("; texts in characters; 2 classes")
 
@@ -537,8 +577,11 @@ def tfds_texts(tmp_path_factory, shared):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.data
 class TestTensorFlowDatasets:
+    """The real ones; TestSmallTensorFlowDatasets has the same builders on a few rows."""
+
     def test_imdb_reviews(self, tfds_texts):
         data = kzoo.load_data("imdb_reviews", data_dir=tfds_texts)
         assert data.info.describe() == ("imdb_reviews: 22,500 train, 2,500 validation, 25,000 test; texts; 2 classes")
@@ -554,43 +597,12 @@ class TestTensorFlowDatasets:
         assert sorted(rows(data.validation)) == sorted(rows(kzoo.load_data(shared / "sst2").validation))
 
     def test_what_they_cannot_be(self, tfds_texts):
-        refused("it holds text-classification", "glue/sst2", data_dir=tfds_texts, task="translation")
+        refused("holds texts, not pairs", "glue/sst2", data_dir=tfds_texts, holds="pairs")
         refused("names no languages", "imdb_reviews", data_dir=tfds_texts, languages="en-de")
 
 
-class Downloads:
-    """In place of TensorFlow Datasets' own: small files in a folder."""
-
-    downloaded_size = 0
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def download(self, url):
-        return str(self.folder)
-
-    download_and_extract = download
-
-    def iter_archive(self, path):
-        for file in sorted(self.folder.rglob("*.txt")):
-            yield str(file.relative_to(self.folder)), io.BytesIO(file.read_bytes())
-
-
-def prepared(name, files, data_dir):
-    """A set of TensorFlow Datasets, written by its own builder from files of ours."""
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        builder = tfds.builder(name, data_dir=data_dir)
-        builder._make_download_manager = lambda **_: Downloads(files)
-        builder.download_and_prepare()
-    return {"name": name, "data_dir": data_dir}
-
-
 class TestSmallTensorFlowDatasets:
-    def test_a_translation(self, tmp_path):
+    def test_a_translation(self, tmp_path, prepared):
         for split, lines in {"train": 20, "dev": 2, "test": 3}.items():
             write(tmp_path / "datasets" / "pt_to_en" / f"pt.{split}", [f"frase {k}" for k in range(lines)])
             english = [f"phrase {k}" if k or split != "test" else " " for k in range(lines)]
@@ -600,33 +612,41 @@ class TestSmallTensorFlowDatasets:
         assert data.info.describe() == ("ted_hrlr_translate-pt_to_en: 20 train, 2 validation, 2 test; pairs pt-en")
         assert data.info.units == ("words", "words") and rows(data.test)[0] == ("frase 1", "phrase 1")
         assert data.info.notes == ("test: 1 rows without a text or a label are left out",)
-        data = kzoo.load_data(**given, languages="en-pt", task="translation")
+        data = kzoo.load_data(**given, languages="en-pt", holds="pairs")
         assert data.info.languages == ("en", "pt") and rows(data.test)[0] == ("phrase 1", "frase 1")
         assert kzoo.load_data(**data.info.arguments).info == data.info
         refused("unknown languages 'en-de'.* has en, pt", **given, languages="en-de")
-        refused("it holds translation", **given, task="text-classification")
+        refused("holds pairs, not texts", **given, holds="texts")
         refused("keeps classes, and .* has none", **given, only=("en",))
 
-    def test_unlabelled_splits_are_left_out(self, tmp_path):
+    def test_unlabelled_splits_are_left_out(self, tmp_path, prepared):
         for split in ("train", "dev"):
             write(tmp_path / "SST-2" / f"{split}.tsv", ["sentence\tlabel", *(f"text {k}\t{k % 2}" for k in range(20))])
         write(tmp_path / "SST-2" / "test.tsv", ["index\tsentence", "0\tgood"])
-        info = kzoo.load_data(**prepared("glue/sst2", tmp_path, tmp_path / "tfds")).info
+        given = prepared("glue/sst2", tmp_path, tmp_path / "tfds")
+        data = kzoo.load_data(**given)
+        info = data.info
+        assert info.name == "glue-sst2" and info.classes == ("negative", "positive"), "it has no supervised keys"
         assert info.counts == {"train": 20, "validation": 20}
+        assert sorted(rows(data.validation)) == sorted((f"text {k}", k % 2) for k in range(20))
+        refused("holds texts, not pairs", **given, holds="pairs")
         assert info.notes == ("splits left out: test (it has no labels)",)
 
-    def test_unsupervised_is_left_out(self, tmp_path):
+    def test_unsupervised_is_left_out(self, tmp_path, prepared):
         for part in ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos"):
             for k in range(10):
                 write(tmp_path / "aclImdb" / part / f"{k}_7.txt", [f"{part} {k}"])
         given = prepared("imdb_reviews", tmp_path, tmp_path / "tfds")
         info = kzoo.load_data(**given).info
+        assert info.describe() == "imdb_reviews: 18 train, 2 validation, 20 test; texts; 2 classes"
+        assert info.source.startswith("TensorFlow Datasets imdb_reviews/plain_text/1.0.0")
         assert kzoo.load_data(**info.arguments).info == info
+        refused("names no languages", **given, languages="en-de")
         assert kzoo.load_data(**given, only=("pos", "neg")).info.classes == ("pos", "neg")
         assert info.counts == {"train": 18, "validation": 2, "test": 20}
         assert "splits left out: unsupervised" in info.notes
 
-    def test_what_kzoo_does_not_read(self, tmp_path):
+    def test_what_kzoo_does_not_read(self, tmp_path, prepared):
         for split in ("train", "dev", "test"):
             lines = ["index\tsentence1\tsentence2\tlabel", "0\tone\ttwo\tentailment"]
             write(tmp_path / "RTE" / f"{split}.tsv", lines)
@@ -639,5 +659,5 @@ class TestSmallTensorFlowDatasets:
         for name in ("glue/sst2", "imdb_reviews/plain_text:1.0.0", "glue"):
             refused("is not on this machine; fetch it with --download", name, data_dir=tmp_path / "none")
         refused("no file or folder 'gleu/sst2'", "gleu/sst2")
-        write(tmp_path / "glue" / "sst2" / "train.tsv", TWO)
-        assert kzoo.load_data("glue/sst2").info.task == "translation", "a path that is there"
+        write(tmp_path / "glue" / "sst2" / "train.tsv", PAIRS)
+        assert kzoo.load_data("glue/sst2").info.holds == "pairs", "a path that is there"
