@@ -30,7 +30,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import base_tuner
 
-from kzoo.engine import check_precision
+from kzoo.engine import check_precision, recipe_metrics
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, unknown
 from kzoo.files import atomic
@@ -253,8 +253,10 @@ def _searched(folder: RunFolder, space: ZooHyperModel, oracle: Any, options: Sea
 
 def _objective(options: Searching, space: ZooHyperModel) -> keras_tuner.Objective:
     first = (*space.info.outputs, "")[0]  # of several outputs the first one is measured
-    known = [*(f"val_{first}_{name}" if first else f"val_{name}" for name in space.spec.recipe.metrics), "val_loss"]
-    name = options.objective or known[0]
+    metrics = [getattr(metric, "name", metric) for metric in recipe_metrics(space.spec.recipe)]
+    known = [*(f"val_{first}_{name}" if first else f"val_{name}" for name in metrics), "val_loss"]
+    ranked = [name for name, _ in space.task.score.epochs if name in known]  # as the task ranks epochs
+    name = options.objective or (ranked or known)[0]
     if name not in known:
         raise unknown("objective", name, known)
     return keras_tuner.Objective(name, "min" if name.endswith("loss") else "max")

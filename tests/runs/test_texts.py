@@ -18,6 +18,11 @@ ENGLISH = ("one", "two", "three", "four", "five", "six")
 CHINESE = "一二三四五六"
 
 
+def fit(*args, **arguments):
+    """Without XLA, which compiles a step anew for each length."""
+    return kzoo.fit(*args, **{"verbose": False, "xla": "off", **arguments})
+
+
 def write_reviews(path, rows=240, seed=0):
     rng = np.random.default_rng(seed)
     lines = []
@@ -43,10 +48,7 @@ def write_pairs(path, rows=400, seed=0):
 def reviews(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reviews")
     data = write_reviews(folder / "reviews.tsv")
-    model = kzoo.fit(
-        "lstm_classifier_tiny", data, epochs=8, batch_size=16, learning_rate=0.02, xla="off", run_dir=folder / "run",
-        verbose=False,
-    )  # fmt: skip
+    model = fit("lstm_classifier_tiny", data, epochs=8, batch_size=16, learning_rate=0.02, run_dir=folder / "run")
     return model, data
 
 
@@ -56,16 +58,19 @@ def chinese(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chinese")
     data = write_pairs(folder / "numbers.tsv")
     model = kzoo.seq2seq_luong_tiny(width=24, units=32, dropout=0.0)
-    run = kzoo.fit(
-        model, data, epochs=15, batch_size=16, learning_rate=0.01, run_dir=folder / "run", verbose=False,
-    )  # fmt: skip
+    run = fit(model, data, epochs=15, batch_size=16, learning_rate=0.01, run_dir=folder / "run")
     return run, data
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
-    return kzoo.fit("dcgan_tiny", "digits", epochs=2, batch_size=64, run_dir=folder / "run", verbose=False)
+    return fit("dcgan_tiny", "digits", epochs=2, batch_size=64, run_dir=folder / "run")
+
+
+def made(*args, **options):
+    """The images in one array."""
+    return np.stack([one.pixels for one in kzoo.generate(*args, **options)])
 
 
 SERVE = """
@@ -124,10 +129,13 @@ class TestClassifier:
 
     def test_resumed_is_uninterrupted(self, reviews, tmp_path):
         _, data = reviews
-        options = {"batch_size": 16, "schedule": "constant", "xla": "off", "verbose": False}
-        whole = kzoo.fit("lstm_classifier_tiny", data, epochs=3, run_dir=tmp_path / "whole", **options)
-        kzoo.fit("lstm_classifier_tiny", data, epochs=2, run_dir=tmp_path / "part", **options)
-        resumed = kzoo.fit(resume=tmp_path / "part", epochs=3, verbose=False)
+        options = {
+            "batch_size": 16,
+            "schedule": "constant",
+        }
+        whole = fit("lstm_classifier_tiny", data, epochs=3, run_dir=tmp_path / "whole", **options)
+        fit("lstm_classifier_tiny", data, epochs=2, run_dir=tmp_path / "part", **options)
+        resumed = fit(resume=tmp_path / "part", epochs=3)
         np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-5)
 
     def test_other_data_goes_by_the_models_vocabulary(self, reviews, tmp_path):
@@ -137,13 +145,13 @@ class TestClassifier:
         found = kzoo.evaluate(run, other, split="train")
         assert any("unknown to the vocabulary" in note for note in found.notes)
         vocabulary = model_info(run.model).inputs.vocabulary
-        again = kzoo.fit(run.model, other, epochs=1, batch_size=8, verbose=False)
+        again = fit(run.model, other, epochs=1, batch_size=8)
         assert model_info(again.model).inputs.vocabulary == vocabulary
 
     def test_a_model_of_your_own_size(self, reviews):
         _, data = reviews
         model = kzoo.lstm_classifier_tiny(vocabulary=12)
-        run = kzoo.fit(model, data, epochs=1, batch_size=16, verbose=False)
+        run = fit(model, data, epochs=1, batch_size=16)
         assert len(model_info(run.model).inputs.vocabulary) == 12
 
     @pytest.mark.parametrize(
@@ -172,7 +180,7 @@ class TestClassifier:
 
     def test_wrong_data(self, reviews):
         with pytest.raises(kzoo.KzooError, match="reads texts, but digits gives"):
-            kzoo.fit("lstm_classifier_tiny", "digits", epochs=1, verbose=False)
+            fit("lstm_classifier_tiny", "digits", epochs=1)
         with pytest.raises(kzoo.KzooError, match="reads texts, but the data gives"):
             kzoo.evaluate(reviews[0], "digits")
         with pytest.raises(kzoo.KzooError, match="does not generate"):
@@ -222,9 +230,7 @@ class TestTranslator:
 
     def test_a_transformer_takes_the_same_road(self, chinese, tmp_path):
         _, data = chinese
-        run = kzoo.fit(
-            "transformer_tiny", data, epochs=2, batch_size=16, optimizer="adam", learning_rate=0.01, verbose=False,
-        )  # fmt: skip
+        run = fit("transformer_tiny", data, epochs=2, batch_size=16, optimizer="adam", learning_rate=0.01)
         export = kzoo.export(run, tmp_path / "export", beams=3)
         texts = ["one two", "six"]
         expected = [t.text for t in kzoo.generate(run, texts, beams=3)]
@@ -249,7 +255,7 @@ class TestTranslator:
         with pytest.raises(kzoo.KzooError, match="use kzoo generate"):
             kzoo.predict(run, ["one"])
         with pytest.raises(kzoo.KzooError, match="reads pairs of texts"):
-            kzoo.fit("seq2seq_luong_tiny", "digits", epochs=1, verbose=False)
+            fit("seq2seq_luong_tiny", "digits", epochs=1)
 
     def test_weights_of_another_vocabulary(self, chinese, tmp_path):
         run, data = chinese
@@ -260,7 +266,7 @@ class TestTranslator:
         text = other.read_text(encoding="utf-8").replace("one", "uno")
         other.write_text(text, encoding="utf-8")
         model = kzoo.seq2seq_luong_tiny(width=24, units=32, dropout=0.0)
-        kzoo.fit(model, other, epochs=1, batch_size=8, verbose=False)
+        fit(model, other, epochs=1, batch_size=8)
         with pytest.raises(kzoo.KzooError, match="weights for another vocabulary"):
             kzoo.load_weights(model, path)
         kzoo.load_weights(run.model, path)
@@ -276,15 +282,15 @@ class TestGenerator:
         assert (digits.path / "curves.png").is_file() and (digits.path / "card.md").is_file()
 
     def test_the_same_noise_gives_the_same_images(self, digits, tmp_path):
-        found = kzoo.generate(digits, count=5, seed=3)
+        found = made(digits, count=5, seed=3)
         assert found.shape == (5, 16, 16, 1) and found.dtype == np.uint8
-        np.testing.assert_array_equal(found, kzoo.generate(digits.path, count=5, seed=3, batch_size=2))
-        assert (found != kzoo.generate(digits, count=5, seed=4)).any()
+        np.testing.assert_array_equal(found, made(digits.path, count=5, seed=3, batch_size=2))
+        assert (found != made(digits, count=5, seed=4)).any()
         noise = np.random.default_rng(3).uniform(-1, 1, (5, 8)).astype("float32")
         export = kzoo.export(digits, tmp_path / "export")
         out = served(export.path, "generate", {"noise": noise.tolist()}, dtype="float32")
         assert np.abs(np.array(out["images"]) - found.astype(int)).max() <= 1
-        np.testing.assert_array_equal(kzoo.generate(tmp_path / "export", count=5, seed=3), out["images"])
+        np.testing.assert_array_equal(made(tmp_path / "export", count=5, seed=3), out["images"])
 
     def test_evaluation(self, digits):
         found = kzoo.evaluate(digits)
@@ -292,10 +298,10 @@ class TestGenerator:
         assert "discriminator" in str(found)
 
     def test_resumed_is_uninterrupted(self, tmp_path):
-        options = {"batch_size": 64, "limit_train_batches": 4, "verbose": False}
-        whole = kzoo.fit("dcgan_tiny", "digits", epochs=3, run_dir=tmp_path / "whole", **options)
-        kzoo.fit("dcgan_tiny", "digits", epochs=2, run_dir=tmp_path / "part", **options)
-        resumed = kzoo.fit(resume=tmp_path / "part", epochs=3, verbose=False)
+        options = {"batch_size": 64, "limit_train_batches": 4}
+        whole = fit("dcgan_tiny", "digits", epochs=3, run_dir=tmp_path / "whole", **options)
+        fit("dcgan_tiny", "digits", epochs=2, run_dir=tmp_path / "part", **options)
+        resumed = fit(resume=tmp_path / "part", epochs=3)
         for name in ("generator_loss", "discriminator_loss"):
             np.testing.assert_allclose(resumed.history[name], whole.history[name], rtol=1e-4)
 
@@ -305,7 +311,7 @@ class TestGenerator:
         with pytest.raises(kzoo.KzooError, match=r"out of noise \[n, 8\]"):
             kzoo.generate(digits, np.zeros((2, 9)))
         with pytest.raises(kzoo.KzooError, match="losses and metrics of their own"):
-            kzoo.fit("dcgan_tiny", "digits", loss="mse", epochs=1, verbose=False)
+            fit("dcgan_tiny", "digits", loss="mse", epochs=1)
         with pytest.raises(kzoo.KzooError, match="has no best checkpoint"):
             kzoo.generate(digits.path, checkpoint="best")
 
@@ -315,24 +321,24 @@ class TestAsAReaderFound:
 
     def test_two_scripts_have_two_vocabularies(self, chinese):
         _, data = chinese
-        run = kzoo.fit("transformer_tiny", data, epochs=1, batch_size=32, limit_train_batches=2, verbose=False)
+        run = fit("transformer_tiny", data, epochs=1, batch_size=32, limit_train_batches=2)
         preprocess = model_info(run.model).inputs
         assert not preprocess.joint and preprocess.target.unit == "characters"
         assert {"source_embedding/embeddings", "target_embedding/embeddings"} <= set(kzoo.weights_by_name(run.model))
         with pytest.raises(kzoo.KzooError, match="one vocabulary for both languages"):
-            kzoo.fit(kzoo.transformer_tiny(), data, epochs=1, verbose=False)
+            fit(kzoo.transformer_tiny(), data, epochs=1)
 
     def test_a_second_fit_warms_up_again(self, chinese):
         _, data = chinese
         model = kzoo.transformer_tiny(joint=False)
         starts = []
         for _ in range(2):
-            run = kzoo.fit(model, data, epochs=1, batch_size=32, limit_train_batches=8, verbose=False)
+            run = fit(model, data, epochs=1, batch_size=32, limit_train_batches=8)
             schedule = run.model.optimizer._learning_rate
             starts.append((schedule.warmup, float(schedule(schedule.start)) / schedule.rate))
         assert starts[0] == starts[1] == (2, pytest.approx(0.5))
         with pytest.raises(kzoo.KzooError, match="give its steps with warmup"):
-            kzoo.fit("lenet5", "digits", schedule="inverse-sqrt", epochs=1, verbose=False)
+            fit("lenet5", "digits", schedule="inverse-sqrt", epochs=1)
 
     def test_positions_bound_the_length(self):
         assert model_info(kzoo.transformer_tiny(length=7)).inputs.source.length == 5
@@ -344,7 +350,7 @@ class TestAsAReaderFound:
             ("lstm_classifier_tiny", (np.array(["a b", "c"]), np.array([0, 1])), {}, "give kzoo.Data"),
         ):
             with pytest.raises(kzoo.KzooError, match=message):
-                kzoo.fit(model, data, epochs=1, verbose=False, **options)
+                fit(model, data, epochs=1, **options)
         for length_penalty in (float("nan"), -1, "x"):
             with pytest.raises(kzoo.KzooError, match="length_penalty must be"):
                 kzoo.generate(chinese[0], ["one"], length_penalty=length_penalty)
@@ -363,14 +369,14 @@ class TestAsAReaderFound:
         texts = np.array(["一只狗", "两只猫", "一只猫", "两只狗"] * 5, dtype=object)
         data = kzoo.Data((texts, np.arange(20) % 2))
         assert data.info.holds == "texts"
-        run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, batch_size=5, verbose=False)
+        run = fit("lstm_classifier_tiny", data, epochs=1, batch_size=5)
         assert "狗" in model_info(run.model).inputs.vocabulary
 
     def test_more_room_than_words(self, chinese):
         """A network with rows beyond the vocabulary never says one of them."""
         _, data = chinese
         model = kzoo.seq2seq_luong_tiny(target_vocabulary=200)
-        run = kzoo.fit(model, data, epochs=1, batch_size=32, limit_train_batches=1, verbose=False)
+        run = fit(model, data, epochs=1, batch_size=32, limit_train_batches=1)
         assert kzoo.generate(run, ["one two", "six"], beams=3)
 
     def test_keras_files_say_what_they_lack(self, reviews, digits, tmp_path):
@@ -378,7 +384,7 @@ class TestAsAReaderFound:
         with pytest.raises(kzoo.KzooError, match="has no vocabulary"):
             kzoo.predict(tmp_path / "lstm_classifier_tiny.keras", ["good"])
         digits.model.save(tmp_path / "gan.keras")
-        np.testing.assert_array_equal(kzoo.generate(tmp_path / "gan.keras", count=2), kzoo.generate(digits, count=2))
+        np.testing.assert_array_equal(made(tmp_path / "gan.keras", count=2), made(digits, count=2))
 
 
 class TestAsANewcomerFound:
@@ -386,10 +392,9 @@ class TestAsANewcomerFound:
     @pytest.mark.parametrize("name", ["seq2seq_luong_tiny", "transformer_tiny"])
     def test_a_run_read_again_says_the_same(self, chinese, name, style, tmp_path):
         """Vocabularies smaller than the default, and of two scripts."""
-        run = kzoo.fit(
-            name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style, run_dir=tmp_path / "run",
-            verbose=False,
-        )  # fmt: skip
+        run = fit(
+            name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style, run_dir=tmp_path / "run"
+        )
         texts = ["one two", "six five four"]
         expected = [t.text for t in kzoo.generate(run, texts, beams=2)]
         assert [t.text for t in kzoo.generate(str(tmp_path / "run"), texts, beams=2)] == expected
@@ -400,7 +405,7 @@ class TestAsANewcomerFound:
         assert model_info(kzoo.load_model(run.path / "model.keras")).inputs == model_info(run.model).inputs
         (tmp_path / "lstm_classifier_tiny.keras").write_bytes((run.path / "model.keras").read_bytes())
         with pytest.raises(kzoo.KzooError, match="a vocabulary that its file does not carry"):
-            kzoo.fit(str(tmp_path / "lstm_classifier_tiny.keras"), data, epochs=1, verbose=False)
+            fit(str(tmp_path / "lstm_classifier_tiny.keras"), data, epochs=1)
 
     def test_nothing_is_not_judged(self, reviews, tmp_path):
         """Of an empty text the features are zero, and the scores those of the biases alone."""
@@ -417,7 +422,7 @@ class TestAsANewcomerFound:
         x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(40, 4)(words(inputs)))
         model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
         model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        run = kzoo.fit(model, data, epochs=5, batch_size=16, verbose=False, xla="off")
+        run = fit(model, data, epochs=5, batch_size=16)
         assert kzoo.evaluate(run, split="validation").accuracy > 0.8
         assert kzoo.predict(run, ["a good film"])[0].labels[0] == "pos"
         export = kzoo.export(run, tmp_path / "export")
@@ -425,9 +430,9 @@ class TestAsANewcomerFound:
         own = keras.Sequential([keras.Input((None,), dtype="int32"), keras.layers.Embedding(9, 2)])
         own.compile("sgd", "mse")
         with pytest.raises(kzoo.KzooError, match="TextVectorization as its first layer"):
-            kzoo.fit(own, data, epochs=1, verbose=False)
+            fit(own, data, epochs=1)
         with pytest.raises(kzoo.KzooError, match="reads images, but reviews gives texts"):
-            kzoo.fit("dcgan_tiny", data, epochs=1, verbose=False)
+            fit("dcgan_tiny", data, epochs=1)
 
     def test_paths_are_not_texts(self, reviews, tmp_path):
         (tmp_path / "image.png").write_bytes(b"")

@@ -1,0 +1,196 @@
+"""The language model on characters: its network, its windows, what it writes, its export."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.inputs import reader_of
+from kzoo.models import go_on, model_info
+from kzoo.records import STYLES, from_config
+from kzoo.tasks import find_task
+
+TEXT = "\n\n".join(f"Passage {k}: the cat sat on the mat; {'no' if k % 3 else 'yes'}!" for k in range(60))
+SMALL = {"epochs": 1, "limit_train_batches": 6, "batch_size": 8, "xla": "off", "verbose": False}
+
+
+@pytest.fixture
+def prose(tmp_path):
+    (tmp_path / "prose.txt").write_text(TEXT, encoding="utf-8")
+    return str(tmp_path / "prose.txt")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpt")
+    (folder / "prose.txt").write_text(TEXT, encoding="utf-8")
+    return kzoo.fit("gpt_tiny", folder / "prose.txt", style="subclass", run_dir=folder / "run", seed=1, **SMALL)
+
+
+def ids(shape, seed=0, low=2, high=70):
+    return tf.constant(np.random.default_rng(seed).integers(low, high, shape), tf.int32)
+
+
+def test_a_place_sees_what_came_before_alone():
+    model, x = kzoo.gpt_tiny(style="subclass"), ids((2, 12))
+    changed = tf.concat([x[:, :7], ids((2, 5), seed=1)], axis=1)
+    np.testing.assert_allclose(model(x)[:, :7], model(changed)[:, :7], atol=1e-6)
+    assert np.abs(model(x)[:, 7:] - model(changed)[:, 7:]).max() > 1e-3
+
+
+def test_step_by_step_it_says_what_it_says_at_once():
+    model, x = kzoo.gpt_tiny(style="subclass"), ids((3, 9))
+    state, logits = model.begin(x, 9), []
+    for k in range(9):
+        found, state, _ = model.step(x[:, k], state)
+        logits.append(found)
+    np.testing.assert_allclose(np.stack(logits, axis=1), model(x), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return kzoo.gpt_tiny(style="subclass")
+
+
+class TestGoingOn:
+    def said(self, network, prompt, drawn, **options):
+        return go_on(network, prompt, tf.constant(drawn, tf.float32), reserved=2, **options)["ids"].numpy()
+
+    def test_the_likeliest_is_that_of_a_loop_over_the_whole_network(self, network):
+        prompt = ids((2, 5))
+        sequence = prompt.numpy()
+        for _ in range(6):
+            logits = network(tf.constant(sequence)).numpy()[:, -1]
+            logits[:, :2] = -np.inf
+            sequence = np.concatenate([sequence, logits.argmax(-1)[:, None].astype("int32")], axis=1)
+        drawn = np.zeros((2, 6))
+        np.testing.assert_array_equal(self.said(network, prompt, drawn, temperature=0), sequence[:, 5:])
+        np.testing.assert_array_equal(self.said(network, prompt, drawn + 0.9, top_k=1), sequence[:, 5:])
+
+    def test_prompts_of_unequal_length_go_on_as_alone(self, network, rng):
+        long, short = ids((1, 7)), ids((1, 3), seed=1)
+        both = tf.concat([long, tf.pad(short, [[0, 0], [0, 4]])], axis=0)
+        drawn = rng.random((2, 5))
+        together = self.said(network, both, drawn)
+        np.testing.assert_array_equal(together[:1], self.said(network, long, drawn[:1]))
+        np.testing.assert_array_equal(together[1:], self.said(network, short, drawn[1:]))
+
+    def test_what_is_drawn_has_the_probabilities_of_the_network(self, network, rng):
+        prompt = tf.repeat(ids((1, 4)), 4000, axis=0)
+        said = self.said(network, prompt, rng.random((4000, 1)), temperature=0.5)[:, 0]
+        logits = network(prompt[:1]).numpy()[0, -1] / 0.5
+        logits[:2] = -np.inf
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        found = np.bincount(said, minlength=70) / 4000
+        assert found[:2].sum() == 0 and np.abs(found - expected).max() < 4 * math.sqrt(0.25 / 4000)
+
+    def test_only_known_tokens_are_said_and_scores_are_their_log_probabilities(self, network, rng):
+        prompt, drawn = ids((3, 4), high=20), tf.constant(rng.random((3, 6)), tf.float32)
+        made = go_on(network, prompt, drawn, reserved=2, known=20)
+        said = made["ids"].numpy()
+        assert said.min() >= 2 and said.max() < 20
+        logits = network(tf.concat([prompt, said], axis=1)).numpy()[:, 3:-1, :20]
+        logits[..., :2] = -np.inf
+        log_p = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), said[..., None], -1)[..., 0]
+        np.testing.assert_allclose(made["scores"], log_p.sum(1), rtol=1e-4)
+
+
+def test_windows_go_through_the_whole_text_and_learn_what_comes_next(prose):
+    data = kzoo.load_data(prose, validation=0)
+    reader = reader_of(from_config({"kind": "characters", "length": 32}))
+    reader = reader_of(reader.learn(data))
+    assert reader.spec.vocabulary == ("", "[UNK]", *sorted(set(TEXT)))
+    batches = reader.batches(data.train, 7)
+    pairs = [(x.numpy(), y.numpy()) for x, y in batches.epoch(0)]
+    read, learned = (np.concatenate([p[k] for p in pairs]).ravel() for k in (0, 1))
+    assert batches.steps == len(pairs) == math.ceil(math.ceil((len(TEXT) - 1) / 32) / 7)
+    assert reader.text(tf.constant(read[None, : len(TEXT)])).numpy()[0].decode() == TEXT
+    assert reader.text(tf.constant(learned[None])).numpy()[0].decode() == TEXT[1:]
+    assert reader.text(reader.prepare(tf.constant(["the ∞ mat"]))).numpy()[0].decode() == "the \ufffd mat"
+
+
+def test_its_perplexity_is_that_of_its_loss(run):
+    found = kzoo.evaluate(run, split="validation")
+    assert found.perplexity == pytest.approx(math.exp(run.history["val_loss"][-1]), rel=1e-5)
+    assert found.accuracy == pytest.approx(run.history["val_accuracy"][-1], abs=1e-6)
+    assert 1 < found.baseline < len(set(TEXT)) and found.score == ("perplexity", found.perplexity)
+    assert "begun with" in (run.path / "predictions.txt").read_text() and (run.path / "batch.txt").is_file()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_it_writes_the_same_in_every_style(style, run):
+    twin = kzoo.create_model("gpt_tiny", style=style, **{k: v for k, v in model_info(run.model).arguments.items()
+                                                        if k == "vocabulary"})  # fmt: skip
+    kzoo.copy_weights(run.model, twin)
+    twin.kzoo_info = run.model.kzoo_info
+    (expected,), (found,) = (kzoo.generate(m, "the cat", length=40, seed=3) for m in (run.path, twin))
+    assert found.text == expected.text and len(found.text) == 40 and str(found).startswith("the cat")
+    assert found.score == pytest.approx(expected.score, rel=1e-4)
+
+
+def test_what_is_asked_is_what_is_written(run):
+    texts = ["the cat", "P"]
+    first = kzoo.generate(run, texts, length=50)
+    assert [w.text for w in first] == [w.text for w in kzoo.generate(run, texts, length=50)]
+    assert [w.text for w in first] != [w.text for w in kzoo.generate(run, texts, length=50, seed=1)]
+    assert len(kzoo.generate(run, "the cat", length=5)[0].text) == 5
+    bold = kzoo.generate(run, "the cat", length=30, temperature=0)
+    assert bold[0].text == kzoo.generate(run, "the cat", length=30, top_k=1, seed=9)[0].text
+    for options, said in (
+        ({"length": 0}, "length must be a whole number of at least 1; received 0"),
+        ({"temperature": -1}, "temperature must be a number of at least 0; received -1"),
+        ({"beams": 2}, "beams goes with translation"),
+    ):
+        with pytest.raises(kzoo.KzooError, match=said):
+            kzoo.generate(run, "a", **options)
+    with pytest.raises(kzoo.KzooError, match="is empty"):
+        kzoo.generate(run, "")
+    with pytest.raises(kzoo.KzooError, match="reads prose, but digits gives"):
+        kzoo.fit("gpt_tiny", "digits", **SMALL)
+
+
+SERVE = """
+import json, sys
+sys.modules["kzoo"] = sys.modules["keras"] = None
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+found = loaded.signatures["serve_text"](text=tf.constant(json.loads(sys.argv[2])), seed=tf.constant(5))
+print(json.dumps([t.decode() for t in found["text"].numpy()]))
+"""
+
+
+def test_the_export_writes_what_the_network_would(run, tmp_path):
+    export, texts = kzoo.export(run, tmp_path / "export"), ["the cat", "Passage 1"]
+    assert export.difference < 1e-5
+    command = [sys.executable, "-c", SERVE, export.path, json.dumps(texts)]
+    served = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
+    assert served.returncode == 0, served.stderr[-2000:]
+    reader = reader_of(model_info(run.model).inputs)
+    drawn = tf.random.stateless_uniform([2, 16], [5, 0])
+    prompts = reader.prepare(tf.constant(texts))
+    made = go_on(run.model, prompts, drawn, reserved=2, known=len(reader.spec.vocabulary))["ids"]
+    assert json.loads(served.stdout) == [t.decode() for t in reader.text(made).numpy()]
+
+
+def test_resumed_tuned_and_on_two_replicas(run, prose):
+    options = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.1, "set": {"dropout": 0.0}}
+    one = kzoo.fit("gpt_tiny", prose, **{**options, "epochs": 2})
+    two = kzoo.fit("gpt_tiny", prose, strategy="mirrored", devices=["CPU:0", "CPU:1"], **{**options, "epochs": 2})
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=2e-5)
+    half = kzoo.fit("gpt_tiny", prose, **options)
+    assert kzoo.fit(resume=half.path, epochs=2, verbose=False).history["loss"] == pytest.approx(one.history["loss"])
+    search = kzoo.tune("gpt_tiny", prose, trials=2, epochs=1, limit_train_batches=2, xla="off", verbose=False)
+    assert search.best_trial.status == "completed" and search.objective == "val_loss"
+
+
+def test_the_command_line(here, prose):
+    assert here("fit", "gpt_tiny", "--data", prose, "--epochs", 1, "--limit-train-batches", 2, "--xla", "off")[0] == 0
+    status, out, _ = here("generate", "last", "the cat", "--length", 12, "--temperature", 0.5)
+    assert status == 0 and out.startswith("the cat") and len(out.rstrip("\n")) >= len("the cat")
+    assert here("evaluate", "last", "--split", "validation")[0] == 0
+    assert find_task("text-generation").verb == "generate"
