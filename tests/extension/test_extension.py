@@ -160,3 +160,12 @@ def test_without_the_file_its_models_are_named(tmp_path):
     assert result.returncode == 2 and "import" in result.stderr and result.stderr.count("\n") == 1, result.stderr
     result = subprocess.run([*command, "--import", FILE], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0 and "psnr" in result.stdout, result.stderr
+
+
+def test_the_docs_quote_the_file():
+    whole, docs = FILE.read_text(encoding="utf-8"), FILE.parents[2] / "docs"
+    for page in ("add-a-model.md", "add-a-task.md"):
+        blocks = (docs / page).read_text(encoding="utf-8").split("```python\n")[1:]
+        assert len(blocks) >= 3
+        for block in blocks:
+            assert block.split("```")[0] in whole, f"{page}: {block[:80]!r}"

@@ -418,7 +418,8 @@ class TestOutputs:
         assert found["total"]["macs"] == 416_520 and found["rows"][0]["receptive_field"] == [5, 5]
         for bad, reason in (
             (("--csv", "."), "folder"), (("--plot", "x.pdf"), ".png"), (("--input-shape", "3"), "--layers"),
-            (("--layers", "--input-shape", "3,3"), "whole numbers"), (("--layers", "--input-shape", "32"), "3 numbers"),
+            (("--layers", "--input-shape", "3,a"), "whole numbers"), (("--layers", "--input-shape", "32"), "3 numbers"),
+            (("--layers", "--input-shape", "3,3"), "3 numbers"),
         ):  # fmt: skip
             status, out, err = here("info", "lenet5", *bad)
             assert status == 2 and out == "" and reason in err and err.count("\n") == 1
