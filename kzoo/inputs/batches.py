@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LABELS = "labels out of range"  # what the error of a batch with such labels says
 CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
 SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
+AHEAD = 2  # batches that are made while the network learns
 
 
 Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
@@ -113,6 +114,9 @@ class Batches:
         """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes
         of it): only they are prepared.
         """
+        return untuned(self._epoch(number, part, start))
+
+    def _epoch(self, number: int, part: Part | None, start: int) -> tf.data.Dataset:
         if self.ready:
             data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
             data = data.skip(start) if start else data
@@ -163,7 +167,7 @@ class Batches:
         """Raw batches, ready for the network; with `part`, as `epoch` says."""
         data = self._checked(data)
         if self.reader.as_given and self.targets is None and not self.draws and part is None:
-            return data.prefetch(tf.data.AUTOTUNE)
+            return data.prefetch(AHEAD)
 
         def finish(i: tf.Tensor, batch: Any) -> Any:
             first, total, batch = cut(batch, part)
@@ -172,7 +176,7 @@ class Batches:
             return batch if part is None else (total, batch)
 
         data = data.enumerate(start).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return data.prefetch(tf.data.AUTOTUNE)
+        return data.prefetch(AHEAD)
 
     def _prepared(self, batch: Any, draw: Draw) -> Any:
         """x by the reader, y by the targets'; both are augmented alike."""
@@ -250,6 +254,15 @@ class _Ported(tf.data.Dataset):
     @property
     def element_spec(self) -> Any:
         return self._spec
+
+
+def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Parallel on all cores from the beginning. TensorFlow's own tuning runs in a thread that an iterator waits for when
+    it is dropped, at each end of an epoch: after a compilation by XLA that took 18 s.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def known_length(data: tf.data.Dataset) -> int | None:

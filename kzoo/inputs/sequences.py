@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.inputs.batches import Part, checked_labels, cut, mix, ported
+from kzoo.inputs.batches import AHEAD, Part, checked_labels, cut, mix, ported, untuned
 from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
 
@@ -66,7 +66,7 @@ class Sequences:
         """As Batches'."""
         order = self._batches(number)[: self.limit]
         self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
-        return self._dataset(order[start:], part).prefetch(tf.data.AUTOTUNE)
+        return untuned(self._dataset(order[start:], part).prefetch(AHEAD))
 
     def order(self, number: int) -> np.ndarray:
         """Places in the split of the examples of an epoch, in its order."""

@@ -200,7 +200,7 @@ class Classification(Task):
             read += names
             outputs.append(one_output(predictor, predictor.forward(tf.constant(prepared))).numpy())
         scores = probabilities(predictor, np.concatenate(outputs))
-        labels = predictor.labels or tuple(map(str, range(scores.shape[1])))
+        labels = names_of(predictor.labels, scores.shape[1])
         best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
         return [
             Prediction(n, tuple(labels[k] for k in ids), tuple(int(k) for k in ids), tuple(float(row[k]) for k in ids))
@@ -217,7 +217,7 @@ class Classification(Task):
         kind = predictor.kind
         if served is None or units is None or kind == "numbers":
             return found
-        names = predictor.labels or tuple(map(str, range(max(units, 2))))
+        names = names_of(predictor.labels, max(units, 2))
         top = min(TOP, len(names))
 
         def best_of(raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -235,6 +235,8 @@ class Classification(Task):
     # --- what a run shows -----------------------------------------------------------------------------------------
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
+        if reading.reader.as_given:  # labels may be a dict, by output
+            return []
         x, y, *_ = batch
         if y.shape.rank == 1 or y.shape[-1] == 1:
             titles = [labels[int(k)] if labels else str(k) for k in y.numpy().reshape(-1)[:SHOWN]]
@@ -251,13 +253,23 @@ class Classification(Task):
         scores = np.asarray(predictor.forward(x))
         if scores.ndim != 2:
             return []
-        labels = [*labels, *map(str, range(len(labels), max(scores.shape[1], 2)))]
+        labels = names_of(labels, max(scores.shape[1], 2))
         guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
         wrong = guess != y
         titles = [f"{labels[g]}\n(is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
         return predictor.reader.shown(
             x, titles, "predictions", "predictions on validation; wrong ones in orange", wrong
         )
+
+
+def names_of(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """A name for each of `count` outputs: its number, where the data that was learned has fewer classes.
+
+    >>> names_of(("cat", "dog"), 3)
+    ('cat', 'dog', '2')
+    """
+    labels = tuple(labels or ())
+    return (*labels, *map(str, range(len(labels), count)))
 
 
 def check_examples(predictor: Any, data: Data) -> None:

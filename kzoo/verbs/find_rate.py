@@ -153,7 +153,10 @@ def search_rate(feed: Feed, options: FindingRate) -> RateSearch:
         tried = _fresh(optimizer, model, Rising(low, high, steps))
         ready = ready_of(replace(feed, options=options), loss=options.loss, optimizer=tried)
         with precise(ready.objective.networks, options.precision):
-            losses, stopped = _tried(ready, feed, steps)
+            try:
+                losses, stopped = _tried(ready, feed, steps)
+            finally:
+                ready.engine.end()
         ready.objective.reset()
     if len(losses) < FEWEST:
         raise KzooError(

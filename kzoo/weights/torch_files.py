@@ -48,7 +48,10 @@ def converted(tensors: Tensors, source: str, parts: Parts) -> dict[str, np.ndarr
     """
     spec = parts.info.spec
     if spec.torch_names is None:
-        raise KzooError(f"{source} is a PyTorch state dict, and kzoo has no names for those of {spec.family}")
+        raise KzooError(
+            f"{source} is a PyTorch state dict, and kzoo has no names for those of {spec.family}; give kzoo's"
+            " .safetensors or Keras' .h5"
+        )
     if all(name.startswith("module.") for name in tensors):  # saved from a DataParallel
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     modules = dict.fromkeys(name.rpartition(".")[0] for name in tensors)

@@ -1,4 +1,4 @@
-"""The 1,000 classes of ImageNet (ILSVRC 2012) in the order of the networks' outputs: kzoo/data/imagenet_classes.txt.
+"""The 1,000 classes of ImageNet (ILSVRC 2012) in the order of the networks' outputs: kzoo/weights/imagenet_classes.txt.
 
 One `wnid name` a line: WordNet's ids from timm's list, the short names from torchvision's. A name that is not
 among WordNet's words for its id is printed: two, which torchvision changed so that all names differ (crane bird,
@@ -12,7 +12,7 @@ import ast
 import importlib.util
 from pathlib import Path
 
-FILE = Path(__file__).parents[2] / "kzoo" / "data" / "imagenet_classes.txt"
+FILE = Path(__file__).parents[2] / "kzoo" / "weights" / "imagenet_classes.txt"
 
 
 def package(name: str) -> Path:

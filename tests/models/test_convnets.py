@@ -1,6 +1,8 @@
 """The convolutional families: what papers say of them, in numbers."""
 
+import inspect
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,17 +12,25 @@ import pytest
 import tensorflow as tf
 
 import kzoo
+from kzoo.models import model_info
 from kzoo.models.convnet import LocalResponseNormalization
-from kzoo.zoo import index, model_spec, without_auxiliaries
-from kzoo.models.resnet import survival_of
+from kzoo.models.resnet import PaddedShortcut, survival_of
 from kzoo.records import STYLES
 from kzoo.weights import weights_by_name
+from kzoo.zoo import index, model_spec, without_auxiliaries
 
 FAMILIES = ("alexnet", "vgg", "googlenet", "inception", "resnet")
 CONVNETS = [name for name in kzoo.list_models(hidden=True) if index()[name]["family"] in FAMILIES]
 TINY = [name for name in CONVNETS if name.endswith("_tiny")]
 # One real variant of each family, beside the tiny rows of tests/test_contract.py.
 REAL = ("alexnet", "vgg11", "googlenet", "inception_v3", "resnet50")
+# Every tiny row, in every style; by default the ResNets and GoogLeNets in all, the others in one.
+EACH = [
+    pytest.param(name, style, id=f"{name}-{style}", marks=() if by_default else pytest.mark.slow)
+    for k, name in enumerate(TINY)
+    for style in STYLES
+    for by_default in [name in ("resnet_tiny", "googlenet_tiny") or style == STYLES[k % 3]]
+]
 
 
 def trainable(model):
@@ -61,7 +71,7 @@ def test_trainable_parameters():
     assert round(index()["resnet1202"]["trainable"] / 1e6, 1) == 19.4
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", ["sequential", *(pytest.param(s, marks=pytest.mark.slow) for s in STYLES[1:])])
 def test_googlenet_with_auxiliaries(style):
     assert trainable(kzoo.googlenet_bn(aux=True, style=style)) == 13_004_888
 
@@ -69,7 +79,8 @@ def test_googlenet_with_auxiliaries(style):
 def test_the_papers_shapes():
     found = {}
     for name in ("alexnet", "zfnet", "vgg16", "googlenet", "inception_v3", "resnet50"):
-        for row in kzoo.summary(name).rows:
+        narrow = {"dense": 8} if "dense" in index()[name]["overrides"] else {}  # dense layers have no maps
+        for row in kzoo.summary(kzoo.create_model(name, **narrow)).rows:
             found[name, row.name] = row.output_shape[1:]
     assert found["alexnet", "conv1"] == (55, 55, 96)
     assert [found["alexnet", f"conv{i}_output"] for i in (2, 4, 5)] == [(27, 27, 256), (13, 13, 384), (13, 13, 256)]
@@ -112,8 +123,6 @@ def test_projections_are_an_option():
 def test_padded_shortcut():
     """Option A: every second position, zeros in the new channels."""
     block = keras.Sequential([keras.Input((8, 8, 4))])
-    from kzoo.models.resnet import PaddedShortcut
-
     block.add(PaddedShortcut(7, 2, name="shortcut"))
     x = np.random.default_rng(0).random((2, 8, 8, 4), "float32")
     made = np.asarray(block(x))
@@ -181,9 +190,10 @@ class TestStochasticDepth:
             kept += moved[0] > 0
         assert 15 <= kept <= 45  # 60 draws at one half: outside once in 10,000
 
-    def test_resnet1202_takes_a_step(self):
+    @pytest.mark.parametrize("name", ["resnet20", pytest.param("resnet1202", marks=pytest.mark.slow)])
+    def test_a_step_is_taken(self, name):
         """Table 6, with the stochastic depth of Huang et al."""
-        model = kzoo.resnet1202(survival=0.5)
+        model = kzoo.create_model(name, survival=0.5)
         x, y = np.random.default_rng(0).random((2, 32, 32, 3), "float32"), np.array([3, 5])
         before = model.trainable_variables[0].numpy()
         optimizer = keras.optimizers.SGD(0.1)
@@ -198,8 +208,7 @@ class TestStochasticDepth:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("name", "style"), EACH)
 class TestConventions:
     def test_any_size_and_channels_without_the_top(self, name, style):
         open_size = kzoo.create_model(name, style=style, include_top=False, input_shape=(None, None, 2))
@@ -279,7 +288,7 @@ class TestAuxiliaries:
     def test_they_vanish_at_inference(self, style):
         """The twin without them has the same predictions, and its own weights only."""
         model = kzoo.create_model("googlenet_bn_tiny", aux=True, style=style)
-        assert auxiliary_outputs(model) == ("predictions", "aux1", "aux2")
+        assert model_info(model).outputs == ("predictions", "aux1", "aux2")
         x = np.random.default_rng(0).random((3, 48, 48, 3), "float32")
         made = model(x)
         assert list(made) == ["predictions", "aux1", "aux2"]
@@ -288,54 +297,73 @@ class TestAuxiliaries:
         assert not any(key.startswith("aux") for key in weights_by_name(twin))
         assert without_auxiliaries(twin) is twin
 
-    def test_they_train_with_a_weight_of_three_tenths(self, style, tmp_path):
-        """One step of the engine against the gradient of the loss written down."""
-        build = lambda: kzoo.create_model("googlenet_tiny", aux=True, style=style, dropout=0.0)
-        keras.utils.set_random_seed(0)
-        model = build()
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0
-        x, y = np.random.default_rng(0).random((8, 72, 72, 3), "float32"), np.arange(8)
-        with tf.GradientTape() as tape:
-            made = model(x, training=True)
-            losses = {k: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, v)) for k, v in made.items()}
-            loss = losses["predictions"] + 0.3 * losses["aux1"] + 0.3 * losses["aux2"]
-        names = list(weights_by_name(model))
-        values = [v.value for v in weights_by_name(model).values()]
-        expected = {
-            n: v.numpy() - 0.1 * g.numpy() for n, v, g in zip(names, values, tape.gradient(loss, values), strict=True)
-        }
-        run = kzoo.fit(
-            model,
-            (x, y),
-            epochs=1,
-            batch_size=8,
-            optimizer=keras.optimizers.SGD(0.1),
-            run_dir=tmp_path / "run",
-            verbose=False,
-        )
-        assert run.history["loss"][0] == pytest.approx(float(loss), rel=1e-5)
-        for key, variable in weights_by_name(model).items():
-            np.testing.assert_allclose(variable.numpy(), expected[key], atol=2e-6, err_msg=key)
-        assert run.plan.loss.endswith("weights predictions: 1, aux1: 0.3, aux2: 0.3")
 
-    def test_a_run_evaluates_predicts_exports_and_resumes(self, style, tmp_path):
-        model = kzoo.create_model("googlenet_bn_tiny", aux=True, style=style)
-        run = kzoo.fit(
-            model, "digits", epochs=1, limit_train_batches=2, limit_validation_batches=1, batch_size=16,
-            run_dir=tmp_path / "run", verbose=False,
-        )  # fmt: skip
-        image = np.random.default_rng(0).integers(0, 256, (1, 8, 8), "uint8")
-        scores = [
-            kzoo.predict(source, image)[0].scores for source in (run, run.path, kzoo.export(run, tmp_path / "e").path)
-        ]
-        np.testing.assert_allclose(scores[1], scores[0], atol=1e-6)
-        np.testing.assert_allclose(scores[2], scores[0], atol=1e-6)
-        assert kzoo.evaluate(run.path).accuracy == kzoo.evaluate(run).accuracy
-        assert auxiliary_outputs(kzoo.load_model(run.path))  # the model as it was trained
-        again = kzoo.fit(resume=run.path, epochs=2, verbose=False)
-        assert len(again.history["loss"]) == 2
+@pytest.mark.parametrize("style", ["subclass", *(pytest.param(s, marks=pytest.mark.slow) for s in STYLES[:2])])
+def test_auxiliaries_train_with_a_weight_of_three_tenths(style, tmp_path):
+    """One step of the engine against the gradient of the loss written down."""
+    build = lambda: kzoo.create_model("googlenet_tiny", aux=True, style=style, dropout=0.0)
+    keras.utils.set_random_seed(0)
+    model = build()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    x, y = np.random.default_rng(0).random((8, 72, 72, 3), "float32"), np.arange(8)
+    with tf.GradientTape() as tape:
+        made = model(x, training=True)
+        losses = {k: tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, v)) for k, v in made.items()}
+        loss = losses["predictions"] + 0.3 * losses["aux1"] + 0.3 * losses["aux2"]
+    names = list(weights_by_name(model))
+    values = [v.value for v in weights_by_name(model).values()]
+    expected = {
+        n: v.numpy() - 0.1 * g.numpy() for n, v, g in zip(names, values, tape.gradient(loss, values), strict=True)
+    }
+    run = kzoo.fit(
+        model,
+        (x, y),
+        epochs=1,
+        batch_size=8,
+        optimizer=keras.optimizers.SGD(0.1),
+        xla="off",
+        run_dir=tmp_path / "run",
+        verbose=False,
+    )
+    assert run.history["loss"][0] == pytest.approx(float(loss), rel=1e-5)
+    for key, variable in weights_by_name(model).items():
+        np.testing.assert_allclose(variable.numpy(), expected[key], atol=2e-6, err_msg=key)
+    assert run.plan.loss.endswith("weights predictions: 1, aux1: 0.3, aux2: 0.3")
+
+
+def run_of(model, folder, **options):
+    return kzoo.fit(
+        model, "digits", only=(0, 7), epochs=1, limit_train_batches=2, limit_validation_batches=1, batch_size=8,
+        run_dir=folder / "run", verbose=False, **options,
+    )  # fmt: skip
+
+
+def test_a_run_with_auxiliaries_is_read_predicts_and_is_exported(tmp_path):
+    run = run_of(kzoo.create_model("googlenet_bn_tiny", aux=True), tmp_path, xla="off")
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8), "uint8")
+    found = [kzoo.predict(k, image, top=10)[0] for k in (run.path, kzoo.export(run, tmp_path / "e").path)]
+    for one in found:  # ten outputs, two classes: the others go by their numbers
+        assert dict(zip(one.class_ids, one.labels, strict=True)) == dict(enumerate("0723456789"))
+    np.testing.assert_allclose(found[1].scores, found[0].scores, atol=1e-6)
+    assert model_info(kzoo.load_model(run.path)).outputs  # the model as it was trained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", STYLES)
+def test_a_run_with_auxiliaries_evaluates_predicts_exports_and_resumes(style, tmp_path):
+    run = run_of(kzoo.create_model("googlenet_bn_tiny", aux=True, style=style), tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8), "uint8")
+    scores = [
+        kzoo.predict(source, image)[0].scores for source in (run, run.path, kzoo.export(run, tmp_path / "e").path)
+    ]
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-6)
+    np.testing.assert_allclose(scores[2], scores[0], atol=1e-6)
+    assert kzoo.evaluate(run.path).accuracy == kzoo.evaluate(run).accuracy
+    assert model_info(kzoo.load_model(run.path)).outputs
+    again = kzoo.fit(resume=run.path, epochs=2, verbose=False)
+    assert len(again.history["loss"]) == 2
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -378,9 +406,10 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
-def test_the_whole_contract_on_a_real_variant(name, seeded, tmp_path):
-    """`.keras` round trip and export in a fresh process, in each style."""
+def test_files_of_real_variants(name, seeded, tmp_path):
+    """`.keras` round trip and export in a fresh process, in each style; of the tiny rows: tests/test_contract.py."""
     shape = (1, *model_spec(name).input_shape)
     x = np.random.default_rng(0).random(shape, "float32")
     exports = []
@@ -405,10 +434,8 @@ def test_the_whole_contract_on_a_real_variant(name, seeded, tmp_path):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     differences = [float(line) for line in result.stdout.split()]
-    assert len(differences) == 3 and max(differences) < 1e-5
+    assert len(differences) == len(STYLES) and max(differences) < 1e-5
     for style in STYLES:
-        import shutil
-
         shutil.rmtree(tmp_path / style)
 
 
@@ -420,8 +447,8 @@ def test_the_whole_contract_on_a_real_variant(name, seeded, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kzoo.resnet20(survival=2), "survival must be a probability above 0 and up to 1; received 2"),
-        (lambda: kzoo.resnet20(survival="a"), "survival must be a probability .* received 'a'"),
+        (lambda: kzoo.resnet20(survival=2), "survival must be a number above 0 and up to 1; received 2"),
+        (lambda: kzoo.resnet20(survival="a"), "survival must be a number .* received 'a'"),
         (lambda: kzoo.resnet20(dropout=1.5), "dropout must be a number from 0 to below 1; received 1.5"),
         (lambda: kzoo.resnet20(depths=()), "depths must be whole numbers such as .* received none"),
         (lambda: kzoo.resnet20(depths=(3, -1)), "each number of depths must be a whole number .* received -1"),
@@ -478,21 +505,40 @@ def test_keras_files_of_other_ends_are_recognised(arguments, tmp_path):
 
 
 def test_a_deep_file_is_loaded(tmp_path):
-    """A thousand layers are beyond Python's own limit of recursion."""
+    """Keras walks its layers by recursion: here they are beyond Python's limit, which is lowered for it."""
+    arguments, limit = {"depths": (18, 18, 18), "filters": 1, "include_top": False}, sys.getrecursionlimit()
+    model = kzoo.resnet20(residual=False, **arguments)  # without shortcuts, that would shorten the way
+    model.save(tmp_path / "deep.keras")
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    try:
+        with pytest.raises(RecursionError):
+            keras.models.load_model(tmp_path / "deep.keras")
+        again = kzoo.load_model(tmp_path / "deep.keras")
+        other = kzoo.resnet20(residual=False, **arguments)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert again.count_params() == other.count_params() == model.count_params()
+
+
+@pytest.mark.slow
+def test_a_file_of_a_thousand_layers_is_loaded(tmp_path):
     model = kzoo.resnet1202(filters=1, include_top=False)
     model.save(tmp_path / "deep.keras")
     assert kzoo.load_model(tmp_path / "deep.keras").count_params() == model.count_params()
 
 
-def test_an_auxiliary_model_compiled_the_usual_way_and_labels_by_output(tmp_path):
+@pytest.mark.parametrize("labels", ["of all", "by output"])
+def test_an_auxiliary_model_compiled_the_usual_way(labels, tmp_path):
     x, y = np.random.default_rng(0).random((8, 48, 48, 3), "float32"), np.arange(8)
     model = kzoo.create_model("googlenet_bn_tiny", aux=True)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    run = kzoo.fit(model, (x, y), epochs=1, batch_size=8, run_dir=tmp_path / "a", verbose=False)
+    y = y if labels == "of all" else {name: y for name in model_info(model).outputs}
+    run = kzoo.fit(model, (x, y), epochs=1, batch_size=8, xla="off", run_dir=tmp_path / "run", verbose=False)
     assert {"aux1_loss", "predictions_accuracy"} <= run.history.keys()
-    labels = {name: y for name in auxiliary_outputs(model)}
-    run = kzoo.fit(model, (x, labels), epochs=1, batch_size=8, run_dir=tmp_path / "b", verbose=False)
     assert np.isfinite(run.history["loss"]).all()
-    assert (
-        kzoo.bench(kzoo.create_model("googlenet_bn_tiny", aux=True), batch_size=4, seconds=0.1, rounds=1).training > 0
-    )
+
+
+@pytest.mark.slow
+def test_an_auxiliary_model_is_timed():
+    model = kzoo.create_model("googlenet_bn_tiny", aux=True)
+    assert kzoo.bench(model, batch_size=4, seconds=0.1, rounds=1).training > 0

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models import Networks, networks_of
-from kzoo.models import input_shape_of, style_of
+from kzoo.models import input_shape_of, networks_of, style_of
 from kzoo.models.gan import DCGAN, Discriminator, Generator, doublings_of
 from kzoo.records import STYLES
+from kzoo.tasks import task_of
 from kzoo.weights import copy_weights, load_weights, save_weights, weights_by_name
 
 
@@ -128,7 +128,8 @@ def test_equal_seeds_give_equal_players_in_every_style():
 
 
 def test_mixed_styles():
-    gan = Networks(tiny("sequential").discriminator, tiny("subclass").generator)
+    parts = {"discriminator": tiny("sequential").discriminator, "generator": tiny("subclass").generator}
+    gan = DCGAN(parts, name="mine")
     assert gan.style == "mixed"
     np.testing.assert_allclose(outputs(gan)[1], outputs(tiny())[1], atol=1e-6)
 
@@ -160,10 +161,11 @@ def test_training_reaches_the_generator():
 
 def test_the_holder():
     gan = tiny()
-    assert list(gan.players) == ["discriminator", "generator"], "in the order of learning"
-    assert gan.players == {"discriminator": gan.discriminator, "generator": gan.generator}
+    assert list(gan.networks) == ["discriminator", "generator"], "in the order of learning"
+    assert gan.networks == {"discriminator": gan.discriminator, "generator": gan.generator}
     assert networks_of(gan) == [gan.discriminator, gan.generator] and networks_of(gan.generator) == [gan.generator]
-    assert gan.objective == "adversarial" and gan.built and input_shape_of(gan) == (8,)
+    assert gan.answers == "generator" and gan.built and input_shape_of(gan) == (8,)
+    assert task_of(gan).name == "image-generation"
     np.testing.assert_allclose(gan.predict(noise(), verbose=0), np.asarray(gan(noise())), atol=1e-6)
     names = [layer.name for player in networks_of(gan) for layer in player.layers if layer.weights]
     assert all(name.startswith(("generator_", "discriminator_")) for name in names) and len(set(names)) == len(names)

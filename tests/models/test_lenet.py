@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kzoo
+from kzoo.inputs import reader_of
 from kzoo.models import model_info
 from kzoo.models.lenet import C3_TABLE, RBF, Subsampling, TableConvolution, bitmaps, scaled_tanh
-from kzoo.inputs.image import Images
 from kzoo.records import STYLES
 
 
@@ -93,10 +93,10 @@ def test_the_output_is_minus_the_distance_to_each_bitmap():
 
 def test_pixels_are_the_papers():
     """Section II.B: background -0.1, foreground 1.175, 28x28 in a 32x32 field; padding, not resizing."""
-    layer = Images(model_info(kzoo.lenet5_1998()).inputs)
+    reader = reader_of(model_info(kzoo.lenet5_1998()).inputs)
     image = np.zeros((28, 28, 1), "uint8")
     image[0, 0] = 255
-    out = np.asarray(layer(image))
+    out = np.asarray(reader.prepare(image))
     assert out.shape == (32, 32, 1)
     assert out[2, 2, 0] == pytest.approx(1.175, abs=1e-6)
     assert out[0, 0, 0] == out[5, 5, 0] == pytest.approx(-0.1, abs=1e-6)

@@ -1,11 +1,14 @@
 """Names, arguments, and what is refused in one line."""
 
+from dataclasses import replace
+
 import keras
 import pytest
 
 import kzoo
 from kzoo import zoo
 from kzoo.models.lenet import LeNet5
+from kzoo.models.mlp import MLP
 from kzoo.records import ModelSpec, Recipe
 
 
@@ -20,7 +23,7 @@ def test_list_models_by_glob_and_filter():
 
 @pytest.fixture
 def mine(monkeypatch):
-    monkeypatch.setattr(_registry, "_specs", dict(zoo._specs))
+    monkeypatch.setattr(zoo, "_specs", dict(zoo._specs))
     spec = ModelSpec(
         name="my_lenet", family="mine", task="image-classification", definition=LeNet5, input_shape=(28, 28, 1),
         recipe=Recipe("sparse_categorical_crossentropy", ("accuracy",)), paper="none", summary="mine", classes=4,
@@ -33,9 +36,14 @@ def test_a_users_model_is_known_by_its_name(mine):
     assert kzoo.create_model("my_lenet").output_shape == (None, 4)
 
 
-def test_registering_a_name_twice_raises(mine):
-    with pytest.raises(kzoo.KzooError, match="'my_lenet' is registered already"):
-        kzoo.register_model(mine)
+def test_a_name_is_taken_once(mine):
+    with pytest.raises(kzoo.KzooError, match="'my_lenet' is registered already, by kzoo.models.lenet"):
+        kzoo.register_model(replace(mine, definition=MLP))
+    other = replace(mine, name="lenet5", definition=type("Mine", (LeNet5,), {"__module__": "mine"}))
+    with pytest.raises(kzoo.KzooError, match="'lenet5' comes with kzoo; give yours another name"):
+        kzoo.register_model(other)
+    assert kzoo.register_model(replace(mine, classes=5)).classes == 5, "a module that is run again"
+    assert kzoo.create_model("my_lenet").output_shape == (None, 5)
 
 
 @pytest.mark.parametrize(

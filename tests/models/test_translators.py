@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.models.decode import decode, penalty, translator_of
-from kzoo.models.transformer import sinusoids
-from kzoo.records import END, START, STYLES
 from kzoo.engine.schedules import Schedule
 from kzoo.engine.tokens import TokenAccuracy, TokenCrossentropy
+from kzoo.models import decode
+from kzoo.models.decode import penalty
+from kzoo.models.transformer import sinusoids
+from kzoo.records import END, START, STYLES
+from kzoo.runs import load
+from kzoo.tasks.translation import speaker
 
 TRANSLATORS = [name for name in kzoo.list_models("*_tiny", task="translation", hidden=True)]
 SOURCE = np.array([[2, 5, 6, 7, 3, 0], [2, 9, 3, 0, 0, 0]], "int32")
@@ -27,11 +30,16 @@ def made(name, style="functional", seed=0, scale=1.0, **arguments):
     return model
 
 
+def translator_of(model):
+    """The model in the style that decodes."""
+    return speaker(load(model))
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_steps_are_teacher_forcing(name, style):
     model = made(name, style)
-    expected = model.predict_on_batch({"source": SOURCE, "target": TARGET})
+    expected = np.asarray(model({"source": SOURCE, "target": TARGET}))
     translator = translator_of(model)
     state = translator.begin(SOURCE, 10)
     for place in range(TARGET.shape[1]):
@@ -41,12 +49,17 @@ def test_steps_are_teacher_forcing(name, style):
         assert (np.asarray(attention)[SOURCE == 0] < 1e-6).all()
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-@pytest.mark.parametrize("score", ["dot", "general", "concat"])
-@pytest.mark.parametrize("bidirectional", [True, False])
+VARIANTS = list(itertools.product(("gru", "lstm"), ("dot", "general", "concat"), (True, False)))
+FEW = (("gru", "dot", True), ("lstm", "general", True), ("gru", "concat", False), ("lstm", "concat", True))
+
+
+@pytest.mark.parametrize(
+    ("cell", "score", "bidirectional"),
+    [pytest.param(*variant, marks=() if variant in FEW else pytest.mark.slow) for variant in VARIANTS],
+)
 def test_variants_of_luong(cell, score, bidirectional):
     model = made("seq2seq_luong_tiny", cell=cell, score=score, bidirectional=bidirectional)
-    expected = model.predict_on_batch({"source": SOURCE, "target": TARGET})
+    expected = np.asarray(model({"source": SOURCE, "target": TARGET}))
     translator = translator_of(model)
     state = translator.begin(SOURCE, 10)
     for place in range(2):
@@ -68,7 +81,7 @@ def greedy(model, source, length):
     said = [START]
     for _ in range(length):
         target = np.array([said], "int32")
-        logits = model.predict_on_batch({"source": source[None], "target": target})[0, -1].astype("float64")
+        logits = np.asarray(model({"source": source[None], "target": target}), "float64")[0, -1]
         logits[:END] = -np.inf
         said.append(int(logits.argmax()))
         if said[-1] == END:
@@ -87,8 +100,14 @@ def test_one_beam_is_greedy(name, xla):
     assert found == [greedy(model, source, 8) for source in SOURCE]
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize(
+    ("name", "alpha"),
+    [
+        pytest.param(name, alpha, marks=() if alpha == 0.6 or alpha == 2 * k else pytest.mark.slow)
+        for k, name in enumerate(TRANSLATORS)
+        for alpha in (0.0, 0.6, 2.0)
+    ],
+)
 def test_enough_beams_find_the_best_of_all(name, alpha):
     """All translations of at most two tokens, scored one by one through the whole model."""
     model = made(name, scale=2.5, seed=3)
@@ -96,7 +115,7 @@ def test_enough_beams_find_the_best_of_all(name, alpha):
     source = SOURCE[:1]
     pairs = [(a, b) for a, b in itertools.product(range(END, vocabulary), repeat=2) if a != END] + [(END, 0)]
     target = np.array([[START, a] for a, _ in pairs], "int32")
-    logits = model.predict({"source": np.repeat(source, len(pairs), 0), "target": target}, verbose=0)
+    logits = np.array(model({"source": np.repeat(source, len(pairs), 0), "target": target}))
     logits[..., :END] = -np.inf
     log_p = np.asarray(tf.nn.log_softmax(logits))
     scores = []
@@ -149,10 +168,19 @@ def test_nothing_flows_back_from_the_future(name, style):
         assert (gradient[target[0, t + 1 :]] == 0).all()
 
 
-@pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", [*TRANSLATORS, "lstm_classifier_tiny"])
+SEQUENCES = [*TRANSLATORS, "lstm_classifier_tiny"]
+# Each style, phase and compiler once a network; --slow has the whole cross.
+ONCE = (("sequential", False, True), ("functional", True, False), ("subclass", False, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "style", "training", "xla"),
+    [
+        pytest.param(name, *ways, marks=() if ways in ONCE else pytest.mark.slow)
+        for name in SEQUENCES
+        for ways in itertools.product(STYLES, (False, True), (False, True))
+    ],
+)
 def test_padding_changes_nothing(name, style, training, xla):
     model = made(name, style, dropout=0.0)
     run = tf.function(lambda x: model(x, training=training), jit_compile=xla, autograph=False)
@@ -170,7 +198,7 @@ def test_padding_changes_nothing(name, style, training, xla):
     np.testing.assert_allclose(alone[0], long[1, :2], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*TRANSLATORS, "lstm_classifier_tiny"])
+@pytest.mark.parametrize("name", SEQUENCES)
 def test_a_row_of_padding_alone_is_finite(name):
     model, nothing = made(name), np.zeros((1, 4), "int32")
     x = nothing if name == "lstm_classifier_tiny" else {"source": nothing, "target": nothing}
@@ -217,7 +245,7 @@ def test_keras_fit_has_the_same_loss(rng):
     losses = []
     for train in (
         lambda m: m.fit(x, y, batch_size=8, verbose=0).history["loss"][0],
-        lambda m: kzoo.fit(m, (x, y), batch_size=8, epochs=1, verbose=False).history["loss"][0],
+        lambda m: kzoo.fit(m, (x, y), batch_size=8, epochs=1, xla="off", verbose=False).history["loss"][0],
     ):
         model = made("seq2seq_luong_tiny", dropout=0.0)
         model.compile("sgd", TokenCrossentropy(0.1))

@@ -25,7 +25,7 @@ def fit(*args, **arguments):
 
 def write_reviews(path, rows=240, seed=0):
     rng = np.random.default_rng(seed)
-    lines = []
+    lines = ["text\tlabel"]
     for k in range(rows):
         words = list(rng.choice((GOOD, BAD)[k % 2], 2)) + list(
             rng.choice(["a", "film", "the", "it"], rng.integers(1, 9))
@@ -39,7 +39,8 @@ def write_pairs(path, rows=400, seed=0):
     """English number words, and the same in Chinese, written without spaces."""
     rng = np.random.default_rng(seed)
     numbers = [rng.integers(0, 6, rng.integers(2, 6)) for _ in range(rows)]
-    lines = [f"{' '.join(ENGLISH[k] for k in row)}\t{''.join(CHINESE[k] for k in row)}" for row in numbers]
+    lines = ["source\ttarget"]
+    lines += [f"{' '.join(ENGLISH[k] for k in row)}\t{''.join(CHINESE[k] for k in row)}" for row in numbers]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -141,7 +142,7 @@ class TestClassifier:
     def test_other_data_goes_by_the_models_vocabulary(self, reviews, tmp_path):
         run, _ = reviews
         other = tmp_path / "other.tsv"
-        other.write_text("quite unheard of\tpos\nnothing known here\tneg\n" * 20, encoding="utf-8")
+        other.write_text("text\tlabel\n" + "quite unheard of\tpos\nnothing known here\tneg\n" * 20, encoding="utf-8")
         found = kzoo.evaluate(run, other, split="train")
         assert any("unknown to the vocabulary" in note for note in found.notes)
         vocabulary = model_info(run.model).inputs.vocabulary
@@ -360,7 +361,7 @@ class TestAsAReaderFound:
             kzoo.bench("transformer_tiny")
 
     def test_a_long_sentence_is_left_out_of_evaluation(self, chinese, tmp_path):
-        lines = ["one two\t一二"] * 5 + [" ".join(["one"] * 30) + "\t一"]
+        lines = ["source\ttarget"] + ["one two\t一二"] * 5 + [" ".join(["one"] * 30) + "\t一"]
         (tmp_path / "long.tsv").write_text("\n".join(lines), encoding="utf-8")
         found = kzoo.evaluate(chinese[0], tmp_path / "long.tsv", split="train")
         assert any("1 of" in note and "left out" in note for note in found.notes) or found.examples == 5

@@ -5,9 +5,9 @@ import pytest
 
 import kzoo
 from kzoo.models import model_info
-from kzoo.zoo import index, model_spec
 from kzoo.records import STYLES
 from kzoo.weights import adapted_kernel
+from kzoo.zoo import index, model_spec
 
 FAMILIES = {
     row["family"]: name
@@ -18,27 +18,35 @@ FAMILIES = {
 LARGER = {"mlp": 40, "lenet": 48}  # else 96
 
 
-@pytest.fixture
-def pretrained(tmp_path, rng):
-    """A weight file of a model whose every weight is random, and the model."""
+# ResNets in every style, the others in one by default: weights have the same names in all of them.
+EACH = [
+    pytest.param(name, style, id=f"{family}-{style}", marks=() if by_default else pytest.mark.slow)
+    for k, (family, name) in enumerate(FAMILIES.items())
+    for style in STYLES
+    for by_default in [family == "resnet" or style == STYLES[k % 3]]
+]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A model whose every weight is random, and its weight file; tests only read them."""
+    made, folder, rng = {}, tmp_path_factory.mktemp("pretrained"), np.random.default_rng(0)
 
     def make(name):
-        model = kzoo.create_model(name)
-        for variable in model.variables:
-            if variable.dtype == "float32":
-                values = (
-                    rng.uniform(0.1, 1, variable.shape)
-                    if "variance" in variable.path
-                    else rng.normal(0, 0.1, variable.shape)
-                )
-                variable.assign(values)
-        return model, kzoo.save_weights(model, tmp_path / f"{name}.safetensors")
+        if name not in made:
+            model = kzoo.create_model(name)
+            for variable in model.variables:
+                if variable.dtype == "float32":
+                    variance = "variance" in variable.path
+                    drawn = rng.uniform(0.1, 1, variable.shape) if variance else rng.normal(0, 0.1, variable.shape)
+                    variable.assign(drawn)
+            made[name] = model, kzoo.save_weights(model, folder / f"{name}.safetensors")
+        return made[name]
 
     return make
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize(("name", "style"), EACH)
 class TestEveryImageFamily:
     def test_another_number_of_classes(self, name, style, pretrained, capsys):
         source, path = pretrained(name)

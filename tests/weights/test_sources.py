@@ -22,18 +22,16 @@ from keras.src.applications import inception_v3, resnet, vgg16, vgg19
 from keras.src.legacy.saving import legacy_h5_format
 
 import kzoo
-from kzoo.report import model_card
-from kzoo.models.convnet import images
 from kzoo.models import model_info
-from kzoo.zoo import index, model_spec
-from kzoo.runs import load
-from kzoo.weights import table
-from kzoo.weights.cache import check_checksum
+from kzoo.models.convnet import images
 from kzoo.records import CAFFE, TF, TORCH
+from kzoo.report import model_card
+from kzoo.runs import load
+from kzoo.weights import PUBLISHED, resolve, rows_of, table
+from kzoo.weights.cache import check_checksum
 from kzoo.weights.origins import ORIGINS
-from kzoo.weights.sources import resolve
-from kzoo.weights.table import PUBLISHED, SHIPPED, rows_of
-from kzoo.weights.torch_files import FAMILIES
+from kzoo.weights.table import SHIPPED
+from kzoo.zoo import index, model_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RULE = runpy.run_path(str(GOLDEN / "torchvision_values.py"))
@@ -90,7 +88,7 @@ def test_the_preprocessings_are_those_of_their_lineages():
         if row.tag == "imagenet":
             assert row.inputs == spec.inputs
         else:
-            assert plain == images(FAMILIES[spec.family].mode, 224)
+            assert plain == spec.torch_names.inputs
             assert row.inputs.cover[0] in (256, 232, 235)
 
 
@@ -241,7 +239,7 @@ def keras_files(tmp_path_factory):
     return files, inputs, model(inputs).numpy()
 
 
-@pytest.mark.parametrize("kind", ["legacy.h5", "new.weights.h5"])
+@pytest.mark.parametrize("kind", ["legacy.h5", pytest.param("new.weights.h5", marks=pytest.mark.slow)])
 def test_keras_applications_files(kind, keras_files, server, published, monkeypatch, capsys):
     """`weights="imagenet"`, of the table's own address, from a mirror: the outputs are the source model's."""
     files, inputs, expected = keras_files
@@ -256,7 +254,7 @@ def test_keras_applications_files(kind, keras_files, server, published, monkeypa
     said = capsys.readouterr().err
     assert "weights='imagenet': fetched " in said and "layers loaded" not in said
     loaded = load("resnet50@imagenet")  # from the cache, at its own size
-    assert loaded.inputs == row.inputs and loaded.labels[0] == "tench" and loaded.data == {"name": row.data}
+    assert loaded.reader.spec == row.inputs and loaded.labels[0] == "tench" and loaded.data == {"name": row.data}
     kernel = loaded.model.get_layer("predictions").kernel.numpy()
     np.testing.assert_array_equal(kernel, model.get_layer("predictions").kernel.numpy())
     assert len(server.asked) == 2 and capsys.readouterr().err == ""

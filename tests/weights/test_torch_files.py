@@ -23,7 +23,15 @@ VALUES = json.loads((GOLDEN / "torchvision.json").read_text(encoding="utf-8"))
 STEP = VALUES.pop("made with")["step"]
 
 OURS = {"alexnet": "alexnet_one_tower", "googlenet": "googlenet_bn", "resnet50": "resnet50_v1_5"}  # else the same name
-EVERY_STYLE = ("resnet18", "resnet50", "googlenet", "vgg11_bn")  # the others: functional; styles share weights by name
+# One network of each family by default, ResNet-18 in every style: weights have the same names in all of them.
+BY_DEFAULT = {
+    "alexnet": ("sequential",),
+    "vgg11_bn": ("sequential",),
+    "googlenet": ("functional",),
+    "resnet18": STYLES,
+    "resnet50": ("subclass",),
+}
+EVERY_STYLE = ("resnet18", "resnet50", "googlenet", "vgg11_bn")  # with --slow; the others: functional
 
 
 def state_dict(name):
@@ -46,10 +54,20 @@ def difference(model, name):
     return np.abs(outputs(model, name) - VALUES[name]["logits"]).max() / VALUES[name]["scale"]
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", BY_DEFAULT)
 def test_outputs_are_those_of_torchvision(name, tmp_path, capsys):
+    compare(name, BY_DEFAULT[name], tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VALUES)
+def test_outputs_of_all_are_those_of_torchvision(name, tmp_path, capsys):
+    compare(name, STYLES if name in EVERY_STYLE else ("functional",), tmp_path, capsys)
+
+
+def compare(name, styles, tmp_path, capsys):
     path, side = write(state_dict(name), tmp_path / "model.safetensors"), VALUES[name]["side"]
-    for style in STYLES if name in EVERY_STYLE else ("functional",):
+    for style in styles:
         model = kzoo.create_model(
             OURS.get(name, name), style=style, input_shape=(side, side, 3), classifier_activation=None, weights=path
         )
@@ -121,15 +139,38 @@ def timm_vgg(tensors):
             module
         )
         if name and name != "head.fc" and kind == "weight":
-            channels, side = (512, 7) if name.endswith("fc1") else (4096, 1)
+            channels = 512 if name.endswith("fc1") else 4096
+            side = round((value.shape[1] / channels) ** 0.5)
             value = value.reshape(len(value), channels, side, side)
         renamed[f"{name}.{kind}" if name else key] = value
     return renamed
 
 
+@pytest.mark.slow
 def test_timm_names_of_vgg(tmp_path):
     path = write(timm_vgg(state_dict("vgg11")), tmp_path / "vgg.safetensors")
     assert difference(kzoo.vgg11(classifier_activation=None, weights=path), "vgg11") < 1e-4
+
+
+def test_both_names_of_a_small_vgg(tmp_path, rng):
+    """Without batch norm: convolutions, a dense layer behind the flatten of 512 channels, its order of them."""
+    small = {"filters": (4, 512), "dense": 4096, "input_shape": (8, 8, 3), "classes": 5}
+    source = kzoo.create_model("vgg_tiny", **small)
+    places = {"block1_conv1": "features.0", "block2_conv1": "features.3", "block2_conv2": "features.5",
+              "fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}  # fmt: skip
+    tensors = {}
+    for ours, theirs in places.items():
+        kernel, bias = source.get_layer(ours).get_weights()
+        if ours == "fc1":  # [height, width, channels] here, [channels, height, width] there
+            kernel = kernel.reshape(2, 2, 512, -1).transpose(2, 0, 1, 3).reshape(2048, -1)
+        tensors[f"{theirs}.weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        tensors[f"{theirs}.bias"] = bias + rng.random(bias.shape, "float32")
+        source.get_layer(ours).bias.assign(tensors[f"{theirs}.bias"])
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    x = rng.random((2, 8, 8, 3), "float32")
+    for names in (dict, timm_vgg):
+        path = write(names(tensors), tmp_path / "vgg.safetensors")
+        np.testing.assert_allclose(kzoo.create_model("vgg_tiny", weights=path, **small)(x), source(x), rtol=1e-5)
 
 
 def one_line(error, *parts):
@@ -150,7 +191,7 @@ def test_what_does_not_fit_says_what_would(resnet, tmp_path):
     one_line(error, r"\+ bn1.bias", "it is another model's, .*those with batch norm are vgg11_bn")
     with pytest.raises(kzoo.KzooError) as error:
         kzoo.lenet5(weights=resnet)
-    one_line(error, "no names for those of lenet; it has for resnet, vgg, alexnet, googlenet")
+    one_line(error, "no names for those of lenet; give kzoo's .safetensors or Keras' .h5$")
     tensors = state_dict("resnet18")
     del tensors["fc.weight"], tensors["fc.bias"]
     path = write(tensors, tmp_path / "notop.safetensors")

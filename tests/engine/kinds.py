@@ -1,4 +1,6 @@
-"""Small text models and their data, trained by kzoo.fit: the same in every process."""
+"""Small text models and their data: the same in every process."""
+
+import functools
 
 import keras
 import nets
@@ -22,18 +24,27 @@ def texts(name):
 
 def trajectory(name, strategy, xla):
     """(losses after every step, weights) of at least 20 steps."""
-    data, losses = texts(name), nets.Losses()
     keras.utils.set_random_seed(1)
     sizes = {} if name.startswith("lstm") else {"source_vocabulary": 40, "target_vocabulary": 40}
     model = kzoo.create_model(name, dropout=0.0, **sizes)
-    kzoo.fit(
-        model, data, epochs=6, batch_size=23, strategy=strategy, xla=xla, callbacks=[losses],
-        optimizer=keras.optimizers.SGD(0.1, momentum=0.9), verbose=False,
+    found, _ = nets.learned(
+        model, texts(name), strategy, epochs=6, each_step=True, batch_size=23, xla=xla,
+        optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
     )  # fmt: skip
-    return losses.values, [w.tolist() for w in model.get_weights()]
+    return [results["loss"] for results in found], [w.tolist() for w in model.get_weights()]
 
 
-def trajectories():
-    """Of a worker."""
-    strategy = kzoo.strategy("multiworker")
-    return {f"{name} {xla}": trajectory(name, strategy, xla) for name in MODELS for xla in (False, True)}
+@functools.cache
+def alone(name):
+    return trajectory(name, kzoo.strategy("default"), False)
+
+
+def assert_same(found, expected):
+    assert len(found[0]) == len(expected[0]) >= 20
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    for mine, theirs in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def in_processes(name, xla):
+    return trajectory(name, kzoo.strategy("multiworker"), xla)
