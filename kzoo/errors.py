@@ -17,6 +17,8 @@ def unknown(what: str, received: object, allowed: Iterable[object], remedy: str 
     unknown model 'lenet'; did you mean 'lenet5'? See kzoo list
     >>> print(unknown("style", "eager", ["functional", "subclass"]))
     unknown style 'eager'; allowed: functional, subclass
+    >>> print(unknown("model", "rnn", ["lenet5", "mlp"], "See kzoo list"))
+    unknown model 'rnn'; see kzoo list
     """
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(received), names, n=3, cutoff=0.5)
@@ -25,7 +27,7 @@ def unknown(what: str, received: object, allowed: Iterable[object], remedy: str 
     if near:
         end = f"did you mean {' or '.join(map(repr, near))}? {remedy}"
     elif remedy:
-        end = remedy
+        end = remedy[0].lower() + remedy[1:]
     else:
         end = f"allowed: {', '.join(names)}"
     return KzooError(f"unknown {what} {received!r}; {end}".rstrip())

@@ -1,19 +1,27 @@
 """The command line as a user types it, in real processes where the process matters."""
 
 import csv
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import kzoo
+import kzoo.records
+import kzoo.zoo
 from kzoo import cli
 
-VERBS = ("list", "info", "fit", "evaluate", "predict", "export", "checks")
+VERBS = (
+    "list", "info", "runs", "checks", "fit", "fine-tune", "tune", "find-learning-rate", "bench", "evaluate", "predict",
+    "generate", "export",
+)  # fmt: skip
 
 
 def kz(*arguments, cwd="."):
@@ -72,7 +80,23 @@ def test_info(here):
     [
         ("fti lenet5", "unknown verb 'fti'; did you mean 'fit'? See kzoo -h"),
         ("fit lenet5 --epoch 3", "unknown option '--epoch'; did you mean '--epochs'? See kzoo fit -h"),
-        ("fit lenet5 --epochs three", "Invalid value for '--epochs'"),
+        ("fit lenet5 --epochs three", "epochs must be a whole number of at least 1; received 'three'"),
+        ("fit lenet5 --data digits --epochs 0", "epochs must be a whole number of at least 1; received 0"),
+        ("fit lenet5 --data digits --set clases=3", "unknown argument of lenet5 'clases'; did you mean 'classes'?"),
+        ("fit lenet5 --data digits --set residual", "set is written NAME=VALUE; received 'residual'"),
+        ("fit lenet5 --data digits --config absent.json", "'absent.json' is no run"),
+        ("fit lenet5 --data digits --config a.json --resume last", "give resume or config, not both"),
+        ("fit lenet5 --data digits --augment spin", "unknown augment 'spin'"),
+        ("--import absent.py fit lenet5", "--import: no file 'absent.py'"),
+        ("runs 3", "'3' is no run"),
+        ("find-learning-rate lenet5 --data digits --plot rates.jpg", "must end in .png"),
+        (
+            "generate lenet5@mnist",
+            "lenet5@mnist does not generate (its task is image-classification); use kzoo predict",
+        ),
+        ("bench lenet5 --batch-size 0", "batch_size must be a whole number of at least 1; received 0"),
+        ("fine-tune lenet5 --data digits", "fine_tune starts from weights that have learned something"),
+        ("tune lenet5 --data digits --trials 0", "trials must be a whole number of at least 1"),
         ("predict", "Missing argument 'MODEL'; see kzoo predict -h"),
         ("fit lenett", "unknown model 'lenett'; did you mean 'lenet5'"),
         ("fit lenet5 --data digitz", "unknown data set 'digitz'; did you mean 'digits'"),
@@ -143,21 +167,39 @@ def test_the_whole_road(tmp_path):
     assert status == 0, err
     (row,) = csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines())
     assert out.startswith(f"ziffer ä.png: {row['label1']} {float(row['score1']):.4f}")
-    assert list(row) == ["file", "label1", "score1", "label2", "score2", "label3", "score3"]
+    assert list(row) == ["file", *(f"{name}{k}" for k in range(1, 6) for name in ("label", "score"))]
 
 
-def test_options_are_the_python_arguments():
-    import inspect
+def commands():
+    for group in ("models", "train", "use"):
+        importlib.import_module(f"kzoo.cli.{group}")
+    return typer.main.get_command(cli.app).commands
 
-    data = set(inspect.signature(kzoo.load_data).parameters)
-    for verb, function in (
-        ("fit", kzoo.fit), ("fine_tune", kzoo.fine_tune), ("tune", kzoo.tune),
-        ("evaluate", kzoo.evaluate), ("predict", kzoo.predict),
-    ):  # fmt: skip
-        python = set(inspect.signature(function).parameters) | data
-        options = set(inspect.signature(getattr(cli, verb)).parameters)
-        options -= {"json_", "csv", "images", "balanced"}  # class_weight="balanced"
-        assert options <= python | {"inputs"}, f"{verb}: {options - python}"
+
+@pytest.mark.parametrize("verb", [verb for verb in kzoo.records.VERBS if verb != "hypermodel"])  # of Python alone
+def test_options_are_the_fields_of_the_records(verb):
+    """Each field that can be typed is an option, with its name, and the command has no others than its own few."""
+    own = {"model", "data", "inputs", "path", "csv", "plot", "output", "json_", "help"}
+    command = commands()[verb.replace("_", "-")]
+    options = {parameter.name: parameter for parameter in command.params}
+    fields = {
+        name: option
+        for record in kzoo.records.VERBS[verb]
+        for name, option in kzoo.records.options_of(record).items()
+        if option.kind.typed
+    }
+    tasks = {name for row in kzoo.zoo.task_index().values() for name in row.get(verb, {})}
+    assert fields.keys() | tasks == options.keys() - own
+    for name, option in fields.items():
+        assert " ".join(option.help.split()) in options[name].help, name
+
+
+def test_an_option_of_a_task_is_one_of_the_verb(here):
+    _, out, _ = here("generate", "-h")
+    text = " ".join(out.split())
+    assert (
+        "--beams" in text and "Of translation: " in text and "--temperature" in text and "Of text-generation: " in text
+    )
 
 
 def test_checks(here):
@@ -169,3 +211,114 @@ def test_colours_and_bars_are_for_terminals_only(here, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     status, out, err = here("fit", "perceptron", "--data", "or", "--epochs", 1)
     assert status == 0 and "\x1b" not in out + err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run that was given options of every kind: names, numbers, lists, tables."""
+    place = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        kzoo.fit(
+            "mlp", "digits", epochs=1, only=["1", "7"], augment=["shift"], optimizer="sgd:momentum=0.5",
+            class_weight={0: 2, 1: 1}, set={"dropout": 0.0}, limit_train_batches=2, verbose=False,
+        )  # fmt: skip
+    return place
+
+
+@pytest.fixture
+def there(trained, here, monkeypatch):
+    """`here`, in a copy of the folder with the run."""
+    shutil.copytree(trained, "place")
+    monkeypatch.chdir("place")
+    return here
+
+
+def config_of(run):
+    return json.loads(Path(run, "config.json").read_text())
+
+
+def test_the_same_line_typed_gives_the_same_configuration(there):
+    line = (
+        "fit mlp --data digits --epochs 1 --only 1 --only 7 --augment shift --optimizer sgd:momentum=0.5"
+        " --class-weight 0=2 --class-weight 1=1 --set dropout=0 --limit-train-batches 2"
+    )
+    status, _, err = there(*line.split())
+    assert status == 0, err
+    typed, given = config_of("runs/0002-mlp-digits"), config_of("runs/0001-mlp-digits")
+    assert typed["options"] == given["options"] and typed["data"] == given["data"]
+    rows = [Path(f"runs/000{k}-mlp-digits/metrics.csv").read_text().splitlines()[1].split(",") for k in (1, 2)]
+    head = Path("runs/0001-mlp-digits/metrics.csv").read_text().splitlines()[0].split(",")
+    assert [r[head.index("loss")] for r in rows][0] == [r[head.index("loss")] for r in rows][1]
+
+
+def test_config_takes_up_a_run_and_what_is_typed_goes_first(there):
+    status, out, err = there("fit", "--config", "last", "--seed", 3)
+    assert status == 0, err
+    first, second = config_of("runs/0001-mlp-digits"), config_of("runs/0002-mlp-digits")
+    assert second["options"] == {**first["options"], "seed": 3} and second["data"] == first["data"]
+    assert out.splitlines()[0].split() == ["run", "runs/0002-mlp-digits"]
+    shutil.copy("runs/0001-mlp-digits/config.json", "recipe.json")  # any file of this form, wherever it lies
+    status, _, err = there("fit", "--config", "recipe.json", "--only", 0, "--only", 3, "--data", "digits")
+    assert status == 0, err
+    third = config_of("runs/0003-mlp-digits")
+    assert third["options"] == first["options"] and third["data"] == {**first["data"], "only": ["0", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("verb"), "is no config.json of a run: it names no verb and options"),
+        (lambda c: c.update(verb="tune"), "was made by tune; its config goes with kzoo.tune"),
+        (
+            lambda c: c["options"].update(epoch=3),
+            "unknown argument of fit in recipe.json: 'epoch'; did you mean 'epochs'?",
+        ),
+        (lambda c: c.update(data="digits"), "must be the arguments of load_data by name; received 'digits'"),
+        (
+            lambda c: c["data"].update(ony=1),
+            "unknown argument of load_data in recipe.json: 'ony'; did you mean 'only'?",
+        ),
+        (lambda c: c["options"].update(epochs=0), "epochs must be a whole number of at least 1; received 0"),
+        (lambda c: c.update(objects=["loss"]), "loss was given as an object, which a file cannot hold"),
+    ],
+)
+def test_a_wrong_config_is_one_line(there, change, message):
+    config = config_of("runs/0001-mlp-digits")
+    change(config)
+    Path("recipe.json").write_text(json.dumps(config))
+    status, out, err = there("fit", "--config", "recipe.json")
+    assert status == 2 and out == "" and message in err and err.count("\n") == 1
+    assert [p.name for p in Path("runs").iterdir()] == ["0001-mlp-digits"]
+
+
+def test_runs_lists_and_compares(there):
+    status, _, err = there("fit", "--config", "last", "--seed", 3, "--optimizer", "adam")
+    assert status == 0, err
+    status, out, _ = there("runs")
+    head, first, second = out.splitlines()
+    assert status == 0 and head.split()[:4] == ["run", "by", "model", "data"]
+    assert first.split()[:4] == ["0001-mlp-digits", "fit", "mlp", "digits"] and first.split()[-1] == "finished"
+    assert second.startswith("0002-mlp-digits")
+    rows = json.loads(there("runs", "--json")[1])
+    assert [row["name"] for row in rows] == ["0001-mlp-digits", "0002-mlp-digits"]
+    assert rows[0]["score"] == pytest.approx(float(first.split()[6]), abs=1e-4)
+    status, out, _ = there("runs", 1, "last")
+    assert status == 0
+    differs = out.split("what differs")[1]
+    assert "seed" in differs and "optimizer" in differs and "epochs" not in differs
+
+
+def test_runs_of_an_empty_folder(here):
+    assert here("runs")[1] == "runs/ has no runs yet\n"
+    assert json.loads(here("runs", "--json")[1]) == []
+
+
+def test_find_learning_rate(here):
+    status, out, err = here("find-learning-rate", "mlp", "--data", "digits", "--steps", 20, "--plot", "rates.png")
+    assert status == 0, err
+    with Image.open("rates.png") as picture:
+        assert picture.size[0] > 300
+    suggestion = float(out.splitlines()[-1].split("--learning-rate ")[1])
+    assert 1e-7 < suggestion < 10
+    assert [p.name for p in Path(".").iterdir()] == ["rates.png"], "nothing is trained for good"

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.data import Data
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.models import model_info
-from kzoo.records import VERBS, DataOptions, Keeping, Options, same_plain
+from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
 from kzoo.runs.folder import CONFIG, RunFolder, check_free
 
 OF_THE_MODEL = ("style", "set", "loss", "metrics", "optimizer", "learning_rate")  # model.keras has what they made
@@ -115,11 +115,19 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
         config = folder.read_json(path.name)
     else:
         config = RunFolder.find(source).read_json(CONFIG)
-    if not isinstance(config, dict) or not {"verb", "options", "data"} <= config.keys():
-        raise KzooError(f"config={source!r} is no config.json of a run: it names no verb, options and data")
+    if not isinstance(config, dict) or not isinstance(config.get("options"), dict) or "verb" not in config:
+        raise KzooError(f"config={source!r} is no config.json of a run: it names no verb and options")
+    if not isinstance(config.get("data"), dict | None):
+        raise KzooError(f"data in {source} must be the arguments of load_data by name; received {config['data']!r}")
     if config["verb"] != verb:
         raise KzooError(f"{source!r} was made by {config['verb']}; its config goes with kzoo.{config['verb']}")
-    return config
+    allowed = {verb: (config["options"], options_of(VERBS[verb][0])),
+               "load_data": (config.get("data") or {}, ("name", *options_of(DataOptions)))}  # fmt: skip
+    for function, (names, known) in allowed.items():
+        for name in names:
+            if name not in known:
+                raise unknown(f"argument of {function} in {source}:", name, known)
+    return {"source": None, "objects": [], "data": None, **config}
 
 
 def _check_changes(

@@ -220,9 +220,7 @@ class TestLabelsCsv:
         ],
     )
     def test_columns_say_what_the_first_row_does_not(self, tmp_path, head, form, columns):
-        with pytest.raises(
-            kzoo.KzooError, match="has the columns .*; name them file and label in row 1, or give"
-        ):
+        with pytest.raises(kzoo.KzooError, match="has the columns .*; name them file and label in row 1, or give"):
             self.write(tmp_path / "flat", head + self.rows(form))
         data = kzoo.load_data(tmp_path / "flat", validation=0, columns=columns)
         assert data.info.classes == ("a", "b") and labels_of(data.train) == [0, 1, 0, 1, 0, 1]

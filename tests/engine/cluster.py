@@ -1,5 +1,5 @@
-"""Clusters of processes on this machine, for the tests. A cluster starts when it is first asked something and answers all
-tests of the session: each of its processes calls the function that is asked for.
+"""Clusters of processes on this machine, for the tests. A cluster starts when it is first asked something and answers
+all tests of the session: each of its processes calls the function that is asked for.
 
 A function is named `module.function`, the modules being those in the folders of these tests.
 """

@@ -180,8 +180,8 @@ def assert_same(found, expected, rel=1e-5, weights=2e-5):
 
 
 def mobilenet(where, xla, whole=False):
-    """Losses of keras.applications' MobileNetV2 in float64, two epochs of two steps, of unequal parts; `whole`, or its first
-    blocks.
+    """Losses of keras.applications' MobileNetV2 in float64, or of its first blocks: two epochs of two steps, of unequal
+    parts.
     """
     keras.utils.set_random_seed(1)
     keras.config.set_floatx("float64")  # of losses and initial values

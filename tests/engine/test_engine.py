@@ -1,118 +1,30 @@
 """The engine for any Keras model: optimizers, callbacks, several phases, accumulation, averages of weights."""
 
-import functools
-
-import cluster
 import keras
 import nets
 import numpy as np
 import pytest
 import tensorflow as tf
+from settings import IN_PLACE, SETTINGS, by_keras, by_the_pure_step, dense, rows
 
 import kzoo
 from kzoo.engine import Objective, Phase, Supervised, build_optimizer, make_engine
-from kzoo.engine.optimizers import finalize, pure
-from kzoo.inputs import Batches
+from kzoo.engine.optimizers import finalize
+from kzoo.inputs import Batches, Reader
 
-WHERE_ = ["default", "mirrored"]
-
-
-def dense(optimizer, **arguments):
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((5,)),
-            keras.layers.Dense(7, "tanh", kernel_constraint="unit_norm"),
-            keras.layers.Dense(2),
-        ]
-    )
-    model.compile(optimizer, "mse", **arguments)
-    return model
-
-
-def rows(n=32):
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(n, 5)).astype("float32"), rng.normal(size=(n, 2)).astype("float32")
+BOTH = pytest.mark.parametrize("name", ["default", "mirrored"])
 
 
 # --- optimizers -----------------------------------------------------------------------------------------------------
 
-SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.9)
 
-
-def without_decay_of_biases():
-    optimizer = keras.optimizers.AdamW(0.05, weight_decay=0.1)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    return optimizer
-
-
-def loss_scaled():
-    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05), initial_scale=8, dynamic_growth_steps=2)
-
-
-SETTINGS = {
-    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
-    "nesterov": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
-    "decay": lambda: keras.optimizers.SGD(0.05, weight_decay=0.01),
-    "decay, no biases": without_decay_of_biases,
-    "schedule": lambda: keras.optimizers.SGD(SCHEDULE),
-    "clipnorm": lambda: keras.optimizers.SGD(0.05, clipnorm=0.1),
-    "global clipnorm": lambda: keras.optimizers.SGD(0.05, global_clipnorm=0.1),
-    "clipvalue": lambda: keras.optimizers.SGD(0.05, clipvalue=0.01),
-    "amsgrad": lambda: keras.optimizers.Adam(0.05, amsgrad=True),
-    "average": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5),
-    "average, written": lambda: keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
-    "accumulation": lambda: keras.optimizers.Adam(0.05, gradient_accumulation_steps=2),
-    "accumulation, clip": lambda: keras.optimizers.AdamW(0.05, gradient_accumulation_steps=2, clipnorm=0.5),
-    "loss scaling": loss_scaled,
-    **{
-        name: (lambda name=name: getattr(keras.optimizers, name)())
-        for name in ("SGD", "RMSprop", "Adam", "AdamW", "Adadelta", "Adagrad", "Adamax", "Adafactor", "Nadam", "Ftrl",
-                     "Lion", "Lamb", "Muon")
-    },
-}  # fmt: skip
-
-
-def gradients(model, steps=6):
-    """Of each step, for each trainable variable."""
-    rng = np.random.default_rng(1)
-    return [
-        [tf.constant(rng.normal(size=v.shape), tf.float32) for v in model.trainable_variables] for _ in range(steps)
-    ]
-
-
-def scaled_by(optimizer, found):
-    """As the gradients of a loss that the optimizer has scaled."""
-    return [optimizer.scale_loss(g) for g in found]
-
-
-def by_keras(optimizer):
-    """(weights, slots) after six of Keras' own steps."""
-    model = dense(optimizer)
-    optimizer.build(model.trainable_variables)
-    for found in gradients(model):
-        optimizer.apply(scaled_by(optimizer, found), model.trainable_variables)
-    return model.get_weights(), [v.numpy() for v in optimizer.variables]
-
-
-def by_the_pure_step(optimizer):
-    """The same by the function that replicas run: nothing in it is assigned."""
-    model = dense(optimizer)
-    optimizer.build(model.trainable_variables)
-    step = tf.function(pure(optimizer).stateless_apply)
-    weights, slots = ([tf.convert_to_tensor(v.value) for v in part] for part in
-                      (model.trainable_variables, optimizer.variables))  # fmt: skip
-    for found in gradients(model):
-        scale = (
-            optimizer.scale_loss(1.0) if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else slots[1]
-        )
-        weights, slots = step(slots, [g * scale for g in found], weights)
-    return weights, slots
+def pure_of(optimizer):
+    return by_the_pure_step(dense(optimizer), optimizer)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_pure_step_of_every_optimizer_is_keras_own(setting):
-    expected, found = by_keras(SETTINGS[setting]()), by_the_pure_step(SETTINGS[setting]())
+    expected, found = by_keras(SETTINGS[setting]()), pure_of(SETTINGS[setting]())
     for mine, theirs in zip(found[0], expected[0], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     for mine, theirs in zip(found[1], expected[1], strict=True):
@@ -123,13 +35,11 @@ def test_schedule_free_adamw_is_the_exception():
     """On TensorFlow Keras' own step reads `momentum.value` after it was updated; the pure step reads the value before,
     as Keras does on JAX. The two differ by what one step changes.
     """
-    expected, found = (by(keras.optimizers.ScheduleFreeAdamW()) for by in (by_keras, by_the_pure_step))
+    expected, found = (by(keras.optimizers.ScheduleFreeAdamW()) for by in (by_keras, pure_of))
     difference = max(np.abs(a - b).max() for a, b in zip(found[0], expected[0], strict=True))
     assert 1e-6 < difference < 5e-3
 
 
-# In place Keras' own `apply` runs, compiled by XLA or not: a few settings show it. Replicas have the pure one.
-IN_PLACE = ("decay, no biases", "average, written", "accumulation, clip", "loss scaling", "Adafactor", "Lamb")
 SHOWN = {
     "mirrored": ("momentum", "average", "average, written", "accumulation, clip", "loss scaling", "Muon"),
     "default": ("decay, no biases", "accumulation, clip", "loss scaling"),
@@ -167,12 +77,12 @@ def test_micro_batches_are_one_large_batch():
     start = [np.array(w) for w in large.get_weights()]
     start[0] /= np.linalg.norm(start[0], axis=0)
     large.set_weights(start)
-    kzoo.fit(large, tf.data.Dataset.from_tensor_slices((x, y)).batch(32), epochs=2, verbose=False)
-    for strategy in ("default", mirrored()):
+    nets.learned(large, tf.data.Dataset.from_tensor_slices((x, y)).batch(32), "default", epochs=2)
+    for name in ("default", "mirrored"):
         small = dense(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
         small.set_weights(start)
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
-        kzoo.fit(small, data, epochs=2, strategy=strategy, verbose=False)
+        nets.learned(small, data, name, epochs=2)
         for a, b in zip(small.get_weights(), large.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -196,31 +106,28 @@ class Watching(keras.callbacks.Callback):
             self.model.set_weights([w * 0 for w in self.model.get_weights()])
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@BOTH
 def test_callbacks_see_and_set_true_weights(name):
     x, y = rows()
     seen = Watching()
     model = dense(keras.optimizers.SGD(0.1))
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
-    run = kzoo.fit(
-        model, data, epochs=3, strategy=mirrored() if name == "mirrored" else "default", callbacks=[seen], verbose=False
-    )
+    trainer = nets.taught(model, data, name, epochs=3, callbacks=[seen])
     assert seen.iterations == [1, 2, 3, 4, 5, 6]
     assert len(set(seen.sums[:4])) == 4  # other weights after each batch
     zeroed = dense(keras.optimizers.SGD(0.1))  # epoch 3 began from zeros
     zeroed.set_weights([w * 0 for w in zeroed.get_weights()])
     expected = zeroed.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0]
-    assert run.history["loss"][2] == pytest.approx(expected, rel=1e-5)
+    assert trainer.history["loss"][2] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@BOTH
 def test_keras_callbacks_keep_their_meaning(name, tmp_path):
     x, y = rows()
-    strategy = mirrored() if name == "mirrored" else "default"
     model = dense(keras.optimizers.SGD(0.1))
     rates = []
-    run = kzoo.fit(
-        model, kzoo.Data((x, y), validation=(x, -y)), batch_size=16, epochs=6, strategy=strategy, verbose=False,
+    trainer = nets.taught(
+        model, kzoo.Data((x, y), validation=(x, -y)), name, batch_size=16, epochs=6,
         callbacks=[
             keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1)),
             keras.callbacks.LambdaCallback(
@@ -232,10 +139,10 @@ def test_keras_callbacks_keep_their_meaning(name, tmp_path):
         ],
     )  # fmt: skip
     assert rates == pytest.approx([0.1 / (k + 1) for k in range(len(rates))])
-    assert len(run.history["loss"]) < 6  # training towards y is away from -y: it was stopped
+    assert len(trainer.history["loss"]) < 6  # training towards y is away from -y: it was stopped
     assert (tmp_path / "1.weights.h5").is_file() and (tmp_path / "logs").is_dir()
     best = dense(keras.optimizers.SGD(0.1))
-    best.load_weights(tmp_path / f"{int(np.argmin(run.history['val_loss'])) + 1}.weights.h5")
+    best.load_weights(tmp_path / f"{int(np.argmin(trainer.history['val_loss'])) + 1}.weights.h5")
     for a, b in zip(model.get_weights(), best.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -244,7 +151,7 @@ def test_reduce_on_plateau_reaches_the_replicas():
     x, y = rows()
     model = dense(keras.optimizers.SGD(1e-9))
     plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=1.0)
-    kzoo.fit(model, (x, y), batch_size=16, epochs=4, strategy=mirrored(), callbacks=[plateau], verbose=False)
+    nets.taught(model, (x, y), "mirrored", batch_size=16, epochs=4, callbacks=[plateau])
     assert float(model.optimizer.learning_rate.numpy()) < 1e-9
 
 
@@ -255,12 +162,10 @@ def test_a_second_fit_continues():
     x, y = rows()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
     once = dense(keras.optimizers.SGD(0.1, momentum=0.9))
-    expected = kzoo.fit(once, data, epochs=4, verbose=False).history["loss"]
+    expected, _ = nets.learned(once, data, "default", epochs=4)
     twice = dense(keras.optimizers.SGD(0.1, momentum=0.9))
-    found = []
-    for _ in range(2):
-        found += kzoo.fit(twice, data, epochs=2, strategy=mirrored(), xla=True, verbose=False).history["loss"]
-    assert found == pytest.approx(expected, rel=1e-5)
+    found = [results for _ in range(2) for results in nets.learned(twice, data, "mirrored", epochs=2, xla=True)[0]]
+    assert [r["loss"] for r in found] == pytest.approx([r["loss"] for r in expected], rel=1e-5)
     assert int(twice.optimizer.iterations) == 8
 
 
@@ -281,30 +186,19 @@ def test_a_custom_train_step_is_refused_by_name():
     model = Own(inputs, keras.layers.Dense(2)(inputs))
     model.compile("sgd", "mse")
     with pytest.raises(kzoo.KzooError, match="Own has a train_step of its own"):
-        kzoo.fit(model, rows(), epochs=1, strategy=mirrored(), verbose=False)
+        kzoo.fit(model, rows(), epochs=1, strategy=nets.strategy("mirrored"), verbose=False)
 
 
-@functools.cache
-def mobilenet_without_xla():
-    return nets.mobilenet(mirrored(), False)
-
-
-def test_mobilenet_under_mirrored_with_xla():
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_mobilenet_under_mirrored_with_xla(whole):
     """In float64. Through 52 batch normalizations of random weights a rounding grows by seven digits in a step: in
     float32 XLA on and off part in the second digit after two, on one device too, and in float64 in the tenth."""
-    losses = nets.mobilenet(mirrored(), True)
-    assert losses == pytest.approx(mobilenet_without_xla(), rel=1e-6)
+    losses = nets.mobilenet("mirrored", True, whole)
+    assert losses == pytest.approx(nets.mobilenet_without_xla(whole), rel=1e-6)
     assert losses[-1] < losses[0]
 
 
-def test_mobilenet_and_two_by_two_in_two_processes(tmp_path):
-    for found in cluster.run("mobilenet", {"worker": 2}, tmp_path):
-        assert found["mobilenet"] == pytest.approx(mobilenet_without_xla(), rel=1e-6)
-        assert found["other order"].startswith("the first batch differs between the workers (")
-        assert found["subclass"][0] == pytest.approx(nets.stock_trajectory("subclass")[0], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@BOTH
 def test_a_compute_loss_of_ones_own_is_averaged(name):
     class Own(keras.Sequential):
         def compute_loss(self, x, y, y_pred, sample_weight=None):  # as Keras' own documentation has it
@@ -317,14 +211,13 @@ def test_a_compute_loss_of_ones_own_is_averaged(name):
         return model
 
     data = tf.data.Dataset.from_tensor_slices(rows(33)).batch(16)
-    strategy = mirrored() if name == "mirrored" else "default"
-    found = kzoo.fit(build(Own), data, epochs=3, strategy=strategy, verbose=False).history["loss"]
+    found = [results["loss"] for results in nets.learned(build(Own), data, name, epochs=3)[0]]
     twice = build(keras.Sequential)
     twice.compile(keras.optimizers.SGD(0.1), "mse", loss_weights=[2.0])
     assert found == pytest.approx(twice.fit(data, epochs=3, shuffle=False, verbose=0).history["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@BOTH
 def test_ignored_classes(name):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
     x, y = rows()[0], np.arange(32) % 2
@@ -334,8 +227,8 @@ def test_ignored_classes(name):
     for model in (stock, ours):
         model.compile(keras.optimizers.SGD(0.1), loss)
     expected = stock.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
-    strategy = mirrored() if name == "mirrored" else "default"
-    assert kzoo.fit(ours, data, epochs=2, strategy=strategy, verbose=False).history["loss"] == pytest.approx(expected)
+    found, _ = nets.learned(ours, data, name, epochs=2)
+    assert [results["loss"] for results in found] == pytest.approx(expected)
 
 
 def test_random_numbers_without_a_seed_differ_from_step_to_step():
@@ -346,19 +239,18 @@ def test_random_numbers_without_a_seed_differ_from_step_to_step():
     model = keras.Sequential([keras.Input((5,)), Noisy(), keras.layers.Dense(2)])
     model.compile(keras.optimizers.SGD(0.0), "mse")
     data = tf.data.Dataset.from_tensor_slices(rows()).batch(32)
-    losses = kzoo.fit(model, data, epochs=4, strategy=mirrored(), verbose=False).history["loss"]
-    assert len(set(losses)) == 4
+    found, _ = nets.learned(model, data, "mirrored", epochs=4)
+    assert len({results["loss"] for results in found}) == 4
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@BOTH
 def test_layers_frozen_after_a_fit_stay_as_they_are(name):
-    strategy = mirrored() if name == "mirrored" else "default"
     data = tf.data.Dataset.from_tensor_slices(rows()).batch(16)
     model = dense(keras.optimizers.Adam(0.05))
-    kzoo.fit(model, data, epochs=1, strategy=strategy, verbose=False)
+    nets.learned(model, data, name)
     model.layers[0].trainable = False
     before = [np.array(w) for w in model.get_weights()]
-    kzoo.fit(model, data, epochs=1, strategy=strategy, verbose=False)
+    nets.learned(model, data, name)
     moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert moved == [False, False, True, True]
 
@@ -367,9 +259,9 @@ def test_layers_that_the_optimizer_does_not_know():
     model = dense("sgd")
     model.layers[0].trainable = False
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    kzoo.fit(model, rows(), epochs=1, verbose=False)
+    nets.learned(model, rows(), "default")
     model.layers[0].trainable = True
-    for strategy in ("default", mirrored()):
+    for strategy in ("default", nets.strategy("mirrored")):
         with pytest.raises(kzoo.KzooError, match="the optimizer does not know 'sequential.*kernel' and others"):
             kzoo.fit(model, rows(), epochs=1, strategy=strategy, verbose=False)
 
@@ -393,9 +285,9 @@ def test_backup_and_restore_goes_on_where_it_was(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(rows()).batch(16)
     backup = lambda: keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
     with pytest.raises(RuntimeError, match="the plug"):
-        kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, callbacks=[backup(), Stop()], verbose=False)
-    again = kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, callbacks=backup(), verbose=False)
-    once = kzoo.fit(dense(keras.optimizers.SGD(0.1)), data, epochs=4, verbose=False)
+        nets.taught(dense(keras.optimizers.SGD(0.1)), data, "default", epochs=4, callbacks=[backup(), Stop()])
+    again = nets.taught(dense(keras.optimizers.SGD(0.1)), data, "default", epochs=4, callbacks=[backup()])
+    once = nets.taught(dense(keras.optimizers.SGD(0.1)), data, "default", epochs=4)
     assert again.history["loss"] == pytest.approx(once.history["loss"][2:], rel=1e-5)
 
 
@@ -404,9 +296,9 @@ def test_callbacks_hear_of_every_validation_batch():
     call = keras.callbacks.LambdaCallback()
     call.on_test_batch_end = lambda batch, logs=None: seen.append((batch, logs["loss"]))
     x, y = rows()
-    run = kzoo.fit(dense("sgd"), kzoo.Data((x, y), (x, y)), epochs=1, batch_size=8, callbacks=[call], verbose=False)
+    trainer = nets.taught(dense("sgd"), kzoo.Data((x, y), (x, y)), "default", epochs=1, batch_size=8, callbacks=[call])
     assert [batch for batch, _ in seen] == [0, 1, 2, 3]
-    assert seen[-1][1] == pytest.approx(run.history["val_loss"][0])
+    assert seen[-1][1] == pytest.approx(trainer.history["val_loss"][0])
 
 
 def test_what_compile_allows_is_allowed():
@@ -418,12 +310,12 @@ def test_what_compile_allows_is_allowed():
     x, y = rows()
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2), Penalty()])
     model.compile("sgd")  # the layer has the only loss
-    losses = kzoo.fit(model, (x, y), epochs=3, verbose=False).history["loss"]
-    assert losses[-1] < losses[0]
+    found, _ = nets.learned(model, (x, y), "default", epochs=3)
+    assert found[-1]["loss"] < found[0]["loss"]
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])  # a value a class
-    history = kzoo.fit(model, (x, np.eye(2)[np.arange(32) % 2]), epochs=1, verbose=False).history
-    assert {"f1_score_0", "f1_score_1"} <= history.keys()
+    found, _ = nets.learned(model, (x, np.eye(2)[np.arange(32) % 2]), "default")
+    assert {"f1_score_0", "f1_score_1"} <= found[0].keys()
 
 
 # --- several phases -------------------------------------------------------------------------------------------------
@@ -455,17 +347,17 @@ class TwoPlayers(Objective):
         metric.count.assign_add(share.examples)
         return loss
 
-    def _chase(self, batch, share):
+    def _chase(self, batch, share, denominators):
         return self._distance(batch, share, self.metrics[0])
 
-    def _run(self, batch, share):
+    def _run(self, batch, share, denominators):
         return -self._distance(batch, share, self.metrics[1])
 
 
 def play(strategy, xla):
     objective = TwoPlayers()
     x = np.random.default_rng(0).normal(size=(35, 3)).astype("float32")
-    batches = Batches(tf.data.Dataset.from_tensor_slices((x,)), 17)  # 17, 17 and 1
+    batches = Batches(tf.data.Dataset.from_tensor_slices((x,)), 17, Reader())  # 17, 17 and 1
     objective.prepare(next(iter(batches.epoch(0))))
     engine, found = make_engine(objective, strategy, xla=xla), []
     for epoch in range(4):
@@ -478,8 +370,8 @@ def play(strategy, xla):
 
 @pytest.mark.parametrize("xla", [False, True], ids=["xla-off", "xla-on"])
 def test_two_players_need_no_second_loop(xla):
-    expected, weights = play(kzoo.strategy("default"), False)
-    found, others = play(mirrored(), xla)
+    expected, weights = play(nets.strategy("default"), False)
+    found, others = play(nets.strategy("mirrored"), xla)
     for mine, theirs in zip(found, expected, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
     for a, b in zip(others, weights, strict=True):

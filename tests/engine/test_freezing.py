@@ -1,32 +1,23 @@
 """What is frozen stays bit by bit; a factor on the rate of a part is a factor on its updates, under every strategy."""
 
 import functools
+import itertools
 
-import cluster
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_engine
+from settings import IN_PLACE, SETTINGS, by_keras, by_the_pure_step, dense, gradients, rows
 
 import kzoo
-from kzoo.engine.freezing import freeze, freezing_of, named_layers, set_trainable
+from kzoo.engine import Phase, freeze, freezing_of, named_layers, set_trainable
+from kzoo.engine.optimizers import stepper
 
 STYLES = ("functional", "sequential", "subclass")
-MAKERS = {
-    "default": lambda: kzoo.strategy("default"),
-    "one": lambda: kzoo.strategy("one", ["CPU:1"]),
-    "mirrored": lambda: kzoo.strategy("mirrored", ["CPU:0", "CPU:1"]),
-    "central": lambda: kzoo.strategy("central", ["CPU:0", "CPU:1"]),
-}
 ROWS, BATCH = 22, 11  # an odd batch: replicas have parts of different size
 FROZEN = ["conv1", "conv2_block1"]  # convolutions and batch normalizations
 RATES = {"c": 0.5, "c3": 0.1, "output": 3}  # c5 has that of c
-
-
-@functools.cache
-def strategy(name):
-    return MAKERS[name]()
 
 
 def images(side, channels, rows=ROWS):
@@ -105,16 +96,16 @@ def test_layers_of_layers_are_frozen_with_them():
 # --- freezing -------------------------------------------------------------------------------------------------------
 
 
-def fit_frozen(style, name, **arguments):
+def trained_frozen(style, name, **arguments):
+    """(weights before, weights after, plan) of two epochs of two steps."""
     keras.utils.set_random_seed(1)
     model = kzoo.create_model("resnet_cifar_tiny", style=style)
     before = values(model)
-    run = kzoo.fit(
-        model, in_order(*images(32, 3)), epochs=2, strategy=name if hasattr(name, "scope") else strategy(name),
-        verbose=False, **{"freeze": FROZEN, "optimizer": keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=0.01),
-                          **arguments},
-    )  # fmt: skip
-    return before, values(model), run
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9, weight_decay=0.01)
+    options = {"freeze": FROZEN, "optimizer": optimizer, **arguments}
+    _, ready = nets.learned(model, in_order(*images(32, 3)), name, epochs=2, **options)
+    assert freezing_of(model).frozen[0] == "conv1_conv"  # afterwards too
+    return before, values(model), ready.plan
 
 
 def assert_frozen(before, after):
@@ -124,52 +115,54 @@ def assert_frozen(before, after):
         assert same == key.startswith(tuple(FROZEN)), key
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        ("default", "functional"),
+        ("mirrored", "sequential"),
+        ("default", "subclass"),
+        pytest.param("default", "sequential", marks=pytest.mark.slow),
+        pytest.param("mirrored", "functional", marks=pytest.mark.slow),
+        pytest.param("mirrored", "subclass", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_frozen_does_not_move(name, style):
-    before, after, run = fit_frozen(style, name)
+    before, after, plan = trained_frozen(style, name)
     assert_frozen(before, after)
-    assert run.plan.frozen.startswith("conv1_conv, conv1_bn, ") and "6 of 15 layers, 444 parameters" in run.plan.frozen
-    assert ("frozen", run.plan.frozen) in run.plan.lines()
-    assert freezing_of(run.model).frozen[0] == "conv1_conv"  # afterwards too
+    assert plan.frozen.startswith("conv1_conv, conv1_bn, ") and "6 of 15 layers, 444 parameters" in plan.frozen
+    assert ("frozen", plan.frozen) in plan.lines()
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("default", {"xla": True}),
+        pytest.param("default", {"xla": True}, marks=pytest.mark.slow),
         ("one", {}),
-        ("mirrored", {"xla": True}),
-        ("central", {"xla": True}),
+        pytest.param("mirrored", {"xla": True}, marks=pytest.mark.slow),
+        pytest.param("central", {"xla": True}, marks=pytest.mark.slow),
+        ("central", {}),
         ("mirrored", {"sync_batch_norm": True}),
-        ("default", {"kernels": False}),
+        pytest.param("default", {"kernels": False}, marks=pytest.mark.slow),
         ("default", {"precision": "mixed_bfloat16"}),
         ("mirrored", {"optimizer": "adamw:weight_decay=0.01,use_ema=true,ema_overwrite_frequency=2"}),
     ],
 )
 def test_nor_does_it_under(name, arguments):
-    before, after, _ = fit_frozen("subclass", name, **arguments)
+    before, after, _ = trained_frozen("subclass", name, **arguments)
     assert_frozen(before, after)
 
 
-def test_two_processes_freeze_alike(tmp_path):
-    (one, *_), (two, *_) = cluster.run("freezing", {"worker": 2}, tmp_path)
-    assert one["moved"] == two["moved"]
-    assert not [key for key in one["moved"] if key.startswith(tuple(FROZEN))] and len(one["moved"]) > 20
-    plain, scaled = stepped("functional", "default"), stepped("functional", "default", rates=RATES)
-    for found in (one, two):
-        for key, change in scaled.items():
-            np.testing.assert_allclose(found["changes"][key], change, atol=1e-6, err_msg=key)
-    assert_scaled(scaled, plain)
-
-
-def in_processes():
-    """What test_two_processes_freeze_alike asks of each process."""
-    workers = kzoo.strategy("multiworker")
-    before, after, _ = fit_frozen("sequential", workers)
-    moved = [key for key, value in before.items() if value.tobytes() != after[key].tobytes()]
-    changes = stepped("functional", workers, xla=True, rates=RATES)
-    return [{"moved": moved, "changes": {k: v.tolist() for k, v in changes.items()}}]
+def test_nor_does_it_under_xla():
+    """A network without convolutions, which XLA compiles in a moment."""
+    keras.utils.set_random_seed(1)
+    stack = [keras.Input((5,)), keras.layers.Dense(6, name="low"), keras.layers.BatchNormalization(name="low_norm")]
+    model = keras.Sequential([*stack, keras.layers.Dense(2, name="head")])
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    for name in ("default", "mirrored"):
+        before = values(model)
+        nets.learned(model, in_order(*rows()), name, freeze="low", xla=True, epochs=2)
+        moved = [key for key, value in values(model).items() if value.tobytes() != before[key].tobytes()]
+        assert moved == ["head/kernel", "head/bias"]
 
 
 def test_a_frozen_part_is_that_of_keras():
@@ -182,10 +175,10 @@ def test_a_frozen_part_is_that_of_keras():
             layer.trainable = False
     theirs.compile(keras.optimizers.SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy")
     expected = theirs.fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
-    run = kzoo.fit(ours, data, epochs=2, freeze=FROZEN, optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
-                   verbose=False)  # fmt: skip
-    assert any("fused batch norm" in kernel for kernel in run.plan.kernels)
-    assert run.history["loss"] == pytest.approx(expected, rel=1e-5)
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+    found, ready = nets.learned(ours, data, "default", epochs=2, freeze=FROZEN, optimizer=optimizer)
+    assert any("fused batch norm" in kernel for kernel in ready.plan.kernels)
+    assert [results["loss"] for results in found] == pytest.approx(expected, rel=1e-5)
     for key, value in values(theirs).items():
         np.testing.assert_allclose(values(ours)[key], value, atol=1e-5, err_msg=key)
 
@@ -193,13 +186,13 @@ def test_a_frozen_part_is_that_of_keras():
 @pytest.mark.parametrize("name", ["default", "mirrored"])
 def test_an_average_of_weights_leaves_what_was_frozen_later(name):
     """The optimizer knew the layer before: its average of it is the layer's value but for rounding."""
-    model = test_engine.dense(keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.7, ema_overwrite_frequency=2))
-    data = tf.data.Dataset.from_tensor_slices(test_engine.rows()).batch(16)
-    kzoo.fit(model, data, epochs=2, strategy=strategy(name), verbose=False)
+    model = dense(keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.7, ema_overwrite_frequency=2))
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(16)
+    nets.taught(model, data, name, epochs=2)
     low = model.layers[0]
     before = [w.numpy() for w in low.weights]
     low.trainable = False
-    kzoo.fit(model, data, epochs=3, strategy=strategy(name), verbose=False)
+    nets.taught(model, data, name, epochs=3)
     for old, new in zip(before, low.weights, strict=True):
         assert old.tobytes() == new.numpy().tobytes()
 
@@ -207,13 +200,13 @@ def test_an_average_of_weights_leaves_what_was_frozen_later(name):
 def test_a_thawed_layer_is_unknown_to_the_old_optimizer():
     data = in_order(*images(28, 1))
     model = kzoo.lenet5()
-    kzoo.fit(model, data, epochs=1, freeze="c1", verbose=False)
+    nets.learned(model, data, "default", freeze="c1")
     set_trainable(model, ())
     with pytest.raises(kzoo.KzooError, match="the optimizer does not know .*c1/kernel.*give optimizer="):
         kzoo.fit(model, data, epochs=1, verbose=False)
     before = values(model)
-    run = kzoo.fit(model, data, epochs=1, optimizer="adam", verbose=False)
-    assert run.plan.frozen == ""
+    _, ready = nets.learned(model, data, "default", optimizer="adam")
+    assert ready.plan.frozen == ""
     assert all(value.tobytes() != before[key].tobytes() for key, value in values(model).items())
 
 
@@ -226,10 +219,7 @@ def stepped(style, name, **arguments):
     with tf.device("CPU:1" if name == "one" else None):  # XLA holds the variables of one device
         model, optimizer = kzoo.create_model("lenet5", style=style), keras.optimizers.SGD(0.5)
     before = values(model)
-    kzoo.fit(
-        model, in_order(*images(28, 1, BATCH)), epochs=1, optimizer=optimizer, verbose=False,
-        strategy=name if hasattr(name, "scope") else strategy(name), **arguments,
-    )  # fmt: skip
+    nets.learned(model, in_order(*images(28, 1, BATCH)), name, optimizer=optimizer, **arguments)
     return {key: value - before[key] for key, value in values(model).items()}
 
 
@@ -245,21 +235,27 @@ def plain(style):
     return stepped(style, "default")
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("xla", [False, True], ids=["xla-off", "xla-on"])
-@pytest.mark.parametrize("name", MAKERS)
+SHOWN = {
+    ("default", False, "subclass"), ("default", True, "functional"), ("one", False, "sequential"),
+    ("one", True, "subclass"), ("mirrored", False, "functional"), ("mirrored", True, "sequential"),
+    ("central", False, "functional"),
+}  # fmt: skip
+CROSS = [
+    pytest.param(
+        name, xla, style, marks=() if (name, xla, style) in SHOWN else pytest.mark.slow,
+        id=f"{name}-{'xla' if xla else 'plain'}-{style}",
+    )
+    for name, xla, style in itertools.product(nets.MAKERS, (False, True), STYLES)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "xla", "style"), CROSS)
 def test_an_update_is_scaled_by_its_factor(name, xla, style):
     assert_scaled(stepped(style, name, xla=xla, rates=RATES), plain(style))
 
 
-def test_an_update_on_a_parameter_server_is_scaled(tmp_path):
-    (found,) = cluster.run("scaled_on_servers", {"chief": 1, "worker": 1, "ps": 1}, tmp_path)
-    assert_scaled({key: np.array(change) for key, change in found.items()}, plain("functional"))
-
-
 FACTOR = 0.3
-SLOWED = [s for s in test_engine.SETTINGS if s not in ("Ftrl",)]
-WHERE = [*(("mirrored", s) for s in SLOWED), *((n, s) for n in ("default", "xla") for s in test_engine.IN_PLACE)]
+SLOWED = [s for s in SETTINGS if s not in ("Ftrl",)]
 
 
 def slowed(optimizer):
@@ -275,18 +271,53 @@ def slowed(optimizer):
     return optimizer
 
 
-@pytest.mark.parametrize(("name", "setting"), WHERE)
-def test_a_factor_everywhere_is_keras_at_that_rate(name, setting, monkeypatch):
+def with_a_factor(optimizer):
+    """(model, its phase): every variable has that factor."""
+    model = dense(optimizer)
+    optimizer.build(model.trainable_variables)
+    factors = {id(v): FACTOR for v in model.trainable_variables}
+    return model, Phase("train", model, optimizer, lambda *_: None, factors=factors)
+
+
+@pytest.mark.parametrize("how", ["in place", "pure"])
+@pytest.mark.parametrize("setting", SLOWED)
+def test_a_factor_everywhere_is_keras_at_that_rate(setting, how):
     """Six steps, of every optimizer: decay, clipping, accumulation, averages, constraints and loss scales included."""
-    x, y = test_engine.rows()
-    monkeypatch.setattr("kzoo.engine.kernels.MANY", 1 if name == "xla" else 10**6)
-    stock = test_engine.dense(slowed(test_engine.SETTINGS[setting]()))
+    optimizer = SETTINGS[setting]()
+    expected, (model, phase) = by_keras(slowed(SETTINGS[setting]())), with_a_factor(optimizer)
+    if how == "in place":
+        for found in gradients(model):
+            stepper(phase).apply([optimizer.scale_loss(g) for g in found], model.trainable_variables)
+        found = model.get_weights()
+    else:
+        found, _ = by_the_pure_step(model, optimizer, stepper(phase))
+    for mine, theirs in zip(found, expected[0], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert type(optimizer) is type(SETTINGS[setting]())  # nothing of it is changed
+
+
+WHERE = {
+    "mirrored": ("decay", "average, written", "loss scaling"),
+    "default": ("decay, no biases", "accumulation, clip"),
+    "update by xla": ("loss scaling",),
+}
+TRAINED = [
+    pytest.param(name, setting, marks=() if setting in WHERE[name] else pytest.mark.slow)
+    for name, settings in (("mirrored", SLOWED), ("default", IN_PLACE), ("update by xla", IN_PLACE))
+    for setting in settings
+]
+
+
+@pytest.mark.parametrize(("name", "setting"), TRAINED)
+def test_training_with_a_factor_everywhere_is_keras_at_that_rate(name, setting, monkeypatch):
+    x, y = rows()
+    monkeypatch.setattr("kzoo.engine.kernels.MANY", 1 if name == "update by xla" else 10**6)
+    stock = dense(slowed(SETTINGS[setting]()))
     stock.fit(x, y, batch_size=32, epochs=6, shuffle=False, verbose=0)
-    ours = test_engine.dense(test_engine.SETTINGS[setting]())
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
-    where = strategy("mirrored") if name == "mirrored" else "default"
-    run = kzoo.fit(ours, data, epochs=6, strategy=where, xla="off", rates={"dense": FACTOR}, verbose=False)
-    assert ("update by xla" in run.plan.kernels) == (name == "xla")
+    ours = dense(SETTINGS[setting]())
+    where = "mirrored" if name == "mirrored" else "default"
+    trainer = nets.taught(ours, in_order(x, y, 32), where, epochs=6, xla="off", rates={"dense": FACTOR})
+    assert ("update by xla" in trainer.engine.kernels.names) == (name == "update by xla")
     for a, b in zip(ours.get_weights(), stock.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert type(ours.optimizer) is type(stock.optimizer)
@@ -297,7 +328,7 @@ def test_what_cannot_be_scaled_is_refused(optimizer, tmp_path):
     for where in ("default", "mirrored"):
         with pytest.raises(kzoo.KzooError, match=f"rates cannot scale the updates of {optimizer.__name__}"):
             kzoo.fit(kzoo.lenet5(), in_order(*images(28, 1)), optimizer=optimizer(), rates={"c1": 0.1},
-                     strategy=strategy(where), verbose=False)  # fmt: skip
+                     strategy=nets.strategy(where), verbose=False)  # fmt: skip
     assert not list(tmp_path.iterdir())
 
 
@@ -315,15 +346,33 @@ def test_an_embedding_scaled_keeps_the_rows_that_are_not_read():
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     model.compile(keras.optimizers.SGD(0.5), "mse")
     before = values(model)["words/embeddings"]
-    kzoo.fit(model, (np.full((8, 4), 2), np.ones((8, 2), "float32")), rates={"words": 0.1}, epochs=1, verbose=False)
+    nets.learned(model, (np.full((8, 4), 2), np.ones((8, 2), "float32")), "default", rates={"words": 0.1})
     moved = (values(model)["words/embeddings"] != before).any(axis=1)
     assert moved.tolist() == [k == 2 for k in range(9)]
+
+
+# --- asked of each process by test_processes.py ---------------------------------------------------------------------
+
+
+def in_processes():
+    """What moved of a model with a frozen part, and changes of one step with factors on rates."""
+    workers = kzoo.strategy("multiworker")
+    before, after, _ = trained_frozen("sequential", workers)
+    moved = [key for key, value in before.items() if value.tobytes() != after[key].tobytes()]
+    changes = stepped("functional", workers, xla=True, rates=RATES)
+    return {"moved": moved, "changes": {k: v.tolist() for k, v in changes.items()}}
+
+
+def on_servers():
+    """{weight: its change in one step} with factors on rates."""
+    changes = stepped("functional", kzoo.strategy("parameter_server"), rates=RATES)
+    return {key: change.tolist() for key, change in changes.items()}
 
 
 # --- the run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [pytest.param(s, marks=() if s == "subclass" else pytest.mark.slow) for s in STYLES])
 def test_a_resumed_run_freezes_and_scales_as_before(style):
     data = in_order(*images(32, 3))
     arguments = {"freeze": FROZEN, "rates": {"conv3_block1": 0.1}, "verbose": False,
@@ -334,7 +383,8 @@ def test_a_resumed_run_freezes_and_scales_as_before(style):
         return kzoo.create_model("resnet_cifar_tiny", style=style)
 
     whole = build()
-    kzoo.fit(whole, data, epochs=3, **arguments)
+    options = {key: value for key, value in arguments.items() if key != "verbose"}
+    nets.taught(whole, data, "default", epochs=3, **options)
     first = build()
 
     class Stop(keras.callbacks.Callback):
@@ -350,7 +400,7 @@ def test_a_resumed_run_freezes_and_scales_as_before(style):
 
 
 @pytest.mark.parametrize("name", ["default", "mirrored"])
-def test_two_players(name):
+def test_two_networks(name):
     """Each learns at its own rate, and one may be frozen in part."""
     data = kzoo.Data(images(28, 1, 8))
 
@@ -358,8 +408,7 @@ def test_two_players(name):
         keras.utils.set_random_seed(1)
         model = kzoo.create_model("dcgan_tiny")
         before = values(model)
-        kzoo.fit(model, data, epochs=1, batch_size=8, optimizer=keras.optimizers.SGD(0.1),
-                 strategy=strategy(name), verbose=False, **arguments)  # fmt: skip
+        nets.learned(model, data, name, batch_size=8, optimizer=keras.optimizers.SGD(0.1), **arguments)
         return {key: value - before[key] for key, value in values(model).items()}
 
     first = list(named_layers(kzoo.create_model("dcgan_tiny")))[0]

@@ -1,7 +1,7 @@
 """Texts and translations under every strategy: the losses of one device, XLA on and off, over at least 20 steps.
 
-Batches are of like lengths and so of all sizes, and losses are means over real tokens. Two networks that learn from each
-other have a file of their own, test_adversarial.py; several processes have test_processes.py.
+Batches are of like lengths and so of all sizes, and losses are means over real tokens. Two networks that learn from
+each other have a file of their own, test_adversarial.py; several processes have test_processes.py.
 """
 
 import kinds

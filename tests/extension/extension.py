@@ -6,7 +6,7 @@
     kzoo --import extension.py fit ladder_tiny --data digits
     kzoo --import extension.py fit restorer_tiny --data digits
 
-docs/extend.md goes through both.
+docs/add-a-model.md and docs/add-a-task.md go through both.
 """
 
 from dataclasses import dataclass, field
