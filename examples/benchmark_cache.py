@@ -7,7 +7,6 @@ Both ways train the same head on the same images; the time is that of the fastes
 
 import argparse
 import csv
-import json
 import tempfile
 from pathlib import Path
 
@@ -30,7 +29,7 @@ with tempfile.TemporaryDirectory() as folder:
         ends = [float(row["seconds"]) for row in rows]
         seconds[cache] = min(b - a for a, b in zip(ends, ends[1:], strict=False))
         scores[cache] = run.history["val_loss"][-1]
-        whole = json.loads((run.path / "transfer.json").read_text(encoding="utf-8"))["seconds"]
+        whole = run.seconds
         each = f"{1000 * seconds[cache]:8.1f} ms an epoch"
         print(f"cache={cache}: {each}, {whole:.1f} s in all, val_loss {scores[cache]:.6f}")
 print(f"an epoch is {seconds[False] / seconds[True]:.1f} times faster; the losses differ by"

@@ -10,7 +10,7 @@ import numpy as np
 import kzoo
 
 source, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-images = kzoo.generate(source, count=count, seed=1)
+images = np.stack([made.pixels for made in kzoo.generate(source, count=count, seed=1)])
 found = kzoo.predict("lenet5@mnist", images, top=1)
 digits = np.array([p.class_ids[0] for p in found])
 sure = np.array([p.scores[0] for p in found]) > 0.9

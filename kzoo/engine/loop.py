@@ -155,7 +155,6 @@ class Trainer:
                 finalize(phase)
             self.callbacks.on_train_end(logs)
         finally:
-            self.engine.end()
             self.progress.close()
         return self.history
 
@@ -229,7 +228,6 @@ class Trainer:
             self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
-        engine.end()
         return engine.results()
 
     def _inside(self, epoch: int, step: int) -> bool:

@@ -57,12 +57,6 @@ class Engine:
         self.push()
         self._iterator = iter(self.dataset(batches, epoch, start))
 
-    def end(self) -> None:
-        """Close the epoch. An old iterator is not left to the collector of garbage: tf.data's thread that tunes it sleeps
-        the longer the older it is, up to a minute, and who drops the iterator may have to wait for it (TensorFlow 2.21).
-        """
-        self._iterator = None
-
     def train(self, steps: int) -> tuple[int, bool]:
         """(steps taken, whether the data ended before)."""
         return self._run(self._train_loop, steps)
@@ -81,7 +75,6 @@ class Engine:
             if callbacks and taken:
                 callbacks.on_test_batch_end(done, self.results())
             done += taken
-        self.end()
         self.steps_taken.assign(taken_before)
         return self.results()
 

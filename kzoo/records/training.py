@@ -110,7 +110,7 @@ class Computing(Options):
         "auto, default, one, mirrored, central, multiworker, parameter_server or tpu; see kzoo.strategy. Default auto.",
     ] = None  # fmt: skip
     devices: Annotated[Any, Devices(), "How many, or names: 2, or GPU:0,GPU:1."] = None
-    xla: Annotated[str, XLA, "Compile the step by XLA: auto, on or off."] = "auto"
+    xla: Annotated[bool | str, XLA, "Compile the step by XLA: auto, on or off."] = "auto"
     precision: Annotated[
         str | None, PRECISIONS,
         "float32, mixed_bfloat16 or mixed_float16 (with loss scaling), on every layer for the run and taken back"

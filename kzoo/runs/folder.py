@@ -219,7 +219,7 @@ class RunFolder:
             path = self / f"{name.stem}{end}{name.suffix}"
             with atomic(path) as beside:
                 item.write(beside)
-            found[f"{name.stem}.png" if name.stem in found else name.stem] = str(path)
+            found[name.stem] = str(path)
         return found
 
     def shown(self) -> dict[str, str]:

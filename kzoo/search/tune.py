@@ -41,7 +41,16 @@ from kzoo.search.space import ZooHyperModel, space_of
 from kzoo.verbs import evaluate, fit
 
 COMPARISON = "comparison.json"
-OF_A_RUN = ("model.keras", "*.safetensors", "checkpoints", "stages", "evaluation-*", "confusion-*", "mistakes-*")
+OF_A_RUN = (
+    "model.keras",
+    "*.safetensors",
+    "checkpoints",
+    "stages",
+    "evaluation-*",
+    "confusion-*",
+    "mistakes-*",
+    "worst-*",
+)
 OF_A_MODEL = ("model", "task", "inputs", "targets", "labels", "decided", "stopped")  # of the best trial's config.json
 LATER = ("trials", "compare_seeds")  # what a resumed search may be given anew
 # Options of each trial's training: those of any, that are not searched and not the trial's own.

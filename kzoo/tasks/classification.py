@@ -412,7 +412,7 @@ def _worst(reader: Reader, data: Data, split: str, mistakes: Sequence[Mistake], 
         which = f"all {len(mistakes)} mistakes, the surest first" if len(mistakes) > 1 else "the only mistake"
     said = [(m.guess, m.true, m.probability) for m in shown]
     raw = lambda: _raw(data, split, shown)
-    return reader.shown_raw(raw, said, "mistakes", f"{title}: {which}")
+    return reader.shown_raw(raw, said, "worst", f"{title}: {which}")
 
 
 def _examples_at(data: Data, split: str, places: Sequence[int]) -> Iterator[tuple[int, Any]]:

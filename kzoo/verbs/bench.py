@@ -140,7 +140,6 @@ def bench(model: keras.Model | str, **given: Any) -> Bench:
             times["forward"].append(_seconds(forward, forward_steps) / forward_steps)
             for name, run in opponents.items():
                 times[name].append(_seconds(run, steps) / steps)
-        engine.end()
     model.set_weights(before)  # trained on noise since; the optimizer's state is
     model.steps_per_execution, model.train_function = executions, None
     rate = lambda name: batch_size * per_example / statistics.median(times[name])

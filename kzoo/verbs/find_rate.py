@@ -153,10 +153,7 @@ def search_rate(feed: Feed, options: FindingRate) -> RateSearch:
         tried = _fresh(optimizer, model, Rising(low, high, steps))
         ready = ready_of(replace(feed, options=options), loss=options.loss, optimizer=tried)
         with precise(ready.objective.networks, options.precision):
-            try:
-                losses, stopped = _tried(ready, feed, steps)
-            finally:
-                ready.engine.end()
+            losses, stopped = _tried(ready, feed, steps)
         ready.objective.reset()
     if len(losses) < FEWEST:
         raise KzooError(
