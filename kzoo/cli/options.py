@@ -25,10 +25,11 @@ def of_tasks(verb: str) -> dict[str, tuple[str, str]]:
             rows[name] = registry.described(registry.find_task(name))
     for task, row in rows.items():
         for name, told in row.get(verb, {}).items():
-            said.setdefault((name, told["metavar"], f"{told['help']} Default {told['default']}."), []).append(task)
+            text = told["help"] if told["default"] is None else f"{told['help']} Default {told['default']}."
+            said.setdefault((name, told["metavar"], text), []).append(task)
     found: dict[str, tuple[str, str]] = {}
     for (name, metavar, text), tasks in said.items():
-        text = f"Of {', '.join(tasks)}: {text}"
+        text = f"For {', '.join(tasks)}: {text}"
         found[name] = (metavar, f"{found[name][1]} {text}" if name in found else text)
     return found
 

@@ -82,7 +82,7 @@ class TranslationEvaluation(Evaluated):
 
 @dataclass(frozen=True)
 class SearchOptions(Options):
-    beams: Annotated[int, Whole(), "Of a translator's beam search; 1 is greedy. An export has its own inside."] = BEAMS
+    beams: Annotated[int, Whole(), "Of the beam search; 1 is greedy. An export has its own inside."] = BEAMS
     length_penalty: Annotated[
         float, Number(at_least=0), "Of the beam search; 0 compares sums of log probabilities."
     ] = LENGTH_PENALTY
