@@ -198,7 +198,10 @@ def test_an_option_of_a_task_is_one_of_the_verb(here):
     _, out, _ = here("generate", "-h")
     text = " ".join(out.split())
     assert (
-        "--beams" in text and "Of translation: " in text and "--temperature" in text and "Of text-generation: " in text
+        "--beams" in text
+        and "For translation: " in text
+        and "--temperature" in text
+        and "For text-generation: " in text
     )
 
 

@@ -16,7 +16,6 @@ from kzoo.engine import named_layers
 from kzoo.errors import KzooError, unknown
 from kzoo.models import leaves, model_info, taps_of
 
-DECAY = 1 / 2.6
 ALONE = 10.0  # the head alone is a small convex problem on features that stay: it learns faster
 
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn import metrics
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import Reader, no_size_warnings, open_image
 from kzoo.keras_internals import layers_in
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelSpec, Options, Whole
-from kzoo.report import Picture, Shown, Text, pictures
+from kzoo.report import Shown
+from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
-from kzoo.tasks.task import Evaluated, Result, Signature, Task
+from kzoo.tasks.task import Result, Signature, Task
 
-TOP = 5
-SHOWN = 32  # of a batch or of mistakes
 LOOKUPS = (keras.layers.TextVectorization, keras.layers.StringLookup, keras.layers.IntegerLookup)
 
 
@@ -40,81 +34,6 @@ class Prediction(Result):
 
     def __str__(self) -> str:
         return f"{self.input}: " + ", ".join(f"{n} {s:.4f}" for n, s in zip(self.labels, self.scores, strict=True))
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """An example whose likeliest class is not its own.
-
-    Attributes:
-        index: Its place in the split, from 0.
-        true, guess: Names of the classes.
-        probability: Of the guess.
-        input: Its file, relative to the data's folder, or its text; "" where it has neither.
-    """
-
-    index: int
-    true: str
-    guess: str
-    probability: float
-    input: str = ""
-
-
-@dataclass(frozen=True)
-class Evaluation(Evaluated):
-    """The figures of one split.
-
-    Attributes:
-        accuracy: Share of examples whose first guess is right.
-        top5: Share whose label is among the first five guesses; None with five classes or fewer.
-        baseline: Accuracy of always saying the split's commonest class.
-        per_class: {class: precision, recall, f1, support}.
-        confusion: int [classes, classes], true classes in rows.
-        mistakes: All wrong examples, those of which the model is surest first.
-    """
-
-    accuracy: float
-    top5: float | None
-    baseline: float
-    baseline_class: str
-    labels: tuple[str, ...]
-    per_class: dict[str, dict[str, float]] = field(repr=False)
-    confusion: np.ndarray = field(repr=False)
-    mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
-
-    @property
-    def score(self) -> tuple[str, float]:
-        return "accuracy", self.accuracy
-
-    def to_config(self) -> dict[str, Any]:
-        """For JSON; of the mistakes the first 32, as in the picture: `mistakes-*.csv` has all."""
-        worst = [mistake.__dict__ for mistake in self.mistakes[:SHOWN]]
-        return {**super().to_config(), "confusion": self.confusion.tolist(), "mistakes": worst}
-
-    def __str__(self) -> str:
-        width = max(9, *(len(label) for label in self.labels))
-        lines = [
-            f"{self.name} on {self.data}, {self.split}: {self.examples:,} examples",
-            f"accuracy   {self.accuracy:.4f}",
-            *(f"note       {note}" for note in self.notes),
-            *([f"top-5      {self.top5:.4f}"] if self.top5 is not None else []),
-            f"baseline   {self.baseline:.4f} (always {self.baseline_class!r})",
-            "",
-            f"{'class':{width}}  precision  recall      f1  examples",
-        ]
-        lines += [
-            f"{label:{width}}  {row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:8d}"
-            for label, row in self.per_class.items()
-        ]
-        if len(self.labels) <= 20:
-            cell = max(
-                4, *(len(str(n)) + 1 for n in self.confusion.ravel()), *(min(len(x), 8) + 1 for x in self.labels)
-            )
-            lines += ["", "confusion matrix, true classes in rows"]
-            lines.append(" " * width + "".join(f"{label[:8]:>{cell}}" for label in self.labels))
-            for label, row in zip(self.labels, self.confusion, strict=True):
-                lines.append(f"{label:{width}}" + "".join(f"{n or '.':>{cell}}" for n in row))
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -189,7 +108,7 @@ class Classification(Task):
         order = np.arange(len(y)) if order is None else order
         y = y.reshape(-1).astype("int64")
         notes = [*reader.changes(examples.element_spec), *other_names(predictor, data), *batches.notes]
-        return _figures(predictor, data, split, probabilities(predictor, found), y, order, notes)
+        return figures(predictor, data, split, probabilities(predictor, found), y, order, notes)
 
     def answer(
         self, predictor: Any, given: Any, *, batch_size: int, top: int = TOP, **options: Any
@@ -308,126 +227,3 @@ def probabilities(predictor: Any, scores: np.ndarray) -> np.ndarray:
         bad = int(np.flatnonzero(~np.isfinite(scores).all(axis=tuple(range(1, np.ndim(scores)))))[0])
         raise KzooError(f"{predictor.name} gives no numbers for example {bad}: it holds nan, or the training diverged")
     return to_probabilities(scores, predictor.kind).numpy()
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Figures
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def class_names(predictor: Any, data: Data, columns: int) -> tuple[str, ...]:
-    if data.info.classes and predictor.labels and len(data.info.classes) != len(predictor.labels):
-        raise KzooError(
-            f"{predictor.name} knows {len(predictor.labels)} classes and {data.info.name} has"
-            f" {len(data.info.classes)}; evaluate it on data with the same classes"
-        )
-    names = data.info.classes or predictor.labels or tuple(map(str, range(columns)))
-    if len(names) > columns:
-        raise KzooError(f"{predictor.name} has {columns} outputs, but {data.info.name} has {len(names)} classes")
-    return tuple(names) + tuple(map(str, range(len(names), columns)))
-
-
-def _figures(
-    predictor: Any, data: Data, split: str, scores: np.ndarray, y: np.ndarray, order: np.ndarray, notes: list[str]
-) -> Evaluation:
-    names = class_names(predictor, data, scores.shape[1])
-    if y.min() < 0 or y.max() >= len(names):
-        raise KzooError(
-            f"the labels of {data.info.name} reach {y.max()}, but {predictor.name} has {len(names)} classes"
-        )
-    numbers = np.arange(len(names))
-    guess = scores.argmax(axis=1)
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(y, guess, labels=numbers, zero_division=0)
-    top5 = None
-    if len(names) > TOP:
-        top5 = float((np.argsort(-scores, axis=1, kind="stable")[:, :TOP] == y[:, None]).any(axis=1).mean())
-    counts = np.bincount(y, minlength=len(names))
-    accuracy, confusion = float((guess == y).mean()), metrics.confusion_matrix(y, guess, labels=numbers)
-    mistakes = _mistakes(data, split, scores, guess, y, order, names)
-    title = f"{predictor.name} on {data.info.name}, {split}"
-    return Evaluation(
-        name=predictor.name,
-        data=data.info.name,
-        split=split,
-        examples=len(y),
-        accuracy=accuracy,
-        top5=top5,
-        baseline=float(counts.max() / len(y)),
-        baseline_class=names[int(counts.argmax())],
-        labels=names,
-        per_class={
-            name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-            for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
-        },
-        confusion=confusion,
-        mistakes=mistakes,
-        notes=(*data.info.notes, *notes),
-        shown=(
-            Picture(
-                "confusion.png",
-                lambda path: pictures.confusion(confusion, names, path, f"{title}: accuracy {accuracy:.4f}"),
-            ),
-            Text("mistakes.csv", _table(mistakes)),
-            *_worst(predictor.reader, data, split, mistakes, title),
-        ),
-    )
-
-
-def _mistakes(
-    data: Data,
-    split: str,
-    scores: np.ndarray,
-    guess: np.ndarray,
-    y: np.ndarray,
-    order: np.ndarray,
-    names: tuple[str, ...],
-) -> tuple[Mistake, ...]:
-    sure = scores.max(axis=1)
-    wrong = np.flatnonzero(guess != y)
-    wrong = wrong[np.lexsort((order[wrong], -sure[wrong]))]
-    inputs = dict(enumerate(data.info.files.get(split, ())))
-    if len(wrong) and data[split].element_spec[0].dtype == tf.string:
-        inputs = {i: text.decode("utf-8", "replace") for i, text in _examples_at(data, split, order[wrong])}
-    return tuple(
-        Mistake(int(order[k]), names[y[k]], names[guess[k]], float(sure[k]), inputs.get(int(order[k]), ""))
-        for k in wrong
-    )
-
-
-def _table(mistakes: Sequence[Mistake]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "true", "guess", "probability", "input"])
-    writer.writerows([m.index, m.true, m.guess, f"{m.probability:.6f}", m.input] for m in mistakes)
-    return text.getvalue()
-
-
-def _worst(reader: Reader, data: Data, split: str, mistakes: Sequence[Mistake], title: str) -> list[Shown]:
-    """The mistakes of which the model is surest, as the user has them."""
-    shown = mistakes[:SHOWN]
-    if not shown:
-        return []
-    which = f"the {len(shown)} surest of {len(mistakes):,} mistakes"
-    if len(mistakes) == len(shown):
-        which = f"all {len(mistakes)} mistakes, the surest first" if len(mistakes) > 1 else "the only mistake"
-    said = [(m.guess, m.true, m.probability) for m in shown]
-    raw = lambda: _raw(data, split, shown)
-    return reader.shown_raw(raw, said, "worst", f"{title}: {which}")
-
-
-def _examples_at(data: Data, split: str, places: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """(place, raw input), in the split's order."""
-    wanted = set(map(int, places))
-    rows = data[split].map(lambda x, *_: x).take(max(wanted) + 1)
-    yield from ((i, x) for i, x in enumerate(rows.as_numpy_iterator()) if i in wanted)
-
-
-def _raw(data: Data, split: str, mistakes: Sequence[Mistake]) -> list[Any]:
-    """The examples as the user has them: read from their files, or else found in the split."""
-    if split in data.info.files:
-        paths = [Path(data.info.arguments.get("name", ".")) / mistake.input for mistake in mistakes]
-        if all(path.is_file() for path in paths):  # a name that is no UTF-8 is written with marks in it
-            with no_size_warnings():
-                return [open_image(path)[0].numpy() for path in paths]
-    found = dict(_examples_at(data, split, [mistake.index for mistake in mistakes]))
-    return [found[mistake.index] for mistake in mistakes]
