@@ -1,4 +1,4 @@
 """Data: images in folders, tables, texts, TensorFlow Datasets and arrays, as splits of raw examples."""
 
 from kzoo.data.data import SPLITS, Data, DataInfo, balanced_weights
-from kzoo.data.load import load_data
+from kzoo.data.load import folder_holds, load_data

@@ -21,7 +21,7 @@ from kzoo.data.embedded import EMBEDDED
 from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
-from kzoo.data.plain_text import is_plain, plain_files, plain_text
+from kzoo.data.plain_text import is_plain, plain_text
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
@@ -151,6 +151,11 @@ def load_data(
     return Data(data["train"], data.get("validation"), data.get("test"), info)
 
 
+def folder_holds(path: Any, holds: str | None) -> dict[str, str]:
+    """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder."""
+    return {"holds": holds} if holds in ("texts", "pairs", "prose") and Path(path).is_dir() else {}
+
+
 def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, columns: Any) -> None:
     """What was asked of the data, and it does not have."""
     if holds is not None and info.holds != holds:
@@ -197,7 +202,7 @@ def _from_path(
         raise KzooError(f"no file or folder {str(path)!r}")
     if path.is_file() and is_table(path):
         return text_file(path, languages, columns)
-    if is_plain(path) if path.is_file() else holds == "prose" and plain_files(path):
+    if is_plain(path) if path.is_file() else holds == "prose":
         return plain_text(path)
     if path.is_dir() and (path / "labels.csv").is_file() and holds in (None, "images"):
         return labels_csv(path, columns)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.texts import SPLIT_STEMS, chosen, decoded, labelled, unpacked
+from kzoo.errors import KzooError
 
 
 def is_plain(path: Path) -> bool:
@@ -27,6 +28,8 @@ def plain_text(path: Path) -> tuple[dict[str, Examples], DataInfo]:
     if path.is_file():
         return {"train": prose(decoded(path))}, DataInfo(Path(unpacked(path)).stem, "prose")
     files = plain_files(path)
+    if not files:
+        raise KzooError(f"{str(path)!r} holds no prose; give a .txt file, or a folder with a train.txt")
     stems, notes = chosen(files, repr(str(path)))
     splits = {split: prose(decoded(files[stem])) for split, stem in stems.items()}
     return splits, DataInfo(path.resolve().name, "prose", notes=notes)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kzoo.data import Data, DataInfo, balanced_weights, load_data
+from kzoo.data import Data, DataInfo, balanced_weights, folder_holds, load_data
 from kzoo.engine import recipe_of
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
@@ -140,10 +140,7 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
     if isinstance(data, Mapping):
         return load_data(**data), ""
     if isinstance(data, str | os.PathLike):
-        options = reading.given()
-        if holds in ("texts", "pairs") and Path(data).is_dir():  # a table beside images is read for these
-            options.setdefault("holds", holds)
-        return load_data(data, **options), ""
+        return load_data(data, **{**folder_holds(data, holds), **reading.given()}), ""
     if given := reading.given():
         raise KzooError(f"{', '.join(given)} goes with the name or path of data")
     if isinstance(data, Data):

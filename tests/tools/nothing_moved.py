@@ -18,16 +18,15 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+import kzoo
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import kzoo
 
 
 def digits(model):
@@ -58,7 +57,7 @@ def pairs(data, folder):
     for language in ("en", "de"):
         path = next((data / "multi30k").glob(f"train*.{language}.gz"))
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            sides.append([line.strip() for _, line in zip(range(300), file)])
+            sides.append([line.strip() for _, line in zip(range(300), file, strict=False)])
     path = folder / "pairs.tsv"
     rows = [f"{a}\t{b}" for a, b in zip(*sides, strict=True)]
     path.write_text("\n".join(["source\ttarget", *rows]) + "\n", encoding="utf-8")
