@@ -102,7 +102,7 @@ def start(given: Mapping[str, Any], kept: Callable[[], Mapping[str, Any]] = dict
         if "strategy" in options or "devices" in options or os.environ.get("TF_CONFIG"):
             from kzoo.engine import strategy
 
-            strategy(options.get("strategy") or "auto", options.get("devices"))
+            strategy(options.get("strategy", "auto"), options.get("devices"))
 
     start_tensorflow(first)
 

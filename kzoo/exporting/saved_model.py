@@ -136,7 +136,7 @@ def _module(predictor: Predictor, found: Mapping[str, Signature]) -> tuple[tf.Mo
 def _told(predictor: Predictor, functions: Mapping[str, Any]) -> dict[str, Any]:
     """assets.extra/kzoo.json: what it takes to use the export."""
     model, spec = predictor.model, input_spec(predictor.model)
-    info, inputs = model_info(model), getattr(predictor.reader, "spec", None)
+    info, inputs = model_info(model), predictor.reader.spec
     outputs = list(functions["serving_default"].structured_outputs)
     return {
         "kzoo": kzoo.__version__,

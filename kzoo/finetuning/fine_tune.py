@@ -52,7 +52,7 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     if begun.model is None:
         raise KzooError("fine_tune needs a model: a name with weights=…, a run, or a .keras file")
     _check(options)
-    strategy = make_strategy(options.strategy or "auto", options.devices)
+    strategy = make_strategy(options.strategy, options.devices)
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
     origin = origin_of(begun.model, options.weights)

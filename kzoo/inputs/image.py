@@ -46,6 +46,10 @@ class Images(Reader):
         if not isinstance(x, tf.TensorSpec) or x.shape.rank != 3:
             shape = tuple(x.shape) if isinstance(x, tf.TensorSpec) else x
             raise KzooError(f"{name} reads images, but {data.info.name} gives {shape}")
+        if self.spec.channels not in (1, 3, x.shape[-1]):
+            raise KzooError(
+                f"{name} reads {self.spec.channels} channels; kzoo prepares images with 1 or 3: give arrays instead"
+            )
 
     def changes(self, element_spec: Any) -> list[str]:
         return self.spec.changes(tuple(element_spec[0].shape))

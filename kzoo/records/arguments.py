@@ -142,11 +142,14 @@ class OneOf(Kind):
 
 
 class Text(Kind):
-    """A string that is not empty."""
+    """A string that is not empty; `what` it says."""
+
+    def __init__(self, what: str = "text") -> None:
+        self.what = what
 
     def check(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or not value:
-            raise KzooError(f"{name} must be text; received {value!r}")
+            raise KzooError(f"{name} must be {self.what}; received {value!r}")
         return value
 
 

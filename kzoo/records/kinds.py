@@ -17,14 +17,14 @@ class Place(Kind):
 
     metavar = "PATH"
 
-    def __init__(self, number: bool = False) -> None:
-        self.number = number
+    def __init__(self, what: str = "a path", number: bool = False) -> None:
+        self.what, self.number = f"{what}, a number or last" if number else what, number
 
     def check(self, name: str, value: Any) -> str:
         if self.number and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-            raise KzooError(f"{name} must be a path{', a number or last' * self.number}; received {value!r}")
+            raise KzooError(f"{name} must be {self.what}; received {value!r}")
         return os.fspath(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from kzoo.records.arguments import ANYTHING, FLAG, TEXT, Names, Number, OneOf, Text, Whole, Wholes
+from kzoo.records.arguments import ANYTHING, FLAG, Names, Number, OneOf, Text, Whole, Wholes
 from kzoo.records.kinds import Callbacks, ClassWeight, Devices, Factors, Objects, Place, Rate, Table
 from kzoo.records.model import STYLES
 from kzoo.records.options import Options
@@ -41,8 +41,9 @@ Rates = Annotated[
 ]  # fmt: skip
 Loss = Annotated[Any, ANYTHING, "As keras.Model.compile takes it; default the model's own compile, then the recipe."]
 Weights = Annotated[
-    str | None, Place(), "Of a name: imagenet, timm, …; the path of a weight file, https://… or hf://owner/name."
-]
+    str | None, Place("a tag, a path or an address"),
+    "Of a name: imagenet, timm, …; the path of a weight file, https://… or hf://owner/name.",
+]  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -107,8 +108,8 @@ class Computing(Options):
 
     strategy: Annotated[
         Any, ANYTHING,
-        "auto, default, one, mirrored, central, multiworker, parameter_server or tpu; see kzoo.strategy. Default auto.",
-    ] = None  # fmt: skip
+        "auto, default, one, mirrored, central, multiworker, parameter_server or tpu; see kzoo.strategy.",
+    ] = "auto"  # fmt: skip
     devices: Annotated[Any, Devices(), "How many, or names: 2, or GPU:0,GPU:1."] = None
     xla: Annotated[bool | str, XLA, "Compile the step by XLA: auto, on or off."] = "auto"
     precision: Annotated[
@@ -221,7 +222,9 @@ class FineTuning(Training):
         "Compute what the frozen part gives once, and train the head on that: the same numbers, many times faster."
         " Default where nothing is augmented.",
     ] = None  # fmt: skip
-    optimizer: Annotated[str, TEXT, "A name, as fit takes it: each stage makes a new one."] = "adam"
+    optimizer: Annotated[
+        str, Text("a name, since each stage needs a new one"), "A name, as fit takes it: each stage makes a new one."
+    ] = "adam"
     schedule: Annotated[
         str | None, SCHEDULES,
         "Of each stage, after a tenth of it over which the rates rise; default cosine, of data of unknown length"
@@ -238,7 +241,9 @@ class Searched(Options):
     weights: Weights = None
     batch_size: Annotated[int | None, Whole(), "Global. Given, it is not searched; so the next ones."] = None
     learning_rate: Annotated[float | None, Number(above=0), "Of the optimizer."] = None
-    optimizer: Annotated[str | None, TEXT, "A name, as fit takes it."] = None
+    optimizer: Annotated[
+        str | None, Text("a name, such as 'adam' or 'sgd:momentum=0.9'"), "A name, as fit takes it."
+    ] = None
     dropout: Annotated[float | None, Number(at_least=0, below=1), "Of a model that has dropout."] = None
     depth: Annotated[int | None, Whole(0), "Of fine-tuning: groups of layers to thaw below the head."] = None
     augment: Annotated[

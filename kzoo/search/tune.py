@@ -206,7 +206,7 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
         )
     if options.learning_rate is not None and options.optimizer is not None and "learning_rate=" in options.optimizer:
         raise KzooError(f"optimizer={options.optimizer!r} sets the learning rate; give it as learning_rate=…")
-    make_strategy(options.strategy or "auto", options.devices)
+    make_strategy(options.strategy, options.devices)
     begun.check_folder()
     if folder is not None and options.trials < (done := len(_ended(folder))):
         raise KzooError(f"trials={options.trials}, but the search has {done} already; give {done} or more")

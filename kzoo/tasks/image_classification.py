@@ -23,16 +23,13 @@ class ImageClassification(Classification):
         image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
         if not image or expected is None or len(expected) != 3:
             return super().reading_of_own(model, data)
-        if expected[2] not in (1, 3) and spec.shape[-1] != expected[2]:
-            raise KzooError(
-                f"{model.name} reads {expected[2]} channels; kzoo prepares images with 1 or 3: give arrays instead"
-            )
         size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
         if None in size:
             raise KzooError(
                 f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
             )
         reader = reader_of(ImageInputs(size=size, channels=expected[2]))
+        reader.check(model.name, data)
         changes = reader.changes(data.train.element_spec)
         return Reading(reader, None, f"{reader.spec.describe()} (kzoo's default for images)", changes)
 

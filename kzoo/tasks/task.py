@@ -122,6 +122,11 @@ class Reading:
     line: str
     notes: list[str]
 
+    @property
+    def specs(self) -> tuple[Any, Any]:
+        """The records of x and of y; None of what is taken as it is."""
+        return self.reader.spec, self.targets.spec if self.targets is not None else None
+
 
 @dataclass(frozen=True)
 class NoOptions(Options):

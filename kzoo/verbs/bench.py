@@ -99,7 +99,7 @@ def bench(model: keras.Model | str, **given: Any) -> Bench:
     """
     options = Timing.of(given)
     batch_size, against, xla, precision = options.batch_size, options.against, options.xla, options.precision
-    strategy, seconds, rounds = options.strategy or "auto", options.seconds, options.rounds
+    strategy, seconds, rounds = options.strategy, options.seconds, options.rounds
     check_precision(precision)
     if strategy in CLUSTERS or (strategy == "auto" and os.environ.get("TF_CONFIG")):
         raise KzooError(

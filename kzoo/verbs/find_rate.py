@@ -129,7 +129,7 @@ def find_learning_rate(model: keras.Model | str, data: Any, **given: Any) -> Rat
     options = FindingRate.of(given)
     if not options.low < options.high:
         raise KzooError(f"low must be below high; received low={options.low:g}, high={options.high:g}")
-    strategy = make_strategy(options.strategy or "auto", options.devices)
+    strategy = make_strategy(options.strategy, options.devices)
     feed = feed_of(model, data, options, strategy, DataOptions.of(given))
     return search_rate(feed, options)
 

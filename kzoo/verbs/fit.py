@@ -74,7 +74,7 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         raise KzooError("learning_rate='find' goes with a new run; a resumed one goes on at its own rate")
     if options.learning_rate == "find":
         check_no_setter(callbacks)
-    strategy = make_strategy(options.strategy or "auto", options.devices)
+    strategy = make_strategy(options.strategy, options.devices)
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
 
@@ -95,8 +95,9 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         folder = aside(folder)
         begun = replace(begun, keeping=replace(begun.keeping, run_dir=str(temporary_folder() / "run")))
     plan, notes = ready.plan, []
-    if (info := model_info(feed.model)) is not None:
-        attach_info(feed.model, replace(info, labels=feed.labels or None))
+    if (info := model_info(feed.model)) is not None:  # what it has learned on is what it reads from now on
+        inputs, targets = feed.reading.specs
+        attach_info(feed.model, replace(info, inputs=inputs, targets=targets, labels=feed.labels or None))
     rates = [current_rate(network.optimizer) for network in ready.objective.networks]
     if folder is None:
         folder, plan = _new_folder(begun, feed, ready, found)
@@ -156,9 +157,7 @@ def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None
     plan, reading = ready.plan, feed.reading
     name = f"{plan.model}-{feed.data.info.name}".replace("your data", "own-data")
     folder = RunFolder.create(name, begun.keeping.run_dir)
-    inputs = getattr(reading.reader, "spec", None)
-    targets = reading.targets.spec if reading.targets is not None else None
-    own = config_of_model(feed.model, feed.task.name, inputs, targets, feed.labels)
+    own = config_of_model(feed.model, feed.task.name, *reading.specs, feed.labels)
     folder.write_json(
         "config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own)
     )

@@ -127,7 +127,6 @@ def learned(model, data, where, *, epochs=1, each_step=False, **options):
             for _ in range(batches.steps if each_step else 1):
                 engine.train(1 if each_step else batches.steps)
                 found.append(engine.results())
-        engine.end()
     return found, ready
 
 

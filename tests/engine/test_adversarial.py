@@ -1,22 +1,23 @@
-"""Two players under every strategy, against a plain loop on one device that knows nothing of kzoo's engines."""
+"""Two networks under every strategy, against a plain loop on one device that knows nothing of kzoo's engines.
+
+What `played` gives is asked of several processes too, in test_processes.py.
+"""
 
 import functools
 
-import cluster
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs import Batches
+from kzoo.engine import Share, build_optimizer, make_engine
+from kzoo.inputs import Batches, Drawn, Reader
 from kzoo.models import Networks
 from kzoo.tasks.image_generation import Adversarial
-from kzoo.engine.engines import make_engine
-from kzoo.engine.losses import Share
-from kzoo.engine.optimizers import build_optimizer
 
-ROWS, BATCH, EPOCHS = 70, 23, 5  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
+ROWS, BATCH, EPOCHS, NOISE = 70, 23, 5, 8  # 20 steps; 70 = 3 * 23 + 1: the last batch leaves a second replica empty
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.005, momentum=0.9),
     "adam": lambda: keras.optimizers.Adam(1e-3, 0.5),
@@ -26,35 +27,50 @@ OPTIMIZERS = {
 def players(optimizer="sgd", style="functional"):
     keras.utils.set_random_seed(1)
     gan = kzoo.create_model("dcgan_tiny", style)
-    for player in gan.players.values():
-        player.compile(OPTIMIZERS[optimizer]())
-        build_optimizer(player.optimizer, player.trainable_variables)
+    for network in gan.networks.values():
+        network.compile(OPTIMIZERS[optimizer]())
+        build_optimizer(network.optimizer, network.trainable_variables)
     return gan
 
 
-def data():
-    """(images, noise): stripes of their own width and place, so that there is something to learn."""
+def stripes():
+    """Images of stripes of their own width and place, so that there is something to learn."""
     rng = np.random.default_rng(0)
     phase, pace = rng.uniform(0, 6, (ROWS, 1, 1, 1)), rng.uniform(0.3, 1, (ROWS, 1, 1, 1))
     images = np.sin(phase + pace * np.arange(16.0).reshape(1, 16, 1, 1)) * np.ones((1, 1, 16, 1))
-    return images.astype("float32"), rng.uniform(-1, 1, (ROWS, 2, 8)).astype("float32")
+    return images.astype("float32")
+
+
+def batches():
+    """With noise for each network, drawn anew in each epoch."""
+    draws = {"discriminator": (NOISE,), "generator": (NOISE,)}
+    return Batches(tf.data.Dataset.from_tensor_slices((stripes(),)), BATCH, Reader(), draws=draws)
+
+
+def drawn(epoch):
+    """[(images, {network: noise})] of the batches of an epoch."""
+    return [(batch.examples[0].numpy(), batch.draws) for batch in batches().epoch(epoch)]
 
 
 def played(strategy, *, xla=False, sync=False, optimizer="sgd", style="functional"):
     """(results after each step, weights): results are means over the epoch's examples so far."""
-    gan = players(optimizer, style)
-    objective, found = Adversarial(gan), []
-    batches = Batches(tf.data.Dataset.from_tensor_slices(data()).batch(BATCH), BATCH, ready=True)
-    objective.prepare(next(iter(batches.epoch(0))))
+    gan, data = players(optimizer, style), batches()
+    objective, found = Adversarial(gan, NOISE), []
+    objective.prepare(next(iter(data.epoch(0))))
     engine = make_engine(objective, strategy, xla=xla, sync_batch_norm=sync)
     for epoch in range(EPOCHS):
         objective.reset()
-        engine.begin(batches, epoch)
-        for _ in range(batches.steps):
+        engine.begin(data, epoch)
+        for _ in range(data.steps):
             engine.train(1)
             found.append(engine.results())
-    found.append({f"test_{name}": value for name, value in engine.evaluate(batches).items()})
+    found.append({f"test_{name}": value for name, value in engine.evaluate(data).items()})
     return found, [w.tolist() for w in gan.get_weights()]
+
+
+def in_processes(how):
+    """Of each worker: "own" statistics of its rows, with XLA, or "synchronised"."""
+    return played(kzoo.strategy("multiworker"), xla=how == "own, xla", sync=how == "synchronised")
 
 
 @functools.cache
@@ -64,18 +80,19 @@ def expected(replicas=1, optimizer="sgd"):
     The losses are Keras' binary cross-entropies, divided by the rows of the whole batch; gradients are added, moving
     averages are averaged by the replicas' rows.
     """
-    gan, (images, noise) = players(optimizer), data()
+    gan = players(optimizer)
     entropy = keras.losses.BinaryCrossentropy(from_logits=True, reduction="sum")
     probability = lambda logits: float(tf.reduce_sum(tf.sigmoid(logits)))
 
     def judged(player, x, z, training):
         """(loss, sums of metrics); sums over the rows."""
         if player is gan.generator:
-            logits = gan.discriminator(gan.generator(z[:, 1], training=training), training=training)
+            made = gan.generator(z["generator"], training=training)
+            logits = gan.discriminator(made, training=training)
             loss = entropy(tf.ones_like(logits), logits)
             return loss, {"generator_loss": float(loss)}
         real = gan.discriminator(x, training=training)
-        fake = gan.discriminator(gan.generator(z[:, 0], training=training), training=training)
+        fake = gan.discriminator(gan.generator(z["discriminator"], training=training), training=training)
         loss = entropy(tf.ones_like(real), real) + entropy(tf.zeros_like(fake), fake)
         return loss, {"discriminator_loss": float(loss), "real": probability(real), "fake": probability(fake)}
 
@@ -88,7 +105,7 @@ def expected(replicas=1, optimizer="sgd"):
             for variable, value in zip(gan.non_trainable_variables, before, strict=True):
                 variable.assign(value)
             with tf.GradientTape() as tape:
-                loss, sums = judged(player, x[rows], z[rows], True)
+                loss, sums = judged(player, x[rows], {name: noise.numpy()[rows] for name, noise in z.items()}, True)
                 loss = loss / len(x)
             own = tape.gradient(loss, [v.value for v in player.trainable_variables])
             gradients = [a + b for a, b in zip(gradients, own, strict=True)]
@@ -100,15 +117,19 @@ def expected(replicas=1, optimizer="sgd"):
         return metrics
 
     found = []
-    for _ in range(EPOCHS):
-        totals = {}
-        for start in range(0, ROWS, BATCH):
-            x, z = images[start : start + BATCH], noise[start : start + BATCH]
+    for epoch in range(EPOCHS):
+        totals, seen = {}, 0
+        for x, z in drawn(epoch):
+            seen += len(x)
             for player in (gan.discriminator, gan.generator):
                 for name, value in learn(player, x, z).items():
                     totals[name] = totals.get(name, 0.0) + value
-            found.append({name: value / min(start + BATCH, ROWS) for name, value in totals.items()})
-    tested = judged(gan.discriminator, images, noise, False)[1] | judged(gan.generator, images, noise, False)[1]
+            found.append({name: value / seen for name, value in totals.items()})
+    tested = {}
+    for x, z in drawn(0):
+        for player in (gan.discriminator, gan.generator):
+            for name, value in judged(player, x, z, False)[1].items():
+                tested[name] = tested.get(name, 0.0) + value
     found.append({f"test_{name}": value / ROWS for name, value in tested.items()})
     return found, gan.get_weights()
 
@@ -121,11 +142,6 @@ def assert_same(found, wanted, rel=1e-5, weights=1e-5):
         np.testing.assert_allclose(mine, theirs, atol=weights)
 
 
-@functools.cache
-def mirrored():
-    return kzoo.strategy("mirrored", ["CPU:0", "CPU:1"])
-
-
 # --- the same numbers -----------------------------------------------------------------------------------------------
 
 
@@ -133,25 +149,18 @@ def mirrored():
     "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
 )
 def test_one_device_is_the_plain_loop(optimizer, xla):
-    assert_same(played(kzoo.strategy("default"), xla=xla, optimizer=optimizer), expected(1, optimizer))
+    assert_same(played(nets.strategy("default"), xla=xla, optimizer=optimizer), expected(1, optimizer))
 
 
 @pytest.mark.parametrize(
     "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
 )
 def test_two_replicas_each_normalize_their_own_rows(optimizer, xla):
-    assert_same(played(mirrored(), xla=xla, optimizer=optimizer), expected(2, optimizer))
+    assert_same(played(nets.strategy("mirrored"), xla=xla, optimizer=optimizer), expected(2, optimizer))
 
 
 def test_synchronised_replicas_are_one_device():
-    assert_same(played(mirrored(), sync=True), expected(1))
-
-
-def test_two_processes(tmp_path):
-    for found in cluster.run("adversarial", {"worker": 2}, tmp_path):
-        assert_same(found["own"], expected(2))
-        assert_same(found["own, xla"], expected(2))
-        assert_same(found["synchronised"], expected(1))
+    assert_same(played(nets.strategy("mirrored"), sync=True), expected(1))
 
 
 def test_one_and_two_replicas_differ_enough_to_be_told_apart():
@@ -162,30 +171,36 @@ def test_one_and_two_replicas_differ_enough_to_be_told_apart():
 
 @pytest.mark.parametrize("style", ["sequential", "subclass"])
 def test_every_style_learns_alike(style):
-    assert_same(played(kzoo.strategy("default"), style=style), expected(1))
+    assert_same(played(nets.strategy("default"), style=style), expected(1))
 
 
 # --- the objective --------------------------------------------------------------------------------------------------
 
 
-def test_players_learn_in_turn_from_their_own_losses():
+def test_networks_learn_in_turn_from_their_own_losses():
     gan = players()
-    objective = Adversarial(gan)
+    objective = Adversarial(gan, NOISE)
     assert [phase.name for phase in objective.phases] == ["discriminator", "generator"]
     assert objective.networks == [gan.discriminator, gan.generator] and objective.model is gan
-    assert all(phase.optimizer is phase.model.optimizer for phase in objective.phases)
-    other = keras.optimizers.SGD()
-    replaced = Adversarial(gan, {"discriminator": other, "generator": gan.generator.optimizer})
-    assert replaced.phases[0].optimizer is other
+    assert all(phase.optimizer is phase.model.optimizer and phase.every == 1 for phase in objective.phases)
+    assert objective.draws == {"discriminator": (NOISE,), "generator": (NOISE,)}
+    half = Adversarial(gan, NOISE, "mixed_float16")
+    for phase in half.phases:
+        assert isinstance(phase.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert phase.optimizer.inner_optimizer is phase.model.optimizer
+
+
+def one_batch():
+    return next(iter(batches().epoch(0)))
 
 
 def test_a_test_and_a_first_look_change_nothing():
     gan = players()
-    objective, (images, noise) = Adversarial(gan), data()
+    objective, batch = Adversarial(gan, NOISE), one_batch()
     before = gan.get_weights()
-    objective.prepare((images, noise))
+    objective.prepare(batch)
     assert set(objective.results().values()) == {0.0}
-    objective.test((images, noise), Share.whole(images))
+    objective.test(batch, Share.whole(batch))
     assert 0 < objective.results()["real"] < 1
     for a, b in zip(gan.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -194,40 +209,46 @@ def test_a_test_and_a_first_look_change_nothing():
 def test_the_generators_gradient_does_not_vanish_where_the_discriminator_is_sure():
     """Saturating log(1 - D(G(z))) has a slope of D(G(z)), -log D(G(z)) one of almost -1."""
     gan = players()
-    objective, (images, noise) = Adversarial(gan), data()
+    objective, batch = Adversarial(gan, NOISE), one_batch()
     bias = gan.discriminator.layers[-1].bias
     bias.assign([-20.0])
-    batch = tf.constant(images), tf.constant(noise)
     with tf.GradientTape() as tape:
-        loss = objective.phases[1].loss(batch, Share.whole(images))
+        loss = objective.phases[1].loss(batch, Share.whole(batch), None)
     assert float(loss) == pytest.approx(20, abs=0.5)
     assert float(tape.gradient(loss, bias.value)[0]) == pytest.approx(-1, abs=1e-3)
 
 
+class Pair(Networks):
+    answers = "generator"
+
+
 def weighed(layer=None):
-    """Dense players of which the discriminator has a regulariser, and `layer`."""
+    """Dense networks of which the discriminator has a regulariser, and `layer`."""
     generator = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)], name="generator")
     judge = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.5))
     discriminator = keras.Sequential([keras.Input((4,)), *([layer] if layer else []), judge], name="discriminator")
-    for player in (generator, discriminator):
-        player.compile("sgd")
-    return Adversarial(Networks(discriminator, generator)), judge
+    for network in (generator, discriminator):
+        network.compile("sgd")
+    return Adversarial(Pair({"discriminator": discriminator, "generator": generator}), 3), judge
+
+
+def ones(rows=6):
+    return Drawn((tf.ones([rows, 4]),), {"discriminator": tf.ones([rows, 3]), "generator": tf.ones([rows, 3])})
 
 
 def test_regularisers_count_once():
     objective, judge = weighed()
-    batch = tf.ones([6, 4]), tf.ones([6, 2, 3])
-    whole = float(objective.phases[0].loss(batch, Share.whole(batch)))
+    learn = objective.phases[0].loss
+    whole = float(learn(ones(), Share.whole(ones()), None))
     without = objective.results()["discriminator_loss"]
     assert whole - without == pytest.approx(0.5 * float(tf.reduce_sum(judge.kernel.value**2)), rel=1e-4)
-    parts = [tf.nest.map_structure(lambda t, s=s: t[s], batch) for s in (slice(0, 4), slice(4, 6))]
     shares = [Share(tf.constant(n), tf.constant(6.0)) for n in (4.0, 2.0)]
-    added = sum(float(objective.phases[0].loss(p, s)) for p, s in zip(parts, shares, strict=True))
+    added = sum(float(learn(ones(int(share.examples)), share, None)) for share in shares)
     assert added == pytest.approx(whole, rel=1e-5)
     assert objective.notes(1) == []
 
 
 def test_added_losses_are_said_to_be_left_out():
     objective, _ = weighed(keras.layers.ActivityRegularization(l2=0.1))
-    objective.prepare((tf.ones([6, 4]), tf.ones([6, 2, 3])))
+    objective.prepare(ones())
     assert objective.notes(1) == ["losses added in layers of the discriminator are left out"]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import kzoo
-from kzoo.inputs import Batches
+from kzoo.inputs import Batches, Reader
 
 
 def fit(model, data, **arguments):
@@ -299,7 +299,7 @@ def test_a_users_convnet_gets_images_it_can_read():
     )
     model.compile("adam", LOSS, metrics=["accuracy"])
     run = fit(model, "digits", epochs=1)
-    assert run.plan.input == "16x16x3, / 255 (kzoo's default for images preprocessing)"
+    assert run.plan.input == "16x16x3, / 255 (kzoo's default for images)"
     assert 0 < kzoo.evaluate(run.path).accuracy <= 1
 
 
@@ -315,7 +315,7 @@ class TestRefused:
             ({"epochs": 0}, "epochs must be a whole number of at least 1; received 0"),
             ({"batch_size": 1.5}, "batch_size must be a whole number"),
             ({"strategy": "mirror"}, "unknown strategy 'mirror'"),
-            ({"xla": "maybe"}, "xla must be 'auto', 'on' or 'off'; received 'maybe'"),
+            ({"xla": "maybe"}, "unknown xla 'maybe'; allowed: auto, on, off"),
             ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'"),
             ({"seed": -1}, "seed must be a whole number from 0 to"),
             ({"seed": "a"}, "seed must be a whole number from 0 to"),
@@ -328,7 +328,7 @@ class TestRefused:
             ({"warmup": 0}, "warmup must be a whole number of at least 1; received 0"),
             ({"class_weight": {0: 1.0, 2: 5.0}}, "class_weight must name each class from 0 to 9; received [0, 2]"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
-            ({"augment": "spin"}, "unknown augmentation 'spin'"),
+            ({"augment": "spin"}, "unknown augment 'spin'; allowed: shift, flip,"),
             ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
             ({"metrics": ["acuracy"]}, "cannot train 'lenet5': Could not interpret metric identifier"),
             ({"model": "mlp_16_16_16"}, "has one output, for two classes; digits has 10"),
@@ -336,7 +336,7 @@ class TestRefused:
             ({"model": "perceptron", "data": "xor", "augment": "shift"}, "needs raw images"),
             ({"model": "lenet5", "data": "xor"}, "reads images, but xor gives (2,)"),
             ({"resume": "last"}, "'last' is no run; give a path, a number or 'last'; runs/ has none yet"),
-            ({"data": 5}, "data must be a name, a path, kzoo.Data"),
+            ({"data": 5}, "data must be a name such as 'digits', a path, kzoo.Data"),
         ],
     )
     def test_in_one_line(self, arguments, message):
@@ -602,7 +602,7 @@ class TestOptimizersByName:
 
 def test_limited_epochs_draw_from_all_examples():
     rows = tf.data.Dataset.from_tensor_slices((np.arange(1000), np.arange(1000)))
-    batches = Batches(rows, 8, shuffle=True, limit=2)
+    batches = Batches(rows, 8, Reader(), shuffle=True, limit=2)
     seen = [int(y) for epoch in range(20) for _, ys in batches.epoch(epoch) for y in ys]
     assert len(seen) == 20 * 16 and max(seen) > 900
 
@@ -691,7 +691,7 @@ class TestAsANewcomerFound:
             ({"data": (np.zeros((4, 6)), None)}, "split must hold arrays of numbers or text; it holds 'None'"),
             ({"data": (3, 4)}, "the train split must hold arrays"),
             ({"data": (np.array([object()] * 4), np.zeros(4))}, "the train split must hold arrays"),
-            ({"augment": 3}, "augment must be names of augmentations; received 3"),
+            ({"augment": 3}, "augment must be names such as 'shift'; received 3"),
             ({"run_dir": 3}, "run_dir must be a path; received 3"),
             ({"run_dir": "/proc/x"}, "the run folder '/proc/x' cannot be made"),
             ({"strategy": ""}, "unknown strategy ''"),

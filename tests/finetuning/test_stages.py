@@ -3,11 +3,12 @@
 import pytest
 
 import kzoo
+from kzoo.engine import named_layers, set_trainable
+from kzoo.finetuning.stages import groups_of, prefixes_of, stages_of
+from kzoo.records import STYLES, FineTuning
 from kzoo.zoo import index
-from kzoo.records import STYLES
-from kzoo.engine.freezing import named_layers, set_trainable
-from kzoo.finetuning.stages import DECAY, groups_of, prefixes_of, stages_of
 
+DECAY = 1 / 2.6  # Howard and Ruder 2018
 NAMES = [
     name for name, row in index().items()
     if row["task"] == "image-classification" and (row["hidden"] or name in ("mlp", "lenet5", "resnet20"))
@@ -45,7 +46,7 @@ def test_each_stage_thaws_one_group_more(name):
 
 
 def test_rates_fall_from_group_to_group():
-    stages = plan(kzoo.resnet20(), decay=DECAY)
+    stages = plan(kzoo.resnet20(), decay=FineTuning().decay)
     assert [list(stage.rates) for stage in stages] == [
         [],
         ["conv4"],
