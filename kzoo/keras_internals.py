@@ -19,6 +19,7 @@ from keras.src.models import Functional  # told apart from a subclass of the use
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.utils.naming import to_snake_case  # of what has no name of its own
 
 if keras.backend.backend() == "tensorflow":  # which training needs; models run on any
     import tensorflow as tf

@@ -18,8 +18,10 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.search import ZooHyperModel, oracles, tune as searching
+from kzoo.runs import RunFolder
+from kzoo.search import ZooHyperModel, oracles
 
+ALGORITHMS = ("random", "hyperband", "bayesian")
 QUICK = {"epochs": 1, "limit_train_batches": 3, "xla": "off"}
 QUIET = {"compare_seeds": 0, "verbose": False}
 
@@ -54,7 +56,7 @@ def declared(space):
 
 
 def test_defaults_are_the_recipe_and_ranges_are_around_it():
-    values, found = declared(kzoo.hypermodel("mlp"))
+    values, found = declared(kzoo.hypermodel("mlp", "digits"))
     assert values == {
         "learning_rate": 1e-3, "batch_size": 64, "optimizer": "adam", "dropout": 0.2, "augment": "none"
     }  # fmt: skip
@@ -67,7 +69,7 @@ def test_defaults_are_the_recipe_and_ranges_are_around_it():
 
 
 def test_each_model_has_the_hyperparameters_that_it_takes():
-    assert "dropout" not in declared(kzoo.hypermodel("lenet5"))[1]
+    assert "dropout" not in declared(kzoo.hypermodel("lenet5", "digits"))[1]
     values, found = declared(kzoo.hypermodel("resnet20", colour_images()))
     assert "optimizer" not in values, "its recipe has a warm-up"
     assert found["augment"].values == ["none", "flip", "crop-flip"]
@@ -81,7 +83,7 @@ def test_each_model_has_the_hyperparameters_that_it_takes():
 
 
 def test_what_is_fixed_is_not_searched():
-    space = kzoo.hypermodel("mlp", batch_size=16, augment=["shift"], dropout=0.5, activation="tanh")
+    space = kzoo.hypermodel("mlp", "digits", batch_size=16, augment=["shift"], dropout=0.5, set={"activation": "tanh"})
     values, found = declared(space)
     assert (values["batch_size"], values["augment"], values["dropout"]) == (16, "shift", 0.5)
     assert isinstance(found["batch_size"], keras_tuner.engine.hyperparameters.Fixed)
@@ -93,7 +95,7 @@ def test_what_is_fixed_is_not_searched():
 
 
 def test_another_optimizer_keeps_the_recipes_schedule():
-    space = kzoo.hypermodel("lenet5")
+    space = kzoo.hypermodel("lenet5", "digits")
     values = declared(space)[0]
     assert "optimizer" not in space.recipe(values), "the recipe's is left to the recipe"
     assert space.recipe({**values, "optimizer": "nadam"})["schedule"] == "cosine"
@@ -102,7 +104,7 @@ def test_another_optimizer_keeps_the_recipes_schedule():
 @pytest.mark.filterwarnings("ignore:threading.currentThread|getName:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
 def test_a_tuner_of_keras_tuner_takes_the_hypermodel():
-    space = kzoo.hypermodel("lenet5", optimizer="adam")
+    space = kzoo.hypermodel("lenet5", "digits", optimizer="adam")
     assert space.build(keras_tuner.HyperParameters()).compiled
     tuner = keras_tuner.RandomSearch(space, objective="val_accuracy", max_trials=1, directory="stock", seed=1)
     tuner.search(verbose=0, **QUICK)
@@ -116,15 +118,16 @@ def test_a_tuner_of_keras_tuner_takes_the_hypermodel():
     [
         ({"name": "lenet"}, "did you mean 'lenet5'"),
         ({"name": 5}, "a name from kzoo list"),
-        ({"name": "dcgan_tiny", "data": "digits"}, "two players"),
-        ({"name": "lenet5", "momentum": 0.9}, "unknown hyperparameter of lenet5 'momentum'"),
+        ({"name": "dcgan_tiny", "data": "digits"}, "do not say which is better; it cannot be tuned"),
+        ({"name": "lenet5", "momentum": 0.9}, "unknown argument of hypermodel 'momentum'"),
+        ({"name": "lenet5", "set": {"momentum": 0.9}}, "unknown argument of lenet5 'momentum'"),
         ({"name": "lenet5", "dropout": 0.5}, "unknown hyperparameter of lenet5 'dropout'"),
         ({"name": "mlp", "dropout": 2}, "dropout must be a number from 0 to below 1"),
         ({"name": "mlp", "batch_size": 0}, "batch_size must be a whole number"),
         ({"name": "mlp", "learning_rate": -1}, "learning_rate must be a number above 0"),
         ({"name": "mlp", "optimizer": "adamm"}, "did you mean 'adam'"),
         ({"name": "mlp", "optimizer": "sgd:learning_rate=1"}, "give it as learning_rate"),
-        ({"name": "mlp", "augment": "turn"}, "unknown augmentation 'turn'"),
+        ({"name": "mlp", "augment": "turn"}, "unknown augment 'turn'; allowed: none, shift"),
         ({"name": "mlp", "depth": 1}, "unknown hyperparameter of mlp 'depth'"),
         ({"name": "lenet5@mnist", "depth": 9}, "depth=9, but lenet5 has 4 groups"),
         ({"name": "lenet5@mnist", "weights": "mnist"}, "names its weights already"),
@@ -137,7 +140,7 @@ def test_a_tuner_of_keras_tuner_takes_the_hypermodel():
 )  # fmt: skip
 def test_a_space_that_cannot_hold(arguments, says):
     with pytest.raises(kzoo.KzooError, match=says.replace("(", r"\(")):
-        kzoo.hypermodel(**arguments)
+        kzoo.hypermodel(**{"data": "digits", **arguments})
 
 
 def test_augmentation_needs_images():
@@ -155,7 +158,7 @@ def make(algorithm, folder, seed=0, trials=9):
     space.Float("x", 1e-3, 1.0, sampling="log", default=0.1)
     space.Choice("k", ["a", "b"], default="b")
     objective = keras_tuner.Objective("score", "max")
-    oracle = _oracles.make_oracle(algorithm, space, objective, trials, 9, seed)
+    oracle = oracles.make_oracle(algorithm, space, objective, trials, 9, seed)
     oracle._set_project_dir(str(folder), "project")
     oracle.verbose = 0
     return oracle
@@ -176,7 +179,7 @@ def drive(oracle, counted=None):
     return [(t.trial_id, t.hyperparameters.values) for t in sorted(oracle.trials.values(), key=lambda t: t.trial_id)]
 
 
-@pytest.mark.parametrize("algorithm", _oracles.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_default_comes_first_and_a_seed_gives_the_same_trials(algorithm, tmp_path):
     trials = 5 if algorithm == "bayesian" else 9
     first = drive(make(algorithm, tmp_path / "a", trials=trials))
@@ -206,7 +209,7 @@ def test_bayesian_is_not_random_search(tmp_path):
     assert bayesian[:3] == random[:3] and bayesian[3:] != random[3:]
 
 
-@pytest.mark.parametrize("algorithm", _oracles.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_kill_after_any_file_repeats_nothing_and_loses_nothing(algorithm, tmp_path, monkeypatch):
     """The project as it is after each file written is what a kill there leaves; each is gone on with to the end."""
     oracle, copies = make(algorithm, tmp_path / "whole", trials=4), []
@@ -272,7 +275,9 @@ def test_the_folder_is_the_best_trials_run(search):
 def test_weights_are_kept_once(search):
     kept = sorted(str(p.relative_to(search.path)) for p in search.path.rglob("*.keras"))
     assert kept == ["model.keras"]
-    assert len(list(search.path.rglob("last.safetensors"))) == 1
+    (state,) = search.path.rglob("*.safetensors")
+    assert state.parts[-3:] == ("checkpoints", "0002-000000", "state.safetensors")
+    assert state.parents[2] == search.path
     for number in range(3):
         assert (search.path / f"trials/{number:04d}/metrics.csv").is_file()
 
@@ -315,7 +320,7 @@ def shown(err):
 
 
 def test_of_images_the_best_is_a_run_like_any_other():
-    options = {"epochs": 1, "limit_train_batches": 20}
+    options = {"epochs": 1, "limit_train_batches": 10}
     found = kzoo.tune("lenet5", "digits", trials=2, **QUIET, **options)
     assert kzoo.evaluate("last", split="validation").accuracy == pytest.approx(found.best_trial.score, abs=1e-6)
     assert "serve_bytes" in kzoo.export("last", "saved").signatures
@@ -349,7 +354,7 @@ def test_data_of_your_own_is_given_again():
     data = kzoo.Data((x, y), (x, y))
     found = kzoo.tune("perceptron", data, trials=1, **QUIET, **QUICK)
     assert found.comparison is None, "no test split"
-    with pytest.raises(kzoo.KzooError, match="kzoo.Data of your own; give data"):
+    with pytest.raises(kzoo.KzooError, match="on data that you gave as an object; give data=… to tune it again"):
         kzoo.tune(resume=found.path, trials=2)
     assert len(kzoo.tune(resume=found.path, data=data, trials=2, verbose=False).trials) == 2
 
@@ -359,10 +364,11 @@ def test_fine_tuning_searches_how_deep_to_unfreeze():
     values, found = declared(space)
     assert "optimizer" not in values
     assert found["depth"].values == [0, 1, 2, 3, 4] and values["depth"] == 4
-    learning = lambda depth: [
-        layer.name for layer in kzoo.hypermodel("lenet5@mnist", depth=depth).build(keras_tuner.HyperParameters()).layers
-        if layer.trainable and layer.weights
-    ]  # fmt: skip
+
+    def learning(depth):
+        model = kzoo.hypermodel("lenet5@mnist", "digits", depth=depth).build(keras_tuner.HyperParameters())
+        return [layer.name for layer in model.layers if layer.trainable and layer.weights]
+
     assert learning(0) == ["output"]
     assert learning(2) == ["c5", "f6", "output"]
 
@@ -372,9 +378,10 @@ def test_a_fine_tuning_is_a_trial():
     found = kzoo.tune("lenet5@mnist", "digits", trials=1, **QUIET, **options)
     assert found.best["depth"] == 0 and found.trials[0].epochs == 1
     assert kzoo.evaluate("last", split="validation").accuracy == pytest.approx(found.best_trial.score, abs=1e-6)
-    transfer = json.loads((found.path / "transfer.json").read_text())
-    assert (transfer["model"], transfer["weights"]) == ("lenet5", "mnist")
-    assert transfer["after"]["split"] == "validation", "no trial sees the test split"
+    config = json.loads((found.path / "config.json").read_text())
+    assert (config["source"], config["trial"]["weights"]) == ("lenet5@mnist", "mnist")
+    stages = json.loads((found.path / "stages.json").read_text())
+    assert stages["after"]["split"] == "validation", "no trial sees the test split"
     assert not list((found.path / "trials").rglob("*.safetensors")), "weights are kept once"
 
 
@@ -413,7 +420,11 @@ def test_a_search_whose_trials_all_failed_is_an_error(here):
     assert status == 2 and out == ""
     assert err.count("FAILED") == 2, "one line each"
     assert re.fullmatch(r"kzoo: all 2 trials failed; the first: loss is (nan|inf) .*trials.csv", err.splitlines()[-1])
-    assert not Path("runs/0001-tune-mlp_xor-points/config.json").exists()
+    folder = "runs/0001-tune-mlp_xor-points"
+    config = json.loads(Path(folder, "config.json").read_text())
+    assert "model" not in config and not config["finished"]
+    with pytest.raises(kzoo.KzooError, match="is a search that is not finished: go on with kzoo tune --resume"):
+        kzoo.evaluate(folder)
 
 
 @pytest.mark.parametrize(
@@ -427,14 +438,17 @@ def test_a_search_whose_trials_all_failed_is_an_error(here):
         ({"objective": "val_acuracy"}, "did you mean 'val_accuracy'"),
         ({"objective": "test_accuracy"}, "unknown objective"),
         ({"precision": "float8"}, "precision"),
-        ({"xla": "maybe"}, "xla must be"),
+        ({"xla": "maybe"}, "unknown xla 'maybe'; allowed: auto, on, off"),
         ({"strategy": "multiworker"}, "one process"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"depth": 3}, "unknown hyperparameter of lenet5 'depth'"),
         ({"model": None}, "tune needs a model"),
+        ({"data": None}, "data must be a name such as 'digits', .*; received none"),
         ({"resume": "last"}, "is no search"),
         ({"resume": "last", "run_dir": "x"}, "give run_dir or resume"),
         ({"data": "digist"}, "digits"),
+        ({"optimizer": 3}, "optimizer must be a name, such as 'adam' or 'sgd:momentum=0.9'; received 3"),
+        ({"epoch": 3}, "unknown argument of tune 'epoch'; did you mean 'epochs'"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(arguments, says):
@@ -446,13 +460,17 @@ def test_mistakes_are_one_line_and_write_nothing(arguments, says):
 
 def test_a_resumed_search_is_the_same_search(search):
     for arguments, says in (
-        ({"algorithm": "bayesian"}, "algorithm='bayesian' cannot be changed"),
-        ({"seed": 1}, "seed=1 cannot be changed"),
-        ({"model": "mlp_xor"}, "model='mlp_xor' cannot be changed"),
-        ({"batch_size": 16}, "fixed=.*batch_size.* cannot be changed"),
-        ({"data": "mnist"}, "the search is on .*points.npz"),
+        ({"algorithm": "bayesian"}, "algorithm of"),
+        ({"seed": 1}, "seed of"),
+        ({"model": "mlp_xor"}, "model of"),
+        ({"batch_size": 16}, "batch_size of"),
+        ({"data": "mnist"}, "data of"),
+        ({"per_class": 5}, "per_class of"),
+        ({"languages": "en-de"}, "languages of"),
         ({"trials": 2}, "the search has 3 already"),
     ):
+        if says.endswith(" of"):
+            says += r" .*tuned cannot be changed when it is resumed \(only trials, compare_seeds can\); start a new one"
         with pytest.raises(kzoo.KzooError, match=says):
             kzoo.tune(resume=search.path, **arguments)
 
@@ -489,7 +507,7 @@ def test_killed_and_restarted_it_repeats_no_trial(here):
     # The values are those of a search that nobody killed.
     space = keras_tuner.HyperParameters()
     kzoo.hypermodel("perceptron", "points.npz").values(space)
-    oracle = _oracles.make_oracle("random", space, keras_tuner.Objective("score", "max"), 4, 3, 3)
+    oracle = oracles.make_oracle("random", space, keras_tuner.Objective("score", "max"), 4, 3, 3)
     whole = []
     while len(whole) < 4:
         values = oracle._random_values()
@@ -537,5 +555,5 @@ def test_the_command_line(here):
     assert "batch_size    16, not searched" in err
     assert "best trial" in out and "is the default recipe" in out
     assert out.splitlines()[-1] == "next          kzoo evaluate runs/0001-tune-perceptron-points"
-    found = {_search.find_search(name).path for name in ("1", "last", Path("runs/0001-tune-perceptron-points"))}
+    found = {RunFolder.find(name, "tune").path for name in ("1", "last", Path("runs/0001-tune-perceptron-points"))}
     assert found == {Path("runs/0001-tune-perceptron-points")}

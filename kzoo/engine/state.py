@@ -1,11 +1,12 @@
 """Everything that training changes, by name: weights, statistics, seeds, slots, and what callbacks remember.
 
 Keys are those of weights (`c1/kernel`), so that a run goes on in another style or under another strategy; no variable
-is known by its place in a list.
+is known by its place in a list. Layers that have no name of their own are numbered by their place in the model.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from kzoo.engine.schedules import inner
-from kzoo.keras_internals import built_on, children_of, is_seed, rate_of, slots_of
+from kzoo.keras_internals import built_on, children_of, is_seed, layers_in, rate_of, slots_of, to_snake_case
 from kzoo.models import Block, networks_of
 from kzoo.weights import key_of
 
@@ -28,10 +29,11 @@ def state_of(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.V
     state = _unique(_own(model))
     if not optimizer:
         return state
-    networks = networks_of(model)
+    networks, named = networks_of(model), _named_here(model)
     for network in networks:
         if getattr(network, "optimizer", None) is not None:
-            prefix = "optimizer" if networks == [model] else f"optimizer/{network.name}"
+            name = named.get(network.name, network.name)
+            prefix = "optimizer" if networks == [model] else f"optimizer/{name}"
             keys = {id(variable): key for key, variable in state.items()}
             state |= _unique((f"{prefix}/{k}", v) for k, v in _slots(network.optimizer, keys))
     return state
@@ -46,6 +48,8 @@ def _own(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
     """Of the layers, by the names that weights have; then what the model itself holds; nothing of its metrics."""
     metrics = {id(v) for metric in getattr(model, "metrics", []) for v in metric.variables}
     seen: set[int] = set()
+    named = _named_here(model)
+    stable = lambda key: "/".join(named.get(part, part) for part in key.split("/"))
 
     def visit(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.Variable]]:
         for child in children_of(layer):
@@ -56,10 +60,25 @@ def _own(model: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
                 if id(variable) not in seen:
                     seen.add(id(variable))
                     # Keras numbers seed generators by how many the process has made.
-                    yield f"{child.name}/seed" if is_seed(variable) else key_of(child.name, variable.path), variable
+                    key = f"{child.name}/seed" if is_seed(variable) else key_of(child.name, variable.path)
+                    yield stable(key), variable
 
     yield from visit(model)
-    yield from ((v.path, v) for v in model.variables if id(v) not in seen and id(v) not in metrics)
+    yield from ((stable(v.path), v) for v in model.variables if id(v) not in seen and id(v) not in metrics)
+
+
+def _named_here(model: keras.Model) -> dict[str, str]:
+    """{name that Keras gave a layer: the one that it has in a process that makes this model alone}. Keras numbers
+    layers without a name by how many the process has made.
+    """
+    counts: dict[str, int] = {}
+    found: dict[str, str] = {}
+    for layer in layers_in(model):
+        base = to_snake_case(type(layer).__name__)
+        if layer.name not in found and re.fullmatch(rf"{re.escape(base)}(_\d+)?", layer.name):
+            number = counts[base] = counts.get(base, -1) + 1
+            found[layer.name] = f"{base}_{number}" if number else base
+    return found
 
 
 def _slots(optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]) -> Iterator[tuple[str, keras.Variable]]:

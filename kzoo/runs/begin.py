@@ -21,6 +21,7 @@ from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_
 from kzoo.runs.folder import CONFIG, RunFolder, check_free
 
 OF_THE_MODEL = ("style", "set", "loss", "metrics", "optimizer", "learning_rate")  # model.keras has what they made
+WHERE = ("data_dir", "download")  # the same data from another place
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def begin(
         if changeable is not None:
             finished = config.get("finished") and once_finished is not None
             allowed = once_finished if finished else changeable
-            _check_changes(folder, config, given, model, data, record, allowed)
+            _check_changes(folder, config, given, model, data, record, reading, allowed)
             data = None if config["data"] else data  # it is the same
     if model is None and config and not (folder is not None and verb == "fit"):  # a run's own folder has its model
         model = config["source"] or config.get("model")
@@ -132,7 +133,7 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
 
 def _check_changes(
     folder: RunFolder, config: Mapping[str, Any], given: Mapping[str, Any], model: Any, data: Any,
-    record: type[Options], allowed: Sequence[str],
+    record: type[Options], reading: DataOptions, allowed: Sequence[str],
 ) -> None:  # fmt: skip
     """Of a resumed run: what cannot be another now."""
     plain, before, known = record.of(given).given(), record.of(config["options"]), config["data"]
@@ -142,6 +143,9 @@ def _check_changes(
     if known and data is not None:
         same = data.info.arguments == known if isinstance(data, Data) else source_of(data) == known["name"]
         differ += [] if same else ["data"]
+    if known:
+        asked = {k: v for k, v in reading.given().items() if k not in WHERE}
+        differ += [name for name, value in asked.items() if not same_plain(value, known.get(name))]
     if other := [name for name in differ if name not in allowed]:
         can = f"only {', '.join(allowed)} can" if allowed else "it is finished"
         raise KzooError(

@@ -5,8 +5,7 @@
         state.json                 the place in the data, what callbacks remember
         manifest.json              {file: its size and sha256}; read first
     checkpoints/left/              what the model was left with, where that is not the newest: an average, or the
-    weights
-                                   of an earlier epoch
+                                   weights of an earlier epoch
     checkpoints/best.json          which of them is the best epoch's
 
 A folder is written beside and renamed: one that is there is whole. One whose files are not as its manifest says is

@@ -1,12 +1,12 @@
 """tune: trials through kzoo's own engine, resumable, the best of them a run like any other.
 
 runs/0009-tune-lenet5-digits/
-    search.json            what is searched, and how
     oracle.json trial_*/   keras-tuner's project
     trials.csv             a row a trial: values, score, epochs, seconds, status, reason
     trials/0003/           the run of trial 3; weights are kept only where they are needed
     comparison.json        test scores of the default recipe and of the best trial, by seed
-    config.json model.keras …   the best trial's run: evaluate, export and fit --resume take the folder
+    config.json            what is searched, and how; with the best trial's model and, as `trial`, its options
+    model.keras …          the best trial's run: evaluate, export and fit --resume take the folder
 """
 
 from __future__ import annotations

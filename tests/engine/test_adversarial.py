@@ -145,16 +145,20 @@ def assert_same(found, wanted, rel=1e-5, weights=1e-5):
 # --- the same numbers -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
-)
+def cases(*shown):
+    """Optimizers and XLA, of which all but those shown are slow."""
+    return [
+        pytest.param(name, xla, marks=() if (name, xla) in shown else pytest.mark.slow, id=name + "-xla" * xla)
+        for name, xla in (("sgd", False), ("sgd", True), ("adam", False))
+    ]
+
+
+@pytest.mark.parametrize(("optimizer", "xla"), cases(("sgd", True)))
 def test_one_device_is_the_plain_loop(optimizer, xla):
     assert_same(played(nets.strategy("default"), xla=xla, optimizer=optimizer), expected(1, optimizer))
 
 
-@pytest.mark.parametrize(
-    "optimizer, xla", [("sgd", False), ("sgd", True), ("adam", False)], ids=["sgd", "sgd-xla", "adam"]
-)
+@pytest.mark.parametrize(("optimizer", "xla"), cases(("sgd", True), ("adam", False)))
 def test_two_replicas_each_normalize_their_own_rows(optimizer, xla):
     assert_same(played(nets.strategy("mirrored"), xla=xla, optimizer=optimizer), expected(2, optimizer))
 

@@ -1,20 +1,13 @@
 """The search for a learning rate: it changes nothing, and what it suggests can be trained with."""
 
-import functools
-
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kzoo
 from kzoo.verbs import RateSearch
-from kzoo.verbs.find_rate import _smoothed
-
-
-@functools.cache
-def mirrored():
-    return kzoo.strategy("mirrored", 2)
 
 
 def state(model):
@@ -24,14 +17,20 @@ def state(model):
     return [v.value.numpy().tobytes() for v in variables], [y.trainable for y in model._flatten_layers()], optimizer
 
 
-@pytest.mark.parametrize("where", ["default", "mirrored"])
-@pytest.mark.parametrize("style", ["functional", "subclass"])
+SHOWN = [("functional", "mirrored"), ("subclass", "default")]
+CROSS = [
+    pytest.param(style, where, marks=() if (style, where) in SHOWN else pytest.mark.slow)
+    for style in ("functional", "subclass")
+    for where in ("default", "mirrored")
+]
+
+
+@pytest.mark.parametrize(("style", "where"), CROSS)
 def test_everything_is_afterwards_what_it_was(style, where):
     """A model with batch normalization and random depth, that has been trained and is frozen in part."""
-    strategy = mirrored() if where == "mirrored" else "default"
     images = np.random.default_rng(0).random((16, 32, 32, 3), dtype="float32"), np.arange(16) % 10
-    options = {"batch_size": 8, "strategy": strategy}
-    model = kzoo.create_model("resnet_cifar_tiny", style=style)
+    options = {"batch_size": 8, "strategy": nets.strategy(where)}
+    model = kzoo.create_model("resnet_cifar_tiny", style=style, depths=(1, 1))
     before = state(model)
     kzoo.find_learning_rate(model, images, steps=20, freeze="conv1", rates={"conv2": 0.1}, optimizer="adam", **options)
     assert state(model) == before and not model.compiled and before[2] is None
@@ -77,8 +76,8 @@ def test_a_search_ends_where_the_loss_explodes():
 
 
 def test_the_average_has_no_bias_to_its_first_values():
-    assert _smoothed([3.0, 3.0, 3.0]) == pytest.approx([3.0, 3.0, 3.0])
-    assert _smoothed([1.0, 2.0])[1] == pytest.approx((0.9 * 1 + 2) / 1.9)
+    assert RateSearch((1, 2, 3), (3.0, 3.0, 3.0)).smoothed == pytest.approx((3.0, 3.0, 3.0))
+    assert RateSearch((1, 2), (1.0, 2.0)).smoothed[1] == pytest.approx((0.9 * 1 + 2) / 1.9)
 
 
 def test_a_picture(tmp_path):
@@ -90,9 +89,9 @@ def test_a_picture(tmp_path):
 
 def test_fit_looks_for_its_rate(capsys):
     """The run is that of the rate given as a number."""
-    options = {"epochs": 1, "seed": 3}
+    options = {"epochs": 1, "seed": 3, "xla": "off"}
     run = kzoo.fit("lenet5", "digits", learning_rate="find", run_dir="found", **options)
-    rate = kzoo.find_learning_rate("lenet5", "digits", seed=3).suggestion
+    rate = kzoo.find_learning_rate("lenet5", "digits", seed=3, xla="off").suggestion
     assert 3e-4 < rate < 3e-2  # the recipe has 0.001
     assert f"learning rate {rate:g}" in run.plan.optimizer
     assert run.plan.notes[-1].startswith(f"learning rate {rate:g}: a tenth of ")
@@ -115,8 +114,8 @@ def test_a_loss_that_is_not_finite_from_the_start():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": 19}, "steps must be at least 20"),
-        ({"steps": 20.5}, "steps must be a whole number"),
+        ({"steps": 19}, "steps must be a whole number of at least 20; received 19"),
+        ({"steps": 20.5}, "steps must be a whole number of at least 20; received 20.5"),
         ({"low": 0}, "low must be a number above 0"),
         ({"low": 1.0}, "low must be below high; received low=1, high=1"),
         ({"high": float("inf")}, "high must be a number above 0"),

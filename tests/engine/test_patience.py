@@ -1,22 +1,17 @@
 """Training ends when it no longer helps, the model has the weights of the best epoch, and the run says which it was."""
 
-import functools
 import json
 
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
-from typer.testing import CliRunner
 
 import kzoo
-from kzoo.runs import RunFolder
-from kzoo.runs.record import Recorder
-
-
-@functools.cache
-def strategy(name):
-    return {"default": lambda: kzoo.strategy("default"), "mirrored": lambda: kzoo.strategy("mirrored", 2)}[name]()
+from kzoo.engine import Supervised
+from kzoo.runs import Recorder, RunFolder
+from kzoo.tasks import find_task
 
 
 def data(rows=48):
@@ -48,7 +43,7 @@ class Weights(keras.callbacks.Callback):
 
 def fit(model, name="default", **arguments):
     return kzoo.fit(
-        model, data(), batch_size=16, strategy=strategy(name), verbose=False, **{"epochs": 30, **arguments}
+        model, data(), batch_size=16, strategy=nets.strategy(name), verbose=False, **{"epochs": 30, **arguments}
     )  # fmt: skip
 
 
@@ -131,13 +126,16 @@ def test_a_stopped_run_says_so_and_goes_on_where_it_was(capsys):
 def test_an_average_survives_a_resume_with_nothing_to_do():
     run = fit(network(use_ema=True), epochs=2, run_dir="mine")
     average = [w.numpy() for w in run.model.weights]
-    raw = (run.path / "checkpoints" / "raw.safetensors").read_bytes()
+    files = {name: run.path / "checkpoints" / name / "state.safetensors" for name in ("0002-000000", "left")}
+    raw, left = (path.read_bytes() for path in files.values())
+    assert raw != left
     assert same(kzoo.fit(data=data(), resume="mine", verbose=False).model, average)
-    assert (run.path / "checkpoints" / "raw.safetensors").read_bytes() == raw
+    assert [path.read_bytes() for path in files.values()] == [raw, left]
 
 
 def test_of_equal_accuracies_the_lower_loss_is_better(tmp_path):
-    recorder = Recorder(RunFolder(tmp_path), None, [], 0.0)
+    task = find_task("image-classification")
+    recorder = Recorder(RunFolder(tmp_path), task, Supervised(network()), [], None, [])
     recorder.rows = [
         {"epoch": 1, "val_accuracy": 0.5, "val_loss": 0.2},
         {"epoch": 2, "val_accuracy": 0.9, "val_loss": 0.4},
@@ -150,13 +148,11 @@ def test_of_equal_accuracies_the_lower_loss_is_better(tmp_path):
     assert recorder.best()["epoch"] == 2 and recorder.stale() == 0
 
 
-def test_on_the_command_line():
-    from kzoo.cli import app
-
+def test_on_the_command_line(here):
     arguments = ["mlp_16_16", "--data", "digits", "--epochs", "9", "--patience", "1", "--learning-rate", "0.3"]
-    result = CliRunner().invoke(app, ["fit", *arguments, "--run-dir", "mine", "--limit-train-batches", "5"])
-    assert result.exit_code == 0, result.output
-    assert "stopped       after epoch " in result.stdout and "whose numbers follow" in result.stdout
+    status, out, _ = here("fit", *arguments, "--run-dir", "mine", "--limit-train-batches", "5")
+    assert status == 0
+    assert "stopped       after epoch " in out and "whose numbers follow" in out
 
 
 @pytest.mark.parametrize("patience", [0, 1.5, "two"])
@@ -170,6 +166,6 @@ def test_what_patience_needs(tmp_path):
     with pytest.raises(kzoo.KzooError, match="patience needs a validation split"):
         kzoo.fit(network(), rows, patience=1, verbose=False)
     images = kzoo.Data((np.zeros((8, 28, 28, 1), "uint8"), np.zeros(8, "int64")))
-    with pytest.raises(kzoo.KzooError, match="patience needs a score of epochs, which the players"):
+    with pytest.raises(kzoo.KzooError, match="a score of epochs, which the networks of 'dcgan_tiny' do not"):
         kzoo.fit("dcgan_tiny", images, patience=1, verbose=False)
     assert not list(tmp_path.iterdir())

@@ -70,6 +70,12 @@ def pretrained(folder):
     return kzoo.save_weights(model, folder / "five.safetensors")
 
 
+@pytest.fixture(scope="module")
+def mlp_weights(tmp_path_factory):
+    """A network of two layers, where what is asked does not depend on the network."""
+    return kzoo.save_weights(kzoo.mlp(classes=5), tmp_path_factory.mktemp("mlp") / "five.safetensors")
+
+
 def prepared(model):
     return replace(model_info(model).inputs, mean=(0.1, 0.2, 0.3), std=(0.5,), crop=0.8)
 
@@ -308,12 +314,12 @@ def test_sample_weights_count_in_the_cached_stage_too(weights):
     np.testing.assert_allclose(cached.history["loss"], whole.history["loss"], rtol=1e-5)
 
 
-def test_streams_of_unknown_length(weights, data, capsys):
+def test_streams_of_unknown_length(mlp_weights, data, capsys):
     stream = lambda split: data[split].filter(lambda x, y: True)
     info = DataInfo(name="stream", holds="images", classes=CLASSES, shape=(32, 32, 3))
-    run = tune(
-        weights, kzoo.Data(stream("train"), stream("validation"), info=info), depth=0, head_epochs=2,
-        style="sequential", verbose=True,
+    run = kzoo.fine_tune(
+        "mlp", kzoo.Data(stream("train"), stream("validation"), info=info), weights=mlp_weights, depth=0, head_epochs=2,
+        batch_size=16, style="sequential",
     )  # fmt: skip
     assert model_info(run.model).style == "sequential"
     assert "how many images there are is not known" in capsys.readouterr().err
@@ -457,9 +463,23 @@ def test_sentences_in_every_stage(tmp_path):
 EXACT = {"optimizer": "sgd", "learning_rate": 0.001, "schedule": "constant", "depth": 1}
 
 
+def test_two_replicas_give_the_numbers_of_one_without_batch_norm(mlp_weights, data):
+    options = {**EXACT, "cache": False, "head_epochs": 1, "epochs": 1, "batch_size": 16, "set": {"dropout": 0.0}}
+    one, two = (
+        kzoo.fine_tune("mlp", data, weights=mlp_weights, xla="off", verbose=False, **options, **where)
+        for where in ({}, {"strategy": "mirrored", "devices": 2})
+    )
+    np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
+    start, theirs = read_tensors(mlp_weights), kzoo.weights_by_name(one.model)
+    for key, variable in kzoo.weights_by_name(two.model).items():
+        np.testing.assert_allclose(variable, theirs[key], rtol=1e-4, atol=1e-6, err_msg=key)
+        assert not np.array_equal(variable.numpy(), start.get(key)), "in the end all layers learn"
+
+
+@pytest.mark.slow
 def test_two_replicas_give_the_numbers_of_one(weights, data):
     """The layers below learn from stage to stage; batch norm is frozen, so that the halves of a batch add up."""
-    options = {**EXACT, "cache": False, "head_epochs": 1, "epochs": 1}
+    options = {**EXACT, "cache": False}
     one = tune(weights, data, **options)
     two = tune(weights, data, strategy="mirrored", devices=2, **options)
     np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
@@ -516,14 +536,15 @@ def interrupted(monkeypatch, call, inside):
             yield
 
 
-def test_cut_between_stages_and_in_one(data, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["mlp", pytest.param("vgg_tiny", marks=pytest.mark.slow)])
+def test_cut_between_stages_and_in_one(name, data, tmp_path, monkeypatch, capsys):
     """With dropout: the masks of a stage do not depend on what was drawn before it."""
-    path = kzoo.save_weights(kzoo.vgg_tiny(classes=5), tmp_path / "vgg.safetensors")
-    options = {"weights": path, "head_epochs": 2, "epochs": 2, "depth": 1, "batch_size": 16, "seed": 7}
-    whole = kzoo.fine_tune("vgg_tiny", data, run_dir=tmp_path / "whole", verbose=False, **options)
+    path = kzoo.save_weights(kzoo.create_model(name, classes=5), tmp_path / "five.safetensors")
+    options = {"xla": "off", "weights": path, "head_epochs": 2, "epochs": 2, "depth": 1, "batch_size": 16, "seed": 7}
+    whole = kzoo.fine_tune(name, data, run_dir=tmp_path / "whole", verbose=False, **options)
     cut = tmp_path / "cut"
     with interrupted(monkeypatch, 2, inside=False):
-        kzoo.fine_tune("vgg_tiny", data, run_dir=cut, **options)
+        kzoo.fine_tune(name, data, run_dir=cut, **options)
     assert f"resume: kzoo fine-tune --resume {cut}" in capsys.readouterr().err
     for mistake, says in (
         (lambda: kzoo.evaluate(str(cut)), "is a fine-tuning that is not finished: go on with kzoo fine-tune --resume"),

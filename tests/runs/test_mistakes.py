@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 
 import kzoo
+from kzoo.inputs import reader_of
+from kzoo.runs import Predictor
+from kzoo.tasks import find_task
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -52,12 +55,8 @@ def sheets(tmp_path):
 @pytest.fixture
 def loaded(judge):
     """The judge with a preprocessing, as kzoo keeps one with a model."""
-    from kzoo.runs import Predictor
-    from kzoo.records import ImageInputs
-
-    return Loaded(
-        judge, "judge", ImageInputs((6, 6), 3), ("dark", "light"), "image-classification", {}, kind="probabilities"
-    )
+    reader, task = reader_of(kzoo.ImageInputs((6, 6), 3)), find_task("image-classification")
+    return Predictor(judge, "judge", reader, ("dark", "light"), task, {}, scores="probabilities")
 
 
 def test_all_mistakes_the_surest_first(loaded, sheets, tmp_path):
@@ -108,9 +107,10 @@ def test_of_a_labels_csv_and_of_arrays(loaded, tmp_path):
 
 def test_of_texts_by_their_text(tmp_path):
     words = ("fine", "dull", "long", "short", "warm", "cold")
-    rows = [f"{' '.join(words[(k * j) % 6] for j in range(1 + k % 5))}\t{'ab'[k % 2]}" for k in range(60)]
+    rows = ["text\tlabel"]
+    rows += [f"{' '.join(words[(k * j) % 6] for j in range(1 + k % 5))}\t{'ab'[k % 2]}" for k in range(60)]
     (tmp_path / "t.tsv").write_text("\n".join(rows) + "\n")
-    data = kzoo.load_data(tmp_path / "t.tsv", test=0.3, task="text-classification")
+    data = kzoo.load_data(tmp_path / "t.tsv", test=0.3)
     run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, verbose=False)
     found = kzoo.evaluate(run, data, batch_size=4)
     texts = [(x.decode(), int(y)) for x, y in data.test.as_numpy_iterator()]

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import kzoo
-from kzoo.runs import RunFolder
 from kzoo.files import atomic
+from kzoo.runs import RunFolder
 
 
 def fit(*args, **arguments):
@@ -37,7 +37,12 @@ def test_what_a_run_leaves(trained):
     assert [r["epoch"] for r in rows] == ["1", "2"]
     assert [float(r["val_accuracy"]) for r in rows] == pytest.approx(trained.history["val_accuracy"])
     assert json.loads((trained.path / "plan.json").read_text())["model"] == "lenet5"
-    assert {p.name for p in (trained.path / "checkpoints").iterdir()} == {"last.safetensors", "best.safetensors"}
+    best = json.loads((trained.path / "checkpoints" / "best.json").read_text())
+    kept = {p.name for p in (trained.path / "checkpoints").iterdir()}
+    assert kept == {"best.json", "0002-000000", best["checkpoint"]}
+    for checkpoint in kept - {"best.json"}:
+        parts = {p.name for p in (trained.path / "checkpoints" / checkpoint).iterdir()}
+        assert parts == {"state.safetensors", "state.json", "manifest.json"}
     assert any((trained.path / "tensorboard" / "validation").iterdir())
     for picture in trained.path.glob("*.png"):
         image = np.asarray(Image.open(picture).convert("L"))
@@ -97,14 +102,14 @@ def test_a_model_of_your_own_resumes_with_the_model(rng):
         return model
 
     fit(build(), data, epochs=2, run_dir="mine")
-    with pytest.raises(kzoo.KzooError, match="trained on arrays or a dataset of your own; give data"):
+    with pytest.raises(kzoo.KzooError, match="was trained on data that you gave as an object; give data=…"):
         kzoo.fit(resume="mine", verbose=False)
     assert len(kzoo.fit(build(), data, resume="mine", epochs=4, verbose=False).history["loss"]) == 4
 
 
 def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path):
     """A real process, interrupted in its third epoch or later, then resumed by the command it printed."""
-    command = [sys.executable, "-m", "kzoo.cli", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
+    command = [sys.executable, "-m", "kzoo", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     metrics, deadline = tmp_path / "runs/0001-lenet5-digits/metrics.csv", time.time() + 300
     while time.time() < deadline and not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3):
@@ -118,18 +123,18 @@ def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path):
     whole = int(errors.split("the checkpoint after ")[1].split()[0])
     assert whole >= 2 and len(metrics.read_text().splitlines()) == whole + 1
     arguments = [*last.removeprefix("resume: kzoo ").split(), "--epochs", str(whole + 1)]
-    again = subprocess.run([sys.executable, "-m", "kzoo.cli", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    again = subprocess.run([sys.executable, "-m", "kzoo", *arguments], capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr[-1000:]
     assert f"epoch {whole + 1}/{whole + 1}" in again.stderr and f"epoch {whole}/" not in again.stderr
     assert (tmp_path / "runs/0001-lenet5-digits/curves.png").is_file()
 
 
 def test_killed_outright_it_still_evaluates_and_resumes(tmp_path):
-    command = [sys.executable, "-m", "kzoo.cli", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
+    command = [sys.executable, "-m", "kzoo", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path)
     run = tmp_path / "runs/0001-lenet5-digits"
     deadline = time.time() + 300
-    while time.time() < deadline and not (run / "checkpoints/best.safetensors").is_file():
+    while time.time() < deadline and not (run / "checkpoints/best.json").is_file():
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=300)
@@ -197,9 +202,9 @@ class TestEvaluate:
             ({"model": "lenet5"}, "'lenet5' is an untrained model; give lenet5@mnist"),
             ({"model": "lenet5@cifar"}, "unknown weights of lenet5 'cifar'"),
             ({"model": "model.keras"}, "no file 'model.keras'"),
-            ({"split": "tests"}, "has no split 'tests'; it has train, validation, test"),
+            ({"split": "tests"}, "unknown split 'tests'; did you mean 'test'?"),
             ({"checkpoint": "newest"}, "unknown checkpoint 'newest'"),
-            ({"data": "xor"}, "run reads images, but the data gives (2,)"),
+            ({"data": "xor"}, "run reads images, but xor gives (2,)"),
         ],
     )
     def test_what_does_not_fit(self, trained, arguments, message):
@@ -315,7 +320,7 @@ class TestWhatIsTaken:
         from kzoo.models.mlp import MLP
         from kzoo.records import ImageInputs, ModelSpec, Recipe
 
-        monkeypatch.setattr(_registry, "_specs", dict(zoo._specs))
+        monkeypatch.setattr(zoo, "_specs", dict(zoo._specs))
         recipe = Recipe("sparse_categorical_crossentropy", ("accuracy",))
         kzoo.register_model(
             ModelSpec(

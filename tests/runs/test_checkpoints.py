@@ -1,0 +1,366 @@
+"""Checkpoints: a damaged one is named and never read, and what goes on from one goes on as if it had never stopped."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import kzoo
+from kzoo.engine import Place
+from kzoo.runs import Checkpoints, RunFolder
+
+FILES = ("state.safetensors", "state.json", "manifest.json")
+ARRAYS = {"dense/kernel": np.arange(6, dtype="float32").reshape(2, 3), "optimizer/iteration": np.int64(7)}
+NOTED = {"EarlyStopping": {"wait": 2, "best": 0.25}}
+
+
+def saved(folder, *places):
+    """Checkpoints of these (epoch, step), of which the first stays as the best one."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    for k, (epoch, step) in enumerate(places):
+        name = checkpoints.save(Place(epoch, step, 5 * epoch + step, {}), ARRAYS, NOTED)
+        if k == 0:
+            checkpoints.mark_best(name)
+    return checkpoints
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def flipped(path, at=None):
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2 if at is None else at] ^= 1
+    path.write_bytes(found)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {
+    "a byte of the arrays": (lambda f: flipped(f / "state.safetensors"), "state.safetensors is not what was written"),
+    "a byte of the place": (lambda f: flipped(f / "state.json"), "state.json is not what was written"),
+    "the last byte": (lambda f: flipped(f / "state.safetensors", -1), "state.safetensors is not what was written"),
+    "arrays cut": (lambda f: truncated(f / "state.safetensors"), "state.safetensors is not what was written"),
+    "arrays missing": (lambda f: (f / "state.safetensors").unlink(), "state.safetensors is missing"),
+    "place missing": (lambda f: (f / "state.json").unlink(), "state.json is missing"),
+    "manifest missing": (lambda f: (f / "manifest.json").unlink(), "its manifest cannot be read"),
+    "manifest cut": (lambda f: truncated(f / "manifest.json"), "its manifest cannot be read"),
+    "manifest empty": (lambda f: (f / "manifest.json").write_text(""), "its manifest cannot be read"),
+    "manifest of nothing": (lambda f: (f / "manifest.json").write_text("{}"), "its manifest cannot be read"),
+    "manifest a list": (lambda f: (f / "manifest.json").write_text("[]"), "its manifest cannot be read"),
+    "no folder's files": (lambda f: [path.unlink() for path in f.iterdir()], "its manifest cannot be read"),
+}
+damages = pytest.mark.parametrize(("damage", "why"), DAMAGES.values(), ids=DAMAGES)
+
+
+def test_what_is_read_is_what_was_saved(tmp_path):
+    checkpoints = saved(tmp_path, (2, 3))
+    place, arrays, noted = checkpoints.read("0002-000003")
+    assert place == Place(2, 3, 13, {}) and noted == NOTED and arrays.keys() == ARRAYS.keys()
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(array, ARRAYS[key])
+        assert array.dtype == ARRAYS[key].dtype and array.shape == ARRAYS[key].shape
+    assert {path.name for path in (checkpoints.path / "0002-000003").iterdir()} == set(FILES)
+
+
+@damages
+def test_a_damaged_one_is_named_and_not_read(damage, why, tmp_path):
+    checkpoints = saved(tmp_path, (1, 0))
+    damage(checkpoints.path / "0001-000000")
+    with pytest.raises(kzoo.KzooError) as error:
+        checkpoints.read("0001-000000")
+    path = str(checkpoints.path / "0001-000000")
+    assert str(error.value) == f"the checkpoint {path!r} is damaged: {why}; it cannot be used"
+
+
+@pytest.mark.parametrize("file", ["state.json", "manifest.json"])
+def test_no_byte_may_be_another(file, tmp_path):
+    checkpoints = saved(tmp_path, (1, 0))
+    path = checkpoints.path / "0001-000000" / file
+    whole = path.read_bytes()
+    for bit in (0, 5):
+        for at in range(len(whole)):
+            found = bytearray(whole)
+            found[at] ^= 1 << bit
+            path.write_bytes(found)
+            with pytest.raises(kzoo.KzooError, match=r"is damaged: [^\n]*; it cannot be used$"):
+                checkpoints.read("0001-000000")
+
+
+@damages
+def test_the_one_before_a_damaged_one_is_taken(damage, why, tmp_path, capsys):
+    checkpoints = saved(tmp_path, (1, 0), (3, 0))
+    assert checkpoints.newest == checkpoints.find("last") == "0003-000000" and capsys.readouterr().err == ""
+    damage(checkpoints.path / "0003-000000")
+    assert checkpoints.newest == checkpoints.find("last") == "0001-000000"
+    line = f"{checkpoints.path / '0003-000000'} is damaged ({why}); the checkpoint before it is taken\n"
+    assert capsys.readouterr().err == 2 * line
+    assert (checkpoints.path / "0003-000000").is_dir()  # it is left aside, not thrown away
+
+
+def test_where_all_are_damaged_there_is_none(tmp_path, capsys):
+    checkpoints = saved(tmp_path, (1, 0), (3, 0))
+    for name in ("0001-000000", "0003-000000"):
+        flipped(checkpoints.path / name / "state.json")
+    assert checkpoints.newest is None
+    with pytest.raises(kzoo.KzooError, match="has no last checkpoint; it has 0001-000000, 0003-000000$"):
+        checkpoints.find("last")
+    assert capsys.readouterr().err.count("is damaged (state.json is not what was written)") == 4
+
+
+def test_the_best_one_has_no_other_in_its_stead(tmp_path):
+    checkpoints = saved(tmp_path, (1, 0), (3, 0))
+    flipped(checkpoints.path / "0001-000000" / "state.safetensors")
+    with pytest.raises(kzoo.KzooError, match="0001-000000' is damaged: state.safetensors is not what was written"):
+        checkpoints.read(checkpoints.find("best"))
+    shutil.rmtree(checkpoints.path / "0001-000000")
+    with pytest.raises(kzoo.KzooError, match="has no best checkpoint; it has 0003-000000$"):
+        checkpoints.find("best")
+    for text in ("{", "[]", "{}", '{"checkpoint": null}'):
+        (checkpoints.path / "best.json").write_text(text)
+        with pytest.raises(kzoo.KzooError, match="has no best checkpoint; it has 0003-000000$"):
+            checkpoints.find("best")
+
+
+def test_what_the_model_was_left_with_goes_before_the_newest(tmp_path):
+    checkpoints = saved(tmp_path, (1, 0), (3, 0))
+    left = {**ARRAYS, "dense/kernel": -ARRAYS["dense/kernel"]}
+    checkpoints.leave(Place(3, 0, 0, {}), left)
+    assert checkpoints.find("last") == "left" and checkpoints.newest == "0003-000000"
+    np.testing.assert_array_equal(checkpoints.read("left")[1]["dense/kernel"], left["dense/kernel"])
+    flipped(checkpoints.path / "left" / "state.safetensors")  # the newest has other weights: not a silent other choice
+    with pytest.raises(kzoo.KzooError, match="left' is damaged: state.safetensors is not what was written"):
+        checkpoints.read(checkpoints.find("last"))
+    checkpoints.go_on()
+    assert checkpoints.find("last") == "0003-000000"
+
+
+def test_the_newest_and_the_best_are_kept_in_the_order_of_their_places(tmp_path):
+    checkpoints = saved(tmp_path, (2, 0), (2, 2), (2, 10), (9999, 0), (10000, 0))
+    names = {path.name for path in checkpoints.path.iterdir()}
+    assert names == {"0002-000000", "10000-000000", "best.json"} and checkpoints.newest == "10000-000000"
+    checkpoints.mark_best("10000-000000")
+    assert {path.name for path in checkpoints.path.iterdir()} == {"10000-000000", "best.json"}
+
+
+def test_what_a_kill_left_half_written_is_not_seen(tmp_path, capsys):
+    checkpoints = saved(tmp_path, (1, 0))
+    shutil.copytree(checkpoints.path / "0001-000000", checkpoints.path / ".123-0002-000000")
+    assert checkpoints.newest == "0001-000000" and capsys.readouterr().err == ""
+
+
+# --- a run goes on --------------------------------------------------------------------------------------------------
+
+ROWS, BATCH, STEPS = 80, 16, 5
+
+
+def data():
+    """Labels without a rule: validation gets worse, the best epoch is an early one."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2 * ROWS, 5)).astype("float32"), rng.integers(0, 3, 2 * ROWS)
+    return kzoo.Data((x[:ROWS], y[:ROWS]), validation=(x[ROWS:], y[ROWS:]))
+
+
+def network():
+    """Of all that a checkpoint must keep: slots, statistics, seeds."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(16, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.2)]
+    model = keras.Sequential([keras.Input((5,)), *layers, keras.layers.Dense(3, "softmax")])
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def fit(model=None, **options):
+    return kzoo.fit(model, data(), **{"batch_size": BATCH, "verbose": False, "xla": "off", **options})
+
+
+def go_on(folder, **options):
+    return kzoo.fit(data=data(), resume=folder, verbose=False, **options)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C after so many batches of the run."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after, self.seen = after, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen == self.after:
+            raise KeyboardInterrupt
+
+
+def values(model):
+    return [w.numpy() for w in (*model.weights, *model.optimizer.variables)]
+
+
+def assert_the_same(run, whole, exact=True):
+    assert run.history.keys() == whole.history.keys()
+    for name, wanted in whole.history.items():
+        assert run.history[name] == (wanted if exact else pytest.approx(wanted, rel=1e-5)), name
+    for mine, theirs in zip(values(run.model), values(whole.model), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=0 if exact else 1e-5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Of six epochs."""
+    return fit(network(), epochs=6, run_dir=tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """The folder of a run of four epochs, of which an early one was the best; not to be written into."""
+    run = fit(network(), epochs=4, run_dir=tmp_path_factory.mktemp("cut") / "run")
+    names = {path.name for path in (run.path / "checkpoints").iterdir()}
+    assert len(names) == 3 and {"0004-000000", "best.json"} < names
+    return run.path
+
+
+@pytest.fixture
+def mine(cut, tmp_path):
+    return RunFolder(shutil.copytree(cut, tmp_path / "mine"))
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(mine, whole, capsys):
+    flipped(mine.path / "checkpoints" / "0004-000000" / "state.safetensors")
+    assert_the_same(go_on(mine.path, epochs=6), whole)
+    why = "0004-000000 is damaged (state.safetensors is not what was written); the checkpoint before it is taken"
+    assert why in capsys.readouterr().err
+    rows = (mine.path / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3", "4", "5", "6"]
+    assert mine.checkpoints.newest == "0006-000000"  # and none is damaged any more
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_is_read_from_the_checkpoint_before_a_damaged_one(mine, capsys):
+    best = values_of(kzoo.load_model(mine.path, checkpoint="best"))
+    assert any((a != b).any() for a, b in zip(values_of(kzoo.load_model(mine.path)), best, strict=True))
+    (mine.path / "checkpoints" / "0004-000000" / "state.json").unlink()
+    assert capsys.readouterr().err == ""
+    found = values_of(kzoo.load_model(mine.path))
+    assert (
+        "0004-000000 is damaged (state.json is missing); the checkpoint before it is taken" in capsys.readouterr().err
+    )
+    for a, b in zip(found, best, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def values_of(model):
+    return [w.numpy() for w in model.weights]
+
+
+def test_without_a_whole_checkpoint_nothing_goes_on(mine):
+    for path in (mine.path / "checkpoints").glob("*/manifest.json"):
+        truncated(path)
+    before = {path: path.read_bytes() for path in mine.path.rglob("*") if path.is_file()}
+    for call, said in (
+        (lambda: go_on(mine.path, epochs=6), "has no whole checkpoint to go on from; start a new run$"),
+        (lambda: kzoo.load_model(mine.path), "has no last checkpoint; it has 000"),
+        (
+            lambda: kzoo.load_model(mine.path, checkpoint="best"),
+            "is damaged: its manifest cannot be read; it cannot be",
+        ),
+        (lambda: kzoo.evaluate(mine.path, data(), split="validation"), "has no last checkpoint; it has 000"),
+    ):
+        with pytest.raises(kzoo.KzooError, match=said) as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in mine.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("where", "after", "place"),
+    [("default", 9, (1, 3)), ("default", 3, (0, 2)), ("mirrored", 9, (1, 3))],
+)
+def test_from_the_middle_of_an_epoch_it_is_the_uninterrupted_run(where, after, place, whole, capsys):
+    """A checkpoint each second batch, of five an epoch; the same to the digit."""
+    options = {"strategy": kzoo.strategy("mirrored", 2)} if where == "mirrored" else {}
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), epochs=6, checkpoint_every=2, run_dir="cut", callbacks=[Interrupt(after)], **options)
+    folder = RunFolder("cut")
+    assert folder.checkpoints.newest == f"{place[0]:04d}-{place[1]:06d}"
+    arrays = folder.checkpoints.read(folder.checkpoints.newest)[1]
+    assert float(arrays["metrics/loss/count"]) == place[1] * BATCH
+    run = go_on("cut", **options)
+    assert_the_same(run, whole, exact=where == "default")
+    assert not [key for key in folder.checkpoints.read(folder.checkpoints.newest)[1] if key.startswith("metrics/")]
+
+
+# --- callbacks ------------------------------------------------------------------------------------------------------
+
+
+def plateau(**options):
+    settings = {"factor": 0.5, "patience": 1, "min_delta": 0.02, "cooldown": 1, **options}
+    return keras.callbacks.ReduceLROnPlateau("val_loss", **settings)
+
+
+def stopping(patience=4):
+    return keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory):
+    """A run with both, until one of them stops it."""
+    folder = tmp_path_factory.mktemp("called") / "run"
+    run = fit(network(), epochs=20, run_dir=folder, callbacks=[plateau(), stopping()])
+    assert run.stopped.startswith("stopped by a callback after epoch ") and run.weights_of is not None
+    assert len(set(run.history["learning_rate"])) > 2
+    return run
+
+
+def remember(run):
+    folder = RunFolder(run.path)
+    return folder.checkpoints.read(folder.checkpoints.newest)
+
+
+@pytest.mark.parametrize("epochs", [(1,), (2, 3, 5)], ids=["once", "thrice"])
+def test_callbacks_go_on_where_they_were(epochs, called):
+    """Each time with new callbacks of the same settings."""
+    run = fit(network(), epochs=epochs[0], run_dir="parts", callbacks=[plateau(), stopping()])
+    for count in (*epochs[1:], 20):
+        run = go_on("parts", epochs=count, callbacks=[plateau(), stopping()])
+    assert_the_same(run, called)
+    assert (run.stopped, run.weights_of) == (called.stopped, called.weights_of)
+    assert remember(run)[2] == remember(called)[2]
+
+
+def test_callbacks_go_on_within_the_first_epoch(called):
+    """When they have seen no number yet."""
+    with pytest.raises(KeyboardInterrupt):
+        options = {"epochs": 20, "checkpoint_every": 2, "run_dir": "cut"}
+        fit(network(), callbacks=[plateau(), stopping(), Interrupt(3)], **options)
+    run = go_on("cut", callbacks=[plateau(), stopping()])
+    assert_the_same(run, called)
+    assert (run.stopped, run.weights_of) == (called.stopped, called.weights_of)
+
+
+def test_what_callbacks_remember_is_plain_and_by_name(called):
+    place, arrays, noted = remember(called)
+    assert noted.keys() == {"ReduceLROnPlateau", "EarlyStopping"}
+    assert noted["EarlyStopping"]["wait"] == 4 and noted["EarlyStopping"]["best_epoch"] + 1 == called.weights_of
+    best = min(called.history["val_loss"])
+    assert noted["EarlyStopping"]["best"] == best
+    kept = {key for key in arrays if key.startswith("callbacks/")}
+    weights = {key for key in arrays if not key.startswith(("callbacks/", "optimizer/")) and "seed" not in key}
+    assert kept == {f"callbacks/EarlyStopping/best_weights/{key}" for key in weights}
+    for key, value in zip(sorted(weights), sorted(weights), strict=True):
+        assert arrays[f"callbacks/EarlyStopping/best_weights/{key}"].shape == arrays[value].shape
+
+
+def test_settings_are_those_of_the_new_callbacks(called):
+    """A run that its EarlyStopping ended goes on with more patience as if it had had it from the beginning."""
+    first = fit(network(), epochs=20, run_dir="mine", callbacks=[plateau(), stopping(patience=2)])
+    assert first.stopped and len(first.history["loss"]) == len(called.history["loss"]) - 2
+    run = go_on("mine", callbacks=[plateau(), stopping()])
+    assert_the_same(run, called)
+    assert run.stopped == called.stopped
+
+
+def test_callbacks_that_are_not_there_any_more_are_left_out():
+    fit(network(), epochs=2, run_dir="mine", callbacks=[plateau(), stopping()])
+    run = go_on("mine", epochs=3)
+    assert len(run.history["loss"]) == 3 and remember(run)[2] == {}
