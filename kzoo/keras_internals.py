@@ -304,7 +304,7 @@ def slots_of(optimizer: keras.optimizers.Optimizer) -> dict[str, list[Any]]:
     found = {}
     for name, value in vars(optimizer).items():
         held = value if isinstance(value, list) else None
-        if held is None or name == "_trainable_variables" or len(held) != count:
+        if held is None or name in ("_trainable_variables", "_variables") or len(held) != count:
             continue
         if any(isinstance(v, keras.Variable) for v in held):
             found[name.strip("_")] = [v if isinstance(v, keras.Variable) else None for v in held]

@@ -15,6 +15,7 @@ os.environ["KZOO_OFFLINE"] = "1"  # no test fetches weights, but from a server o
 import keras
 import numpy as np
 import pytest
+import serving
 import tensorflow as tf
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other tests
@@ -52,6 +53,10 @@ def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         terminalreporter.write_line(f"NOT RUN {report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+
+def pytest_sessionfinish():
+    serving.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,11 @@
 """The language model on characters: its network, its windows, what it writes, its export."""
 
-import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from serving import served
 
 import kzoo
 from kzoo.inputs import reader_of
@@ -154,27 +152,15 @@ def test_what_is_asked_is_what_is_written(run):
         kzoo.fit("gpt_tiny", "digits", **SMALL)
 
 
-SERVE = """
-import json, sys
-sys.modules["kzoo"] = sys.modules["keras"] = None
-import tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-found = loaded.signatures["serve_text"](text=tf.constant(json.loads(sys.argv[2])), seed=tf.constant(5))
-print(json.dumps([t.decode() for t in found["text"].numpy()]))
-"""
-
-
 def test_the_export_writes_what_the_network_would(run, tmp_path):
     export, texts = kzoo.export(run, tmp_path / "export"), ["the cat", "Passage 1"]
     assert export.difference < 1e-5
-    command = [sys.executable, "-c", SERVE, export.path, json.dumps(texts)]
-    served = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
-    assert served.returncode == 0, served.stderr[-2000:]
+    found = served(export.path, "serve_text", text=texts, seed=5)["text"]
     reader = reader_of(model_info(run.model).inputs)
     drawn = tf.random.stateless_uniform([2, 16], [5, 0])
     prompts = reader.prepare(tf.constant(texts))
     made = go_on(run.model, prompts, drawn, reserved=2, known=len(reader.spec.vocabulary))["ids"]
-    assert json.loads(served.stdout) == [t.decode() for t in reader.text(made).numpy()]
+    assert found == [t.decode() for t in reader.text(made).numpy()]
 
 
 def test_resumed_tuned_and_on_two_replicas(run, prose):

@@ -6,6 +6,8 @@ is known by its place in a list. Layers that have no name of their own are numbe
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -92,9 +94,13 @@ def _slots(optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]) -> It
                 seen.add(id(variable))
                 yield f"{slot}/{key}", variable
     rate = rate_of(own)
+    held = {id(v): name.strip("_") for name, v in vars(own).items() if isinstance(v, keras.Variable)}
     for variable in optimizer.variables:
         if id(variable) not in seen:
-            yield RATE if variable is rate else variable.name, variable
+            name = variable.name
+            if re.fullmatch(r"variable(_\d+)?", name):  # Nadam's product: numbered by how many the process has made
+                name = held.get(id(variable), name)
+            yield RATE if variable is rate else name, variable
 
 
 def _unique(pairs: Iterator[tuple[str, keras.Variable]]) -> dict[str, keras.Variable]:
@@ -117,18 +123,20 @@ def remembered(
     callbacks: Sequence[keras.callbacks.Callback], model: keras.Model
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """({callback: what it remembers}, {key: arrays that it keeps}), callbacks by their class, with a number where there
-    are several. What is no number, text or list of arrays is not kept; weights of the model go by their names.
+    are several. What is no number, text or list of arrays is not kept, nor are the arguments of Keras' own callbacks,
+    which they have anew (and of which they turn `min_delta` round); weights of the model go by their names.
     """
     plain: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, callback in _named(callbacks):
+        settings = _settings(callback)
         for key, value in vars(callback).items():
-            if key in ("params", "validation_data") or key.startswith("_"):
+            if key in ("params", "validation_data") or key.startswith("_") or key in settings:
                 continue
+            value = value.item() if isinstance(value, np.generic) else value
             if isinstance(value, bool | int | float | str | None):
-                plain.setdefault(name, {})[key] = value
-            elif isinstance(value, np.generic):
-                plain.setdefault(name, {})[key] = value.item()
+                endless = isinstance(value, float) and not math.isfinite(value)  # of which JSON has none
+                plain.setdefault(name, {})[key] = {"float": str(value)} if endless else value
             elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
                 plain.setdefault(name, {})
                 names = _places(model, len(value))
@@ -148,7 +156,7 @@ def remind(
         if name not in there:
             continue
         for key, value in values.items():
-            setattr(there[name], key, value)
+            setattr(there[name], key, float(value["float"]) if isinstance(value, dict) else value)
         start = f"callbacks/{name}/"
         kept = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
         for key in dict.fromkeys(place.split("/")[0] for place in kept):
@@ -163,6 +171,12 @@ def _places(model: keras.Model, count: int) -> list[str]:
         return [f"{k:04d}" for k in range(count)]
     keys = {id(variable): key for key, variable in state_of(model, optimizer=False).items()}
     return [keys[id(variable)] for variable in model.weights]
+
+
+def _settings(callback: keras.callbacks.Callback) -> set[str]:
+    """Names of the arguments of the Keras classes that it is of."""
+    kinds = [kind for kind in type(callback).__mro__ if kind.__module__.startswith("keras.")]
+    return {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:

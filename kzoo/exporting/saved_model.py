@@ -1,10 +1,8 @@
 """SavedModel with named signatures and the preprocessing inside the graph.
 
-    serving_default   what the model takes, by its input's name -> {output layer's name: float32}
-    serve_bytes       bytes [N], encoded images -> scores [N, k], labels [N, k], class_ids [N, k]
-    serve_text        text [N] -> the same of a classifier of texts; of a translator text [N], scores [N]
-    generate          noise [N, n] -> images uint8 [N, height, width, channels]
-    features          what the model takes -> what its last layer reads
+`serving_default` is the network alone, by the names of its inputs and outputs; the others are the task's (`signatures`
+in its file): `serve_bytes` takes encoded images, `serve_text` texts, `generate` noise, `features` gives what the head
+reads.
 
 A bare TensorFlow loads and serves it: nothing of kzoo, nor Keras, is needed. It lies in `path/<next version>`, as
 TensorFlow Serving wants it.

@@ -44,8 +44,10 @@ class Images(Reader):
     def check(self, name: str, data: Any) -> None:
         x = data.train.element_spec[0]
         if not isinstance(x, tf.TensorSpec) or x.shape.rank != 3:
-            shape = tuple(x.shape) if isinstance(x, tf.TensorSpec) else x
-            raise KzooError(f"{name} reads images, but {data.info.name} gives {shape}")
+            gives = x
+            if isinstance(x, tf.TensorSpec):
+                gives = "texts" if x.dtype == tf.string else tuple(x.shape)
+            raise KzooError(f"{name} reads images, but {data.info.name} gives {gives}")
         if self.spec.channels not in (1, 3, x.shape[-1]):
             raise KzooError(
                 f"{name} reads {self.spec.channels} channels; kzoo prepares images with 1 or 3: give arrays instead"

@@ -153,7 +153,9 @@ class Sequences:
 
     def _dataset(self, order: list[np.ndarray], part: Part | None) -> tf.data.Dataset:
         """Batches, padded; with `part`, (rows of the global batch, those that `part` takes of it)."""
-        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(order), [len(batch) for batch in order])
+        none = np.zeros(0, np.int64)  # where an epoch is over
+        lengths = np.array([len(batch) for batch in order], np.int64)
+        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate([none, *order]), lengths)
         rest = [tf.constant(array) for array in self._rest]
 
         def fill(rows: tf.RaggedTensor) -> Any:

@@ -34,6 +34,7 @@ from kzoo.records import to_json
 from kzoo.weights import read_tensors, write_tensors
 
 NAME = re.compile(r"(\d{4,})-(\d{6,})")
+FILES = ("state.safetensors", "state.json")  # which the manifest names
 LEFT = "left"
 
 
@@ -67,7 +68,7 @@ class Checkpoints:
     def best(self) -> str | None:
         try:
             return json.loads((self.path / "best.json").read_text(encoding="utf-8"))["checkpoint"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     @property
@@ -136,12 +137,13 @@ class Checkpoints:
         folder = self.path / name
         try:
             files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            digests = {file: files[file] for file in FILES}
+        except (OSError, ValueError, KeyError, TypeError):
             return "its manifest cannot be read"
-        for file, told in files.items():
+        for file, digest in digests.items():
             if not (folder / file).is_file():
                 return f"{file} is missing"
-            if (folder / file).stat().st_size != told["size"] or _digest(folder / file) != told:
+            if _digest(folder / file) != digest:
                 return f"{file} is not what was written"
         return ""
 

@@ -47,7 +47,7 @@ class Run:
     """A finished (or interrupted) training.
 
     Attributes:
-        model: The caller's model, with the trained weights of the last epoch.
+        model: The caller's model, with the trained weights: of the last epoch, or of `weights_of`.
         path: The run folder.
         history: A list a metric, one value an epoch.
         plan: What was decided before training.

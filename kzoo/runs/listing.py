@@ -63,7 +63,7 @@ def _listed(path: Path) -> Listed:
     except KzooError:  # of an extension that is not imported here
         score = Score()
     monitor = score.of(rows[-1]) if score is not None and rows else None
-    best = max(rows, key=lambda row: score.rank(row, monitor))[monitor[0]] if monitor else None
+    best = score.best(rows)[monitor[0]] if monitor else None
     info = config.get("model")
     return Listed(
         path.name, path, config.get("verb", ""), (info or {}).get("model") or config.get("source") or "own model",

@@ -58,10 +58,7 @@ class Recorder:
         return self.score.of(self.rows[-1]) if self.rows else None
 
     def best(self) -> dict[str, float] | None:
-        """The first of the best rows."""
-        if self.monitor is None:
-            return None
-        return max(self.rows, key=lambda row: self.score.rank(row, self.monitor))
+        return self.score.best(self.rows)
 
     def stale(self) -> int:
         """Epochs since the best one."""

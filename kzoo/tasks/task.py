@@ -59,6 +59,11 @@ class Score:
         known = lambda key, sign: sign * row[key] if key in row and row[key] == row[key] else worst  # nan is not itself
         return known(name, 1 if more else -1), known(loss, -1)
 
+    def best(self, rows: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+        """The first of the best epochs, by what the last one is ranked by; None where nothing ranks them."""
+        by = self.of(rows[-1]) if rows else None
+        return max(rows, key=lambda row: self.rank(row, by)) if by is not None else None
+
 
 @dataclass(frozen=True)
 class Result:

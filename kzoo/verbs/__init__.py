@@ -1,4 +1,6 @@
-"""The verbs on models and runs: fit writes a run, evaluate, predict and generate read it."""
+"""The verbs on models and runs: fit writes a run, evaluate, predict and generate read it. Those with a package of their
+own: fine_tune in finetuning, tune in search, export in exporting.
+"""
 
 from kzoo.verbs.answer import generate, predict
 from kzoo.verbs.applications import decode_predictions, preprocess_input

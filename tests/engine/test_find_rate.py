@@ -30,7 +30,7 @@ def test_everything_is_afterwards_what_it_was(style, where):
     """A model with batch normalization and random depth, that has been trained and is frozen in part."""
     images = np.random.default_rng(0).random((16, 32, 32, 3), dtype="float32"), np.arange(16) % 10
     options = {"batch_size": 8, "strategy": nets.strategy(where)}
-    model = kzoo.create_model("resnet_cifar_tiny", style=style, depths=(1, 1))
+    model = kzoo.create_model("resnet_cifar_tiny", style=style, depths=(1,))
     before = state(model)
     kzoo.find_learning_rate(model, images, steps=20, freeze="conv1", rates={"conv2": 0.1}, optimizer="adam", **options)
     assert state(model) == before and not model.compiled and before[2] is None

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import kzoo
 from kzoo.engine.kernels import Kernels, philox_dropout
 
 
@@ -105,8 +104,8 @@ def test_float64_keeps_kerass_digits():
 
 def test_the_plan_names_them_and_false_turns_them_off():
     for enabled, names in ((True, ("average pooling (2)",)), (False, ())):
-        run_ = kzoo.fit("lenet5", "digits", epochs=1, kernels=enabled, limit_train_batches=2, verbose=False)
-        assert run_.plan.kernels == names
+        _, ready = nets.made("lenet5", "digits", "default", kernels=enabled)
+        assert ready.plan.kernels == ready.engine.kernels.names == names
 
 
 def test_dropout_masks_are_the_same_under_xla_and_have_the_rate():
@@ -145,11 +144,12 @@ def test_dropout_differs_between_replicas_and_repeats_with_the_seed():
         model.compile(keras.optimizers.SGD(0.001), "mse")
         rows = np.ones((8, 64), "float32"), np.zeros((8, 1), "float32")
         data = tf.data.Dataset.from_tensor_slices(rows).batch(8)
-        strategy = kzoo.strategy("mirrored", 2)
-        return kzoo.fit(model, data, epochs=3, seed=seed, xla=xla, strategy=strategy, verbose=False).history["loss"]
+        found, _ = nets.learned(model, data, "mirrored", epochs=3, seed=seed, xla=xla)
+        return [results["loss"] for results in found]
 
-    assert losses(False, 0) == pytest.approx(losses(True, 0), rel=1e-6)  # the same masks with and without XLA
-    assert losses(False, 0) == losses(False, 0)
+    plain = losses(False, 0)
+    assert plain == pytest.approx(losses(True, 0), rel=1e-6)  # the same masks with and without XLA
+    assert plain == losses(False, 0)
     # Each replica has four equal rows: were their masks alike, the second half of the batch would repeat the first.
     values = []
     for replica in range(2):

@@ -57,7 +57,7 @@ def best_of(history):
     return scores.index(max(scores)) + 1
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@pytest.mark.parametrize("name", [pytest.param("default", marks=pytest.mark.slow), "mirrored"])
 def test_the_model_has_the_weights_of_its_best_epoch(name, capsys):
     weights = Weights()
     run = fit(network(), name, patience=4, callbacks=[weights], run_dir="mine")
@@ -87,7 +87,7 @@ def test_an_average_of_weights_gives_way_to_the_best_epoch():
     assert same(run.model, weights.after[best_of(run.history) - 1])
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@pytest.mark.parametrize("name", ["default", pytest.param("mirrored", marks=pytest.mark.slow)])
 def test_early_stopping_of_keras(name):
     weights = Weights()
     stopping = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=3, restore_best_weights=True)

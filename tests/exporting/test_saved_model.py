@@ -11,6 +11,7 @@ from PIL import Image
 import kzoo
 import kzoo.exporting.saved_model
 from kzoo.records import STYLES
+from kzoo.runs import newest_version
 
 
 def test_signatures_by_name(trained, tmp_path):
@@ -47,9 +48,9 @@ def test_versions_count_up_and_nothing_else_is_left(trained, tmp_path):
     (tmp_path / "out" / "9").mkdir()
     assert kzoo.export(trained, tmp_path / "out").path.name == "10"
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"1", "2", "9", "10"}
-    assert kzoo.runs.load.newest_version(tmp_path / "out").name == "10"
+    assert newest_version(tmp_path / "out").name == "10"
     info = json.loads((tmp_path / "out" / "1" / "assets.extra" / "kzoo.json").read_text())
-    assert info["labels"] == list("0123456789") and info["preprocess"]["size"] == [28, 28]
+    assert info["labels"] == list("0123456789") and info["inputs"]["size"] == [28, 28]
     card = (tmp_path / "out" / "1" / "card.md").read_text()
     assert card.startswith("# lenet5") and "serve_bytes" in card
 

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from serving import served
 
 import kzoo
 from kzoo import zoo
@@ -52,20 +52,6 @@ def test_it_is_written_with_public_names():
             assert node.attr in ("__init__", "__name__") or not node.attr.startswith("_"), node.attr
 
 
-SERVE = """
-import json, sys
-sys.modules["kzoo"] = sys.modules["keras"] = None
-import numpy as np, tensorflow as tf
-name, place, inputs = sys.argv[1:]
-loaded = tf.saved_model.load(place)
-data = np.load(inputs)
-found = loaded.signatures["serving_default"](image=tf.constant(data["x"]))
-print(json.dumps([next(iter(found.values())).numpy().tolist()] + (
-    [loaded.signatures["restore"](pixels=tf.constant(data["raw"]))["images"].numpy().tolist()]
-    if name == "restorer_tiny" else [])))
-"""
-
-
 CROSS = [(name, style) for name in MODELS for style in STYLES]
 DEFAULT = [("ladder_tiny", "sequential"), ("restorer_tiny", "subclass")]  # beside these, functional below
 
@@ -91,14 +77,11 @@ def test_fit_resume_evaluate_answer_export(name, style, raw, tmp_path):
     model = kzoo.load_model(run.path)
     assert kzoo.list_runs(run.path)[0].model == name
     x = (raw / 255).astype("float32")
-    np.savez(tmp_path / "inputs.npz", x=x, raw=raw)
-    command = [sys.executable, "-c", SERVE, name, export.path, tmp_path / "inputs.npz"]
-    served = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=300)
-    assert served.returncode == 0, served.stderr[-2000:]
-    tensors, *restored = json.loads(served.stdout)
+    (tensors,) = served(export.path, "serving_default", image=x.tolist()).values()
     np.testing.assert_allclose(tensors, model(x, training=False), atol=1e-5)
-    if restored:
-        np.testing.assert_array_equal(restored[0], np.clip(np.round(255 * np.clip(model(x).numpy(), 0, 1)), 0, 255))
+    if name == "restorer_tiny":
+        restored = served(export.path, "restore", pixels=raw.tolist())["images"]
+        np.testing.assert_array_equal(restored, np.clip(np.round(255 * np.clip(model(x).numpy(), 0, 1)), 0, 255))
 
 
 @pytest.mark.parametrize("name", MODELS)

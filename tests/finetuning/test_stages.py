@@ -21,7 +21,14 @@ def plan(model, **changes):
     return stages_of(model, {head}, **{**options, **changes})
 
 
-@pytest.mark.parametrize("name", NAMES)
+def named(*large):
+    """The names, large networks among the slow tests."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.slow if name in large else ()) for name in NAMES]
+    )
+
+
+@named("googlenet_bn_tiny")
 def test_groups_hold_every_layer_once_in_every_style(name):
     found = [groups_of(kzoo.create_model(name, style=style)) for style in STYLES]
     assert found[0] == found[1] == found[2]
@@ -34,7 +41,7 @@ def test_groups_hold_every_layer_once_in_every_style(name):
         assert all(any(layer.startswith(prefix) for prefix in group.prefixes) for layer in group.layers)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@named("googlenet_bn_tiny", "inception_tiny")
 def test_each_stage_thaws_one_group_more(name):
     model = kzoo.create_model(name)
     groups, stages = groups_of(model), plan(model)

@@ -1,4 +1,6 @@
-"""What the verbs take: one record of options each, built on common ones."""
+"""What the verbs take: one record of options each, built on common ones. Python, the command line and config.json take
+them from here.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +172,7 @@ class Training(Learning):
     ] = None  # fmt: skip
     patience: Annotated[
         int | None, Whole(),
-        "Stop when the best epoch (by validation accuracy, of equal ones by loss) is so many epochs ago. However the"
+        "Stop when the best epoch, by the score of the task, is so many epochs ago. However the"
         " run ends, the model then has the weights of its best epoch.",
     ] = None  # fmt: skip
     limit_validation_batches: Annotated[int | None, Whole(), "Only so many validation batches."] = None
