@@ -56,15 +56,16 @@ class Table(Kind):
 
     metavar = "NAME=VALUE"
     many = True
+    said = "{name: value}"
 
     def check(self, name: str, value: Any) -> dict[Any, Any]:
         if not isinstance(value, Mapping):
-            raise KzooError(f"{name} must be {{name: value}}; received {value!r}")
+            raise KzooError(f"{name} must be {self.said}; received {value!r}")
         return {key: self.value(name, key, one) for key, one in value.items()}
 
     def value(self, name: str, key: Any, value: Any) -> Any:
         if not isinstance(key, str) or not key:
-            raise KzooError(f"{name} must be {{name: value}}; received the name {key!r}")
+            raise KzooError(f"{name} must be {self.said}; received the name {key!r}")
         return tuple(value) if isinstance(value, list) else value
 
     def read(self, name: str, text: list[str]) -> Any:
@@ -78,12 +79,17 @@ class Table(Kind):
 
 
 class Factors(Table):
-    """{how names begin: factor of 0 or more}."""
+    """{how names of layers begin: factor above 0}."""
 
     metavar = "NAME=X"
+    said = "{how names of layers begin: factor}"
 
     def value(self, name: str, key: Any, value: Any) -> float:
-        return float(Number(at_least=0).check(f"{name}[{key!r}]", value))
+        factor = super().value(name, key, value)
+        try:
+            return float(Number(above=0).check(f"the factor of {key!r} in {name}", factor))
+        except KzooError as error:
+            raise KzooError(f"{error} (freeze stops it)") from None
 
 
 class ClassWeight(Table):

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PLACES = [str(FOLDER), str(FOLDER.parent / "transfer"), str(FOLDER.parent / "finetuning")]
+PLACES = [str(FOLDER), str(FOLDER.parent / "finetuning")]
 STRATEGIES = {"worker": "multiworker", "chief": "parameter_server"}  # by the first job
 
 
@@ -114,19 +114,11 @@ def serve(folder, name, strategy):
         module, _, function = asked["function"].rpartition(".")
         try:
             os.chdir(asked["folder"])
-            called = getattr(importlib.import_module(module), function) if module else globals()[function]
-            answer = {"result": called(*asked["arguments"])}
+            answer = {"result": getattr(importlib.import_module(module), function)(*asked["arguments"])}
         except BaseException:
             answer = {"failed": traceback.format_exc()}
         _write(folder / f"{number}-{name}.json", answer)
         number += 1
-
-
-def tuned():
-    """Losses of a fine-tuning, what moved, and where its run is, on every worker; then resumed, when it is done."""
-    import test_fine_tune
-
-    return test_fine_tune.in_processes()
 
 
 def _end_with(parent):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kzoo.engine import build_optimizer
 from kzoo.engine.optimizers import pure
 
 
@@ -80,7 +81,7 @@ def by_keras(optimizer):
 
 def by_the_pure_step(model, optimizer, step=None):
     """The same by the function that replicas run, in which nothing is assigned; of `step`, default the optimizer."""
-    optimizer.build(model.trainable_variables)
+    build_optimizer(optimizer, model.trainable_variables)
     step = tf.function(pure(step or optimizer).stateless_apply, autograph=False)
     weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
     slots = [tf.convert_to_tensor(v.value) for v in optimizer.variables]

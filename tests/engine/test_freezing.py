@@ -430,9 +430,9 @@ def test_two_networks(name):
         ({"freeze": 3}, "freeze must be names of layers"),
         ({"freeze": ["c", "f", "o"]}, "freeze leaves nothing of 'lenet5' to learn"),
         ({"rates": {"c9": 0.1}}, "unknown layer in rates 'c9'"),
-        ({"rates": {"c1": 0}}, "the factor of 'c1' in rates must be above 0; received 0"),
-        ({"rates": {"c1": float("nan")}}, "must be above 0; received nan"),
-        ({"rates": {"c1": "slow"}}, "must be above 0; received 'slow'"),
+        ({"rates": {"c1": 0}}, "the factor of 'c1' in rates must be a number above 0; received 0 .freeze stops it."),
+        ({"rates": {"c1": float("nan")}}, "must be a number above 0; received nan"),
+        ({"rates": {"c1": "slow"}}, "must be a number above 0; received 'slow'"),
         ({"rates": 0.1}, "rates must be {how names of layers begin: factor}; received 0.1"),
     ],
 )

@@ -372,8 +372,17 @@ class TestAsAReaderFound:
 
 
 class TestAsANewcomerFound:
-    @pytest.mark.parametrize("style", ["functional", "sequential", "subclass"])
-    @pytest.mark.parametrize("name", ["seq2seq_luong_tiny", "transformer_tiny"])
+    @pytest.mark.parametrize(
+        ("name", "style"),
+        [
+            ("seq2seq_luong_tiny", "subclass"),
+            ("transformer_tiny", "sequential"),
+            pytest.param("seq2seq_luong_tiny", "functional", marks=pytest.mark.slow),
+            pytest.param("seq2seq_luong_tiny", "sequential", marks=pytest.mark.slow),
+            pytest.param("transformer_tiny", "functional", marks=pytest.mark.slow),
+            pytest.param("transformer_tiny", "subclass", marks=pytest.mark.slow),
+        ],
+    )
     def test_a_run_read_again_says_the_same(self, chinese, name, style, tmp_path):
         """Vocabularies smaller than the default, and of two scripts."""
         run = fit(
