@@ -17,7 +17,9 @@ def answer(export, signature, inputs):
     return {name: plain(tensor.numpy().tolist()) for name, tensor in found.items()}
 
 def plain(value):
-    return [plain(v) for v in value] if isinstance(value, list) else value.decode() if isinstance(value, bytes) else value
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return value.decode() if isinstance(value, bytes) else value
 
 for line in sys.stdin:
     try:

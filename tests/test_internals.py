@@ -84,7 +84,8 @@ NAMES = {
          "_value_dense", "_output_dense"], attention,
     ),
     **dict.fromkeys(
-        ["_learning_rate", "_iterations", "_trainable_variables", "_variables", "_trainable_variables_indices", "_var_key",
+        ["_learning_rate", "_iterations", "_trainable_variables", "_variables", "_trainable_variables_indices",
+         "_var_key",
          "_use_weight_decay", "_apply_weight_decay", "_backend_update_step",
          "_backend_apply_gradients", "_backend_reset_gradient_accumulators", "_filter_empty_gradients",
          "_backend_increment_gradient_accumulators", "_clip_gradients", "_accumulated_gradients",

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kzoo.engine.objective import Phase
 from kzoo.engine.schedules import inner
 from kzoo.keras_internals import built_on, children_of, is_seed, layers_in, rate_of, slots_of, to_snake_case
 from kzoo.models import Block, networks_of
@@ -39,6 +40,17 @@ def state_of(model: keras.Model, *, optimizer: bool = True) -> dict[str, keras.V
             keys = {id(variable): key for key, variable in state.items()}
             state |= _unique((f"{prefix}/{k}", v) for k, v in _slots(network.optimizer, keys))
     return state
+
+
+def scales_of(phases: Sequence[Phase]) -> dict[str, keras.Variable]:
+    """{key: variable} of the loss scaling that a run has put around its optimizers."""
+    found = {}
+    for phase in phases:
+        optimizer, prefix = phase.optimizer, "optimizer" if len(phases) == 1 else f"optimizer/{phase.name}"
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and optimizer is not phase.model.optimizer:
+            for name in ("dynamic_scale", "step_counter"):
+                found[f"{prefix}/loss_scale/{name}"] = getattr(optimizer, name)
+    return found
 
 
 def metrics_of(metrics: Sequence[keras.metrics.Metric]) -> dict[str, keras.Variable]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kzoo.engine import Objective, Place, current_rate, metrics_of, remembered, remind, state_of
+from kzoo.engine import Objective, Place, current_rate, metrics_of, remembered, remind, scales_of, state_of
 from kzoo.files import atomic
 from kzoo.keras_internals import global_seed_generator
 from kzoo.models import networks_of
@@ -99,11 +99,12 @@ class Recorder:
 
     def state(self, place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
         """(arrays by name, what callbacks remember); between batches with what the epoch has counted so far."""
-        variables = {**state_of(self.model), SEEDS: global_seed_generator().state}
-        if place.step:
-            variables |= metrics_of(self.objective.metrics)
         plain, arrays = remembered(self.callbacks, self.model)
-        return {**{key: numpy_of(variable) for key, variable in variables.items()}, **arrays}, plain
+        return {**{key: numpy_of(v) for key, v in self._variables(place).items()}, **arrays}, plain
+
+    def _variables(self, place: Place) -> dict[str, Any]:
+        own = {**state_of(self.model), **scales_of(self.objective.phases), SEEDS: global_seed_generator().state}
+        return own | metrics_of(self.objective.metrics) if place.step else own
 
     def show(self, place: Place) -> None:
         """What the network makes after an epoch: the last one's, and each in a folder of its own."""
@@ -120,9 +121,8 @@ class Recorder:
     def restore(self, name: str) -> tuple[Place, Any]:
         """(place of a checkpoint, what gives callbacks their memory back); variables have the checkpoint's values."""
         place, arrays, plain = self.folder.checkpoints.read(name)
-        variables = {**state_of(self.model), SEEDS: global_seed_generator().state}
-        if place.step:
-            variables |= metrics_of(self.objective.metrics)
+        variables, scales = self._variables(place), scales_of(self.objective.phases)
+        variables = {k: v for k, v in variables.items() if k in arrays or k not in scales}  # it may begin to scale now
         put(variables, arrays, f"the checkpoint {str(self.folder.checkpoints.path / name)!r}")
         return place, lambda: remind(self.callbacks, self.model, plain, arrays)
 

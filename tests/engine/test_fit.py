@@ -1,8 +1,12 @@
 """fit: the numbers are Keras', callbacks see the truth, what is refused is refused before anything is written."""
 
+import functools
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +18,16 @@ from kzoo.inputs import Batches, Reader
 
 def fit(model, data, **arguments):
     return kzoo.fit(model, data, **{"verbose": False, **arguments})
+
+
+def history(model, data, epochs=1, **options):
+    """Of what `fit` trains, without its run folder."""
+    return nets.taught(model, data, "default", epochs=epochs, **options).history
+
+
+def plan_of(model, data, epochs=1, **options):
+    """What `fit` decides, without the training."""
+    return nets.made(model, data, "default", epochs=epochs, **options)[1].plan
 
 
 def dense(seed=0, **compile_with):
@@ -40,22 +54,53 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+BY_XLA = ("momentum", "decayed")  # by default; the others too under --slow
+
+
+@functools.cache
+def by_keras(optimizer):
+    """(history, weights) of Model.fit."""
+    theirs = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
+    found = theirs.fit(batches(np.random.default_rng(0)), epochs=3, verbose=0, shuffle=False).history
+    return found, theirs.get_weights()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "xla"),
+    [
+        pytest.param(optimizer, xla, marks=pytest.mark.slow if xla and optimizer not in BY_XLA else ())
+        for optimizer in OPTIMIZERS
+        for xla in (False, True)
+    ],
+)
 def test_losses_metrics_and_weights_are_keras(optimizer, xla, rng):
     """Three epochs of five batches, the last one ragged, against Model.fit."""
-    data, held = batches(rng), batches(rng, 20)
-    theirs = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
-    expected = theirs.fit(data, validation_data=held, epochs=3, verbose=0, shuffle=False).history
+    expected, weights = by_keras(optimizer)
     ours = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
-    ready = kzoo.Data(data, held)
-    found = fit(ours, data, epochs=3, xla=xla).history
+    found = history(ours, batches(rng), epochs=3, xla=xla)
     for name in ("loss", "accuracy"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
-    for a, b in zip(ours.weights, theirs.weights, strict=True):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+    for a, b in zip(ours.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
     assert int(ours.optimizer.iterations) == 15
-    assert ready.info.counts["train"] == 5
+
+
+def test_a_run_has_the_history_and_the_weights_of_keras(rng):
+    """The whole of fit, with held-out batches of its own."""
+    x, y = rng.random((64, 6), dtype="float32"), rng.integers(0, 3, 64)
+    held = rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)
+    theirs, ours = (dense(optimizer=OPTIMIZERS["adam"](), loss=LOSS, metrics=["accuracy"]) for _ in range(2))
+    whole = {"batch_size": 64, "epochs": 3, "verbose": 0}  # one batch: shuffling changes no sum
+    expected = theirs.fit(x, y, validation_data=held, **whole).history
+    data = kzoo.Data((x, y), held)
+    run = fit(ours, data, batch_size=64, epochs=3)
+    assert run.model is ours and run.history.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(run.history[name], expected[name], rtol=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert data.info.counts == {"train": 64, "validation": 20}
+    assert kzoo.Data(batches(rng), batches(rng, 20)).info.counts["train"] == 5
 
 
 def test_batch_norm_dropout_regularisers_and_added_losses_are_keras(rng):
@@ -77,7 +122,7 @@ def test_batch_norm_dropout_regularisers_and_added_losses_are_keras(rng):
     data = batches(rng)
     theirs, ours = build(), build()
     expected = theirs.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
-    np.testing.assert_allclose(fit(ours, data, epochs=2, xla=False).history["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(history(ours, data, epochs=2, xla=False)["loss"], expected, rtol=1e-5)
     for a, b in zip(ours.variables, theirs.variables, strict=False):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
 
@@ -102,39 +147,39 @@ def test_several_inputs_and_outputs_and_sample_weights(rng):
     data = tf.data.Dataset.from_tensor_slices((x, y, w)).batch(8)
     theirs, ours = build(), build()
     expected = theirs.fit(data, epochs=2, verbose=0, shuffle=False).history
-    found = fit(ours, data, epochs=2).history
+    found = history(ours, data, epochs=2)
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
-    ragged = fit(build(), data.unbatch().take(30).batch(8), epochs=1).history
+    ragged = history(build(), data.unbatch().take(30).batch(8))
     parts = 0.3 * ragged["number_loss"][0] + ragged["kind_loss"][0]
     assert parts == pytest.approx(ragged["loss"][0], rel=1e-5)  # the outputs' losses add up to the loss
 
 
 def test_arrays_are_shuffled_and_batched_as_given(rng):
     x, y = rng.random((50, 6), dtype="float32"), rng.integers(0, 3, 50)
-    run = fit(dense(optimizer="adam", loss=LOSS), (x, y), batch_size=8, epochs=2)
-    assert run.plan.input == "as given, neither resized nor scaled"
-    assert run.plan.steps_per_epoch == 7
+    model, epochs = dense(optimizer="adam", loss=LOSS), 2
+    feed, ready = nets.made(model, (x, y), "default", batch_size=8, epochs=epochs)
+    assert ready.plan.input == "as given, neither resized nor scaled"
+    assert ready.plan.steps_per_epoch == 7
+    seen = [np.concatenate([np.asarray(batch[0]) for batch in feed.train.epoch(n)]) for n in range(epochs)]
+    for found in (*seen, x):
+        np.testing.assert_array_equal(found[np.lexsort(found.T)], x[np.lexsort(x.T)])  # each example once, as it is
+    assert not np.array_equal(seen[0], x) and not np.array_equal(seen[0], seen[1])
+    assert len(history(model, (x, y), batch_size=8, epochs=epochs)["loss"]) == epochs
 
 
-def test_a_second_fit_continues(rng):
+def test_a_second_fit_continues_and_the_model_goes_on_under_keras(rng):
     data = batches(rng)
     once, twice = (dense(optimizer=keras.optimizers.Adam(0.01), loss=LOSS) for _ in range(2))
-    whole = fit(once, data, epochs=4).history["loss"]
+    whole = history(once, data, epochs=4)["loss"]
     first = fit(twice, data, epochs=2)
     assert first.model is twice
     second = fit(twice, data, epochs=2)
     np.testing.assert_allclose([*first.history["loss"], *second.history["loss"]], whole, rtol=1e-6)
     assert int(twice.optimizer.iterations) == 20
-
-
-def test_the_trained_model_goes_on_under_keras(rng):
-    data = batches(rng)
-    model = dense(optimizer=keras.optimizers.Adam(0.01), loss=LOSS)
-    fit(model, data, epochs=1)
-    assert np.isfinite(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
-    assert np.isfinite(model.evaluate(data, verbose=0))
+    assert np.isfinite(twice.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
+    assert np.isfinite(twice.evaluate(data, verbose=0))
 
 
 class TestCallbacks:
@@ -161,7 +206,7 @@ class TestCallbacks:
             shuffle=False,
             callbacks=[theirs],
         )
-        fit(dense(optimizer="sgd", loss=LOSS), data, batch_size=8, epochs=2, callbacks=[ours])
+        history(dense(optimizer="sgd", loss=LOSS), data, batch_size=8, epochs=2, callbacks=[ours])
         assert ours.seen == theirs.seen
 
     def test_they_see_the_true_weights_and_losses(self, rng):
@@ -171,28 +216,26 @@ class TestCallbacks:
                 self.kernel = self.model.layers[0].kernel.numpy().copy()
 
         look, model = Look(), dense(optimizer="adam", loss=LOSS)
-        run = fit(model, batches(rng), epochs=3, callbacks=[look])
-        assert look.losses == run.history["loss"]
+        found = history(model, batches(rng), epochs=3, callbacks=[look])
+        assert look.losses == found["loss"]
         np.testing.assert_array_equal(look.kernel, model.layers[0].kernel.numpy())
 
     def test_what_they_set_takes_effect(self, rng):
         rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)
         model = dense(optimizer="sgd", loss=LOSS)
         before = model.layers[0].kernel.numpy().copy()
-        fit(model, batches(rng), epochs=2, callbacks=[rates])
+        history(model, batches(rng), epochs=2, callbacks=[rates])
         np.testing.assert_array_equal(model.layers[0].kernel.numpy(), before)
 
     def test_early_stopping_stops_and_restores(self, rng):
         data = kzoo.Data((rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)),
                          (rng.random((8, 6), dtype="float32"), rng.integers(0, 3, 8)))  # fmt: skip
         stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
-        run = fit(
-            dense(optimizer=keras.optimizers.SGD(5.0), loss=LOSS), data, epochs=50, batch_size=8, callbacks=[stop]
-        )
-        assert len(run.history["loss"]) < 50
-        best = min(run.history["val_loss"])
+        model = dense(optimizer=keras.optimizers.SGD(5.0), loss=LOSS)
+        found = history(model, data, epochs=50, batch_size=8, callbacks=[stop])
+        assert len(found["loss"]) < 50
         x, y = next(iter(data.validation.batch(8)))
-        assert float(LOSS(y, run.model(x))) == pytest.approx(best, rel=1e-5)
+        assert float(LOSS(y, model(x))) == pytest.approx(min(found["val_loss"]), rel=1e-5)
 
     def test_keras_own_ones_run(self, rng, tmp_path):
         ones = [
@@ -203,7 +246,7 @@ class TestCallbacks:
             keras.callbacks.TerminateOnNaN(),
         ]
         model = dense(optimizer=keras.optimizers.SGD(1.0), loss=LOSS)
-        fit(model, batches(rng), epochs=3, callbacks=ones)
+        history(model, batches(rng), epochs=3, callbacks=ones)
         assert (tmp_path / "best.keras").is_file() and len((tmp_path / "log.csv").read_text().splitlines()) == 4
         assert float(model.optimizer.learning_rate) < 1.0
 
@@ -221,47 +264,50 @@ def test_nothing_is_traced_after_the_first_epoch(rng):
     model.compile("sgd", LOSS)
     counts = []
     count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: counts.append(len(traces)))
-    fit(model, kzoo.Data((rng.random((30, 6)), rng.integers(0, 3, 30))), batch_size=8, epochs=4, callbacks=[count])
+    history(model, kzoo.Data((rng.random((30, 6)), rng.integers(0, 3, 30))), batch_size=8, epochs=4, callbacks=[count])
     assert counts[0] == counts[-1]
 
 
 class TestWhereThingsComeFrom:
     def test_recipe(self):
-        run = fit("mlp", "digits", epochs=1)
-        assert run.plan.sources["loss"] == run.plan.sources["batch_size"] == "the model's recipe"
-        assert run.plan.sources.get("epochs") is None, "given"
-        assert run.plan.loss == "sparse_categorical_crossentropy"
+        plan = plan_of("mlp", "digits", epochs=1)
+        assert plan.sources["loss"] == plan.sources["batch_size"] == "the model's recipe"
+        assert plan.sources.get("epochs") is None, "given"
+        assert plan.loss == "sparse_categorical_crossentropy"
 
     def test_the_models_own_compile(self, rng):
-        run = fit(dense(optimizer="rmsprop", loss=LOSS), batches(rng), epochs=1)
-        assert run.plan.sources["optimizer"] == "the model's compile" and run.plan.optimizer.startswith("RMSprop")
+        plan = plan_of(dense(optimizer="rmsprop", loss=LOSS), batches(rng))
+        assert plan.sources["optimizer"] == "the model's compile" and plan.optimizer.startswith("RMSprop")
 
     def test_arguments_go_first(self):
-        run = fit("lenet5", "digits", epochs=1, optimizer="sgd", learning_rate=0.5, batch_size=100)
-        assert run.plan.optimizer == "SGD, learning rate 0.5" and run.plan.sources["optimizer"] == "given"
-        assert run.plan.batch_size == 100
+        plan = plan_of("lenet5", "digits", optimizer="sgd", learning_rate=0.5, batch_size=100)
+        assert plan.optimizer == "SGD, learning rate 0.5" and plan.sources["optimizer"] == "given"
+        assert plan.batch_size == 100
+
+    def test_a_run_has_that_plan(self, trained):
+        assert trained.plan.epochs == 2 and trained.plan.sources == plan_of("lenet5", "digits", epochs=2).sources
 
     def test_a_model_on_logits_gets_a_loss_on_logits(self):
-        run = fit(kzoo.lenet5(classifier_activation=None), "digits", epochs=1, limit_train_batches=2)
-        assert run.plan.loss == "SparseCategoricalCrossentropy on logits"
+        plan = plan_of(kzoo.lenet5(classifier_activation=None), "digits", limit_train_batches=2)
+        assert plan.loss == "SparseCategoricalCrossentropy on logits"
 
     def test_resizing_and_conversion_are_said(self):
-        run = fit(kzoo.lenet5(input_shape=(32, 32, 3)), "digits", epochs=1, limit_train_batches=2)
-        assert "images are resized from 8x8 to 32x32" in run.plan.notes
-        assert "images are converted from grey to RGB" in run.plan.notes
+        notes = plan_of(kzoo.lenet5(input_shape=(32, 32, 3)), "digits", limit_train_batches=2).notes
+        assert "images are resized from 8x8 to 32x32" in notes
+        assert "images are converted from grey to RGB" in notes
 
     def test_xla_by_the_kind_of_network(self):
-        assert fit("lenet5", "digits", epochs=1, limit_train_batches=1).plan.xla is False
-        assert fit("mlp", "digits", epochs=1, limit_train_batches=1).plan.xla is True
-        assert fit("lenet5", "digits", epochs=1, limit_train_batches=1, xla="on").plan.xla_reason == "asked for"
+        assert plan_of("lenet5", "digits", limit_train_batches=1).xla is False
+        assert plan_of("mlp", "digits", limit_train_batches=1).xla is True
+        assert plan_of("lenet5", "digits", limit_train_batches=1, xla="on").xla_reason == "asked for"
 
     def test_xla_of_the_models_compile_and_eager_mode(self, rng):
         model = keras.Sequential([keras.Input((6,)), layers.Reshape((6, 1)), layers.Conv1D(4, 3), layers.Flatten(),
                                   layers.Dense(3)])  # fmt: skip
         model.compile("sgd", LOSS, jit_compile=True)
-        plan = fit(model, batches(rng), epochs=1).plan
+        plan = plan_of(model, batches(rng))
         assert plan.xla is True and plan.xla_reason == "the model's compile(jit_compile=True)"
-        plan = fit(dense(optimizer="sgd", loss=LOSS, run_eagerly=True), batches(rng), epochs=1).plan
+        plan = plan_of(dense(optimizer="sgd", loss=LOSS, run_eagerly=True), batches(rng))
         assert "compile(run_eagerly=True) is not kept: kzoo's loop is compiled" in plan.notes
 
 
@@ -284,7 +330,7 @@ def test_a_model_that_cannot_be_saved_trains_and_says_so(rng):
 
 
 def test_the_same_seed_gives_the_same_run():
-    losses = [fit("mlp", "digits", epochs=2, seed=seed, xla="off").history["loss"] for seed in (5, 5, 6)]
+    losses = [history("mlp", "digits", epochs=2, seed=seed, xla="off")["loss"] for seed in (5, 5, 6)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -298,7 +344,7 @@ def test_a_users_convnet_gets_images_it_can_read():
         ]
     )
     model.compile("adam", LOSS, metrics=["accuracy"])
-    run = fit(model, "digits", epochs=1)
+    run = fit(model, "digits", epochs=1, limit_train_batches=2)
     assert run.plan.input == "16x16x3, / 255 (kzoo's default for images)"
     assert 0 < kzoo.evaluate(run.path).accuracy <= 1
 
@@ -411,8 +457,8 @@ class TestRefused:
     def test_datasets_that_never_or_never_begin(self, rng):
         with pytest.raises(kzoo.KzooError, match="never ends; say how long an epoch is with limit_train_batches"):
             fit(dense(optimizer="sgd", loss=LOSS), batches(rng).repeat())
-        run = fit(dense(optimizer="sgd", loss=LOSS), batches(rng).repeat(), limit_train_batches=3, epochs=2)
-        assert len(run.history["loss"]) == 2
+        found = history(dense(optimizer="sgd", loss=LOSS), batches(rng).repeat(), limit_train_batches=3, epochs=2)
+        assert len(found["loss"]) == 2
         with pytest.raises(kzoo.KzooError, match="train split"):
             fit(dense(optimizer="sgd", loss=LOSS), batches(rng).take(0))
 
@@ -425,7 +471,7 @@ class TestRefused:
         model = keras.Model([a, b], layers.Dense(3)(layers.Concatenate()([a, b])))
         model.compile("sgd", LOSS)
         data = ([rng.random((9, 2)), rng.random((9, 3))], np.arange(9) % 3)
-        assert np.isfinite(fit(model, data, epochs=1).history["loss"][0])
+        assert np.isfinite(history(model, data)["loss"][0])
 
     def test_a_run_folder_that_exists(self, tmp_path):
         (tmp_path / "mine").mkdir()
@@ -438,29 +484,36 @@ class TestRefused:
 class TestRates:
     """A recipe's schedule, a second fit, and callbacks that set the rate."""
 
+    @pytest.fixture(scope="class")
+    def begun(self, tmp_path_factory):
+        """A run that was begun under the recipe's cosine."""
+        folder = tmp_path_factory.mktemp("rates") / "run"
+        return fit("mlp", "digits", epochs=1, limit_train_batches=2, xla="off", run_dir=folder).path
+
     def test_a_second_fit_begins_a_new_schedule(self):
         model = kzoo.lenet5()
-        fit(model, "digits", epochs=1)
+        history(model, "digits", limit_train_batches=8)
         before = model.get_layer("c1").get_weights()[0]
-        second = fit(model, "digits", epochs=2)
+        losses = history(model, "digits", epochs=2, limit_train_batches=8)["loss"]
         assert np.abs(model.get_layer("c1").get_weights()[0] - before).max() > 1e-4
-        assert second.history["loss"][0] > second.history["loss"][1]
+        assert losses[0] > losses[1]
         assert float(model.optimizer.learning_rate) < 1e-6, "at its end the new one is at zero"
 
     def test_another_rate_or_schedule_afterwards(self):
         model = kzoo.lenet5()
-        fit(model, "digits", epochs=1, limit_train_batches=2)
-        run = fit(model, "digits", epochs=1, limit_train_batches=2, learning_rate=1e-4, schedule="constant")
-        assert run.plan.optimizer == "Adam, learning rate 0.0001, constant"
+        history(model, "digits", limit_train_batches=2)
+        options = {"limit_train_batches": 2, "learning_rate": 1e-4, "schedule": "constant"}
+        _, ready = nets.learned(model, "digits", "default", **options)
+        assert ready.plan.optimizer == "Adam, learning rate 0.0001, constant"
         assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
 
-    def test_a_resumed_run_may_become_constant(self):
-        fit("lenet5", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
+    def test_a_resumed_run_may_become_constant(self, begun):
+        shutil.copytree(begun, "mine")
         run = kzoo.fit(resume="mine", epochs=2, schedule="constant", verbose=False)
         assert run.plan.optimizer.endswith("constant")
 
-    def test_a_rate_given_when_resuming_holds(self):
-        fit("mlp", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
+    def test_a_rate_given_when_resuming_holds(self, begun):
+        shutil.copytree(begun, "mine")
         run = kzoo.fit(resume="mine", epochs=2, learning_rate=1e-5, verbose=False)
         assert float(run.model.optimizer.learning_rate) == pytest.approx(1e-5)
         run = kzoo.fit(resume="mine", epochs=3, schedule="cosine", learning_rate=1e-3, verbose=False)
@@ -469,13 +522,13 @@ class TestRates:
     def test_a_second_schedule_under_accumulation_begins_at_its_beginning(self, rng):
         model = dense(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=4), loss=LOSS)
         for _ in range(2):
-            fit(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
+            history(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
         assert model.optimizer._learning_rate.start == 10  # batches of the first fit
 
     def test_the_recipes_schedule_gives_way_to_a_callback(self):
-        rate = keras.callbacks.LearningRateScheduler(lambda epoch: 5e-4)
-        run = fit("lenet5", "digits", epochs=1, limit_train_batches=2, callbacks=[rate])
-        assert float(run.model.optimizer.learning_rate) == pytest.approx(5e-4)
+        rate, model = keras.callbacks.LearningRateScheduler(lambda epoch: 5e-4), kzoo.lenet5()
+        history(model, "digits", limit_train_batches=2, callbacks=[rate])
+        assert float(model.optimizer.learning_rate) == pytest.approx(5e-4)
         with pytest.raises(kzoo.KzooError, match="LearningRateScheduler sets the learning rate, and so does"):
             fit("lenet5", "digits", epochs=1, schedule="cosine", callbacks=[rate])
 
@@ -492,19 +545,20 @@ class TestRunsOfEveryKind:
             assert len(kzoo.predict(source, x[:2])) == 2
         assert kzoo.export(run, tmp_path / "out").difference < 1e-5
 
-    def test_best_is_best_for_a_run_and_for_its_path(self):
-        run = fit("lenet5", "digits", epochs=2)
+    def test_best_is_best_for_a_run_and_for_its_path(self, trained):
+        run = replace(trained, model=kzoo.load_model(trained.path), path=Path("mine"))
+        shutil.copytree(trained.path, run.path)
         run.model.set_weights([0 * w for w in run.model.get_weights()])
         best = kzoo.evaluate(run.path, checkpoint="best").accuracy
         assert kzoo.evaluate(run, checkpoint="best").accuracy == best > kzoo.evaluate(run).accuracy
 
     def test_early_stopping_that_restores_at_the_end_agrees_with_the_folder(self, rng):
-        rates = iter([1e-3, 1e-3, 5.0])
+        rates = iter([1e-2, 1e-2, 5.0])
         callbacks = [
             keras.callbacks.LearningRateScheduler(lambda epoch: next(rates)),
             keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True),
         ]
-        run = fit("lenet5", "digits", epochs=3, callbacks=callbacks)
+        run = fit("mlp", "digits", epochs=3, xla="off", callbacks=callbacks)
         assert kzoo.evaluate(run).accuracy == kzoo.evaluate(str(run.path)).accuracy > 0.5
 
     def test_arrays_prepared_by_you_are_predicted_as_given(self, rng):
@@ -554,10 +608,12 @@ def nothing(y, p):
 class TestOptimizersByName:
     def test_settings_reach_the_optimizer_and_the_plan(self):
         text = "sgd:momentum=0.9,nesterov=true,clipnorm=1,gradient_accumulation_steps=2,use_ema=true,weight_decay=0.01"
-        run = fit("lenet5", "digits", epochs=1, limit_train_batches=4, optimizer=text, learning_rate=0.01)
-        optimizer = run.model.optimizer
+        model = kzoo.lenet5()
+        options = {"limit_train_batches": 4, "optimizer": text, "learning_rate": 0.01}
+        _, ready = nets.learned(model, "digits", "default", **options)
+        optimizer = model.optimizer
         assert (optimizer.momentum, optimizer.nesterov, optimizer.clipnorm) == (0.9, True, 1)
-        assert run.plan.optimizer == (
+        assert ready.plan.optimizer == (
             "SGD, learning rate 0.01, weight decay 0.01 (not of 5 biases and norms), clipnorm 1, 2 batches an update,"
             " moving average of weights, 0.99"
         )
@@ -594,7 +650,7 @@ class TestOptimizersByName:
             on_train_batch_end=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
         )
         model = dense(optimizer="sgd", loss=LOSS)
-        fit(model, batches(rng), epochs=2, learning_rate=0.4, warmup=4, schedule="cosine", callbacks=[look])
+        history(model, batches(rng), epochs=2, learning_rate=0.4, warmup=4, schedule="cosine", callbacks=[look])
         rising = [0.2, 0.3, 0.4]  # the rate of the step that comes next; the first has 0.1
         falling = [0.2 * (1 + np.cos(np.pi * k / 6)) for k in range(7)]
         assert rates == pytest.approx([*rising, *falling], abs=1e-6)
@@ -611,11 +667,11 @@ def test_class_weights_are_keras(rng):
     data, weight = batches(rng), {0: 1.0, 1: 5.0, 2: 0.5}
     theirs, ours = (dense(optimizer=keras.optimizers.SGD(0.1), loss=LOSS) for _ in range(2))
     expected = theirs.fit(data, epochs=2, verbose=0, shuffle=False, class_weight=weight).history["loss"]
-    np.testing.assert_allclose(fit(ours, data, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(history(ours, data, epochs=2, class_weight=weight)["loss"], expected, rtol=1e-5)
     hot = data.map(lambda x, y: (x, tf.one_hot(y, 3)))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     one_hot = dense(optimizer=keras.optimizers.SGD(0.1), loss=loss)
-    np.testing.assert_allclose(fit(one_hot, hot, epochs=2, class_weight=weight).history["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(history(one_hot, hot, epochs=2, class_weight=weight)["loss"], expected, rtol=1e-5)
     run = fit(ours, data, epochs=1, class_weight={np.int64(k): np.float64(w) for k, w in weight.items()}, run_dir="w")
     assert kzoo.fit(ours, data, resume="w", epochs=2, verbose=False).history["loss"][0] == run.history["loss"][0]
     with pytest.raises(kzoo.KzooError, match=r"class_weight must be \{class number: weight of 0 or more\}"):
@@ -639,7 +695,7 @@ class TestAsANewcomerFound:
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((6,)), Counting(), layers.Dense(3)])
         model.compile("sgd", LOSS)
-        fit(model, batches(rng), epochs=2)  # five steps each
+        history(model, batches(rng), epochs=2)  # five steps each
         assert float(model.layers[0].count.numpy()) == 10
 
     def test_a_stateful_network_is_keras(self, rng):
@@ -653,18 +709,18 @@ class TestAsANewcomerFound:
         x, y = rng.random((30, 6, 3), dtype="float32"), rng.integers(0, 3, 30)
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(10, drop_remainder=True)
         expected = build().fit(data, epochs=2, shuffle=False, verbose=0).history["loss"]
-        assert fit(build(), data, epochs=2).history["loss"] == pytest.approx(expected, rel=1e-5)
+        assert history(build(), data, epochs=2)["loss"] == pytest.approx(expected, rel=1e-5)
 
     def test_a_finished_run_with_averages_goes_on_from_its_weights(self, rng):
         data = batches(rng)
         net = lambda: dense(loss=LOSS, optimizer=keras.optimizers.SGD(0.05, momentum=0.9, use_ema=True))
-        once = fit(net(), data, epochs=4)
+        once = history(net(), data, epochs=4)
         parts = fit(net(), data, epochs=2)
         averaged = kzoo.load_model(parts.path).get_weights()
         for a, b in zip(averaged, parts.model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
         again = kzoo.fit(resume=parts.path, data=data, epochs=4, verbose=False)
-        assert again.history["loss"] == pytest.approx(once.history["loss"], rel=1e-5)
+        assert again.history["loss"] == pytest.approx(once["loss"], rel=1e-5)
 
     @pytest.mark.parametrize("weight", [{0: 1}, {}, {0: 1, 1: 1, 2: float("nan")}, {0: -1, 1: 1, 2: 1},
                                         {0: 1, 1: 1, 2: 1, 3: 1}])  # fmt: skip
@@ -680,8 +736,8 @@ class TestAsANewcomerFound:
             keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(extra=epoch)),
         ]
-        history = fit(dense(optimizer="sgd", loss=LOSS), batches(rng), epochs=2, callbacks=callbacks).history
-        assert history["learning_rate"] == pytest.approx([0.1, 0.05]) and history["extra"] == [0, 1]
+        found = history(dense(optimizer="sgd", loss=LOSS), batches(rng), epochs=2, callbacks=callbacks)
+        assert found["learning_rate"] == pytest.approx([0.1, 0.05]) and found["extra"] == [0, 1]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -764,5 +820,5 @@ class TestAsANewcomerFound:
     def test_outputs_without_a_class_are_said(self, rng):
         x = rng.integers(0, 255, (30, 28, 28), dtype="uint8")
         np.savez("two.npz", x=x, y=np.arange(30) % 2)
-        plan = fit("lenet5_1998", "two.npz", epochs=1).plan
+        plan = plan_of("lenet5_1998", "two.npz")
         assert plan.notes[-1] == "8 of the model's 10 outputs have no class in the data"

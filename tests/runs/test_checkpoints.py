@@ -412,3 +412,22 @@ def test_callbacks_that_are_not_there_any_more_are_left_out():
     fit(network(), epochs=2, run_dir="mine", callbacks=[plateau(), stopping()])
     run = go_on("mine", epochs=3)
     assert len(run.history["loss"]) == 3 and remember(run)[2] == {}
+
+
+def test_the_scale_of_losses_goes_on_too(monkeypatch):
+    """Of mixed_float16, which a processor has for products alone: a scale that was halved is not tried anew."""
+    monkeypatch.setattr("kzoo.verbs.ready.check_precision", lambda name: None)
+    data = (np.random.default_rng(0).random((64, 6), dtype="float32") * 100, np.arange(64) % 3)
+
+    def fit(epochs, **options):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+        model.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return kzoo.fit(model, data, epochs=epochs, batch_size=16, precision="mixed_float16", xla="off",
+                        verbose=False, **options)  # fmt: skip
+
+    whole = fit(2)
+    half = fit(1)
+    kept = RunFolder(half.path).checkpoints.read("0001-000000")[1]
+    assert kept["optimizer/loss_scale/dynamic_scale"] < 2.0**15
+    assert fit(2, resume=half.path).history["loss"] == whole.history["loss"]
