@@ -30,6 +30,7 @@ def test_what_a_perceptron_learns(data, learned, tmp_path):
     assert (load("xor").accuracy("perceptron", data, 0, tmp_path) == 1.0) == learned
 
 
+@pytest.mark.slow
 def test_more_hidden_units_find_xor_more_often(capsys):
     xor = load("xor")
     found = {hidden: xor.successes(hidden, 8) for hidden in (2, 8)}

@@ -58,8 +58,16 @@ BY_XLA = ("momentum", "decayed")  # by default; the others too under --slow
 
 
 @functools.cache
+def by_kzoo(optimizer, xla):
+    """(history, weights, steps that the optimizer has counted) of three epochs of five batches, the last one ragged."""
+    ours = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
+    found = history(ours, batches(np.random.default_rng(0)), epochs=3, xla=xla)
+    return found, ours.get_weights(), int(ours.optimizer.iterations)
+
+
+@functools.cache
 def by_keras(optimizer):
-    """(history, weights) of Model.fit."""
+    """(history, weights) of Model.fit on the same."""
     theirs = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
     found = theirs.fit(batches(np.random.default_rng(0)), epochs=3, verbose=0, shuffle=False).history
     return found, theirs.get_weights()
@@ -73,34 +81,13 @@ def by_keras(optimizer):
         for xla in (False, True)
     ],
 )
-def test_losses_metrics_and_weights_are_keras(optimizer, xla, rng):
-    """Three epochs of five batches, the last one ragged, against Model.fit."""
-    expected, weights = by_keras(optimizer)
-    ours = dense(optimizer=OPTIMIZERS[optimizer](), loss=LOSS, metrics=["accuracy"])
-    found = history(ours, batches(rng), epochs=3, xla=xla)
+def test_losses_metrics_and_weights_are_keras(optimizer, xla):
+    (found, mine, steps), (expected, theirs) = by_kzoo(optimizer, xla), by_keras(optimizer)
     for name in ("loss", "accuracy"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
-    for a, b in zip(ours.get_weights(), weights, strict=True):
+    for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    assert int(ours.optimizer.iterations) == 15
-
-
-def test_a_run_has_the_history_and_the_weights_of_keras(rng):
-    """The whole of fit, with held-out batches of its own."""
-    x, y = rng.random((64, 6), dtype="float32"), rng.integers(0, 3, 64)
-    held = rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)
-    theirs, ours = (dense(optimizer=OPTIMIZERS["adam"](), loss=LOSS, metrics=["accuracy"]) for _ in range(2))
-    whole = {"batch_size": 64, "epochs": 3, "verbose": 0}  # one batch: shuffling changes no sum
-    expected = theirs.fit(x, y, validation_data=held, **whole).history
-    data = kzoo.Data((x, y), held)
-    run = fit(ours, data, batch_size=64, epochs=3)
-    assert run.model is ours and run.history.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(run.history[name], expected[name], rtol=1e-5)
-    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    assert data.info.counts == {"train": 64, "validation": 20}
-    assert kzoo.Data(batches(rng), batches(rng, 20)).info.counts["train"] == 5
+    assert steps == 15
 
 
 def test_batch_norm_dropout_regularisers_and_added_losses_are_keras(rng):
@@ -169,17 +156,36 @@ def test_arrays_are_shuffled_and_batched_as_given(rng):
     assert len(history(model, (x, y), batch_size=8, epochs=epochs)["loss"]) == epochs
 
 
-def test_a_second_fit_continues_and_the_model_goes_on_under_keras(rng):
+def test_a_second_fit_continues(rng):
+    """Two times two epochs have the history and the weights of Keras' four, with held-out batches of their own."""
+    x, y = rng.random((64, 6), dtype="float32"), rng.integers(0, 3, 64)
+    held = rng.random((20, 6), dtype="float32"), rng.integers(0, 3, 20)
+    theirs, ours = (dense(optimizer=OPTIMIZERS["adam"](), loss=LOSS, metrics=["accuracy"]) for _ in range(2))
+    whole = {"batch_size": 64, "epochs": 4, "verbose": 0}  # one batch an epoch: its order changes no sum
+    expected = theirs.fit(x, y, validation_data=held, **whole).history
+    data = kzoo.Data((x, y), held)
+    first, second = (fit(ours, data, batch_size=64, epochs=2) for _ in range(2))
+    assert first.model is ours and first.history.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose([*first.history[name], *second.history[name]], expected[name], rtol=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert int(ours.optimizer.iterations) == 4
+    assert data.info.counts == {"train": 64, "validation": 20}
+    assert kzoo.Data(batches(rng), batches(rng, 20)).info.counts["train"] == 5
+
+
+def test_the_trained_model_goes_on_under_keras(rng):
     data = batches(rng)
-    once, twice = (dense(optimizer=keras.optimizers.Adam(0.01), loss=LOSS) for _ in range(2))
-    whole = history(once, data, epochs=4)["loss"]
-    first = fit(twice, data, epochs=2)
-    assert first.model is twice
-    second = fit(twice, data, epochs=2)
-    np.testing.assert_allclose([*first.history["loss"], *second.history["loss"]], whole, rtol=1e-6)
-    assert int(twice.optimizer.iterations) == 20
-    assert np.isfinite(twice.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
-    assert np.isfinite(twice.evaluate(data, verbose=0))
+    model = dense(optimizer=OPTIMIZERS["adam"](), loss=LOSS, metrics=["accuracy"])
+    found = [loss for epochs in (1, 2) for loss in history(model, data, epochs=epochs, xla=False)["loss"]]
+    expected, weights, steps = by_kzoo("adam", False)
+    np.testing.assert_allclose(found, expected["loss"], rtol=1e-6)  # of three epochs in one go
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert int(model.optimizer.iterations) == steps
+    assert np.isfinite(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
+    assert np.isfinite(model.evaluate(data, verbose=0))
 
 
 class TestCallbacks:
@@ -330,7 +336,8 @@ def test_a_model_that_cannot_be_saved_trains_and_says_so(rng):
 
 
 def test_the_same_seed_gives_the_same_run():
-    losses = [history("mlp", "digits", epochs=2, seed=seed, xla="off")["loss"] for seed in (5, 5, 6)]
+    few = {"limit_train_batches": 6}
+    losses = [history("mlp", "digits", epochs=2, seed=seed, xla="off", **few)["loss"] for seed in (5, 5, 6)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -484,12 +491,6 @@ class TestRefused:
 class TestRates:
     """A recipe's schedule, a second fit, and callbacks that set the rate."""
 
-    @pytest.fixture(scope="class")
-    def begun(self, tmp_path_factory):
-        """A run that was begun under the recipe's cosine."""
-        folder = tmp_path_factory.mktemp("rates") / "run"
-        return fit("mlp", "digits", epochs=1, limit_train_batches=2, xla="off", run_dir=folder).path
-
     def test_a_second_fit_begins_a_new_schedule(self):
         model = kzoo.lenet5()
         history(model, "digits", limit_train_batches=8)
@@ -507,13 +508,13 @@ class TestRates:
         assert ready.plan.optimizer == "Adam, learning rate 0.0001, constant"
         assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
 
-    def test_a_resumed_run_may_become_constant(self, begun):
-        shutil.copytree(begun, "mine")
+    def test_a_resumed_run_may_become_constant(self):
+        fit("lenet5", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
         run = kzoo.fit(resume="mine", epochs=2, schedule="constant", verbose=False)
         assert run.plan.optimizer.endswith("constant")
 
-    def test_a_rate_given_when_resuming_holds(self, begun):
-        shutil.copytree(begun, "mine")
+    def test_a_rate_given_when_resuming_holds(self):
+        fit("mlp", "digits", epochs=1, limit_train_batches=2, xla="off", run_dir="mine")
         run = kzoo.fit(resume="mine", epochs=2, learning_rate=1e-5, verbose=False)
         assert float(run.model.optimizer.learning_rate) == pytest.approx(1e-5)
         run = kzoo.fit(resume="mine", epochs=3, schedule="cosine", learning_rate=1e-3, verbose=False)
@@ -521,8 +522,8 @@ class TestRates:
 
     def test_a_second_schedule_under_accumulation_begins_at_its_beginning(self, rng):
         model = dense(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=4), loss=LOSS)
-        for _ in range(2):
-            history(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
+        history(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
+        plan_of(model, batches(rng), epochs=2, learning_rate=0.1, warmup=3)
         assert model.optimizer._learning_rate.start == 10  # batches of the first fit
 
     def test_the_recipes_schedule_gives_way_to_a_callback(self):
