@@ -42,8 +42,8 @@ from kzoo.weights.names import weights_by_name as weights_by_name
 from kzoo.exporting.saved_model import Exported as Exported
 from kzoo.finetuning.tuning import Tuned as Tuned
 from kzoo.runs.folder import Run as Run
+from kzoo.search.results import Search as Search
 from kzoo.search.space import ZooHyperModel as ZooHyperModel
-from kzoo.search.tune import Search as Search
 from kzoo.tasks.task import Evaluated as Evaluated
 from kzoo.verbs.bench import Bench as Bench
 from kzoo.verbs.find_rate import RateSearch as RateSearch

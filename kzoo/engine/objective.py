@@ -92,8 +92,15 @@ class Objective:
         return {phase.name: phase.draws for phase in self.phases if phase.draws is not None}
 
     def prepare(self, batch: Any) -> None:
-        """See one batch, eagerly: variables that come into being with it do so here."""
-        self.test(batch, Share.whole(batch))
+        """See one batch, eagerly: variables that come into being with it do so here. An objective that never validates
+        need not have a `test`: its losses see the batch.
+        """
+        share = Share.whole(batch)
+        if type(self).test is not Objective.test:
+            self.test(batch, share)
+        else:
+            for phase in self.phases:
+                phase.loss(batch, share, None)
         self.reset()
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:

@@ -185,7 +185,7 @@ def test_the_trained_model_goes_on_under_keras(rng):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert int(model.optimizer.iterations) == steps
     assert np.isfinite(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
-    assert np.isfinite(model.evaluate(data, verbose=0))
+    assert np.isfinite(model.evaluate(data, verbose=0)).all()
 
 
 class TestCallbacks:

@@ -19,7 +19,6 @@ SHOWN = {  # each strategy with XLA on and off, each of these with two styles ov
     ("default", False, "sequential"), ("default", True, "functional"),
     ("one", False, "functional"), ("one", True, "subclass"),
     ("mirrored", False, "functional"), ("mirrored", False, "sequential"), ("mirrored", True, "subclass"),
-    ("mirrored", True, "functional"),
     ("central", False, "subclass"), ("central", True, "sequential"),
 }  # fmt: skip
 CROSS = [
@@ -56,26 +55,32 @@ def test_in_bfloat16(name):
     assert one[0] == pytest.approx(stock("functional")[0], rel=2e-2)
 
 
-@pytest.mark.parametrize("name", ["mirrored", "default"])
-def test_a_users_model_made_in_the_scope_of_replicas(name):
+@pytest.mark.parametrize(
+    ("name", "xla"),
+    [
+        ("mirrored", False),
+        ("default", True),
+        pytest.param("mirrored", True, marks=pytest.mark.slow),
+        pytest.param("default", False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_users_model_made_in_the_scope_of_replicas(name, xla):
     with strategy("mirrored").scope():
         keras.utils.set_random_seed(1)
         model = nets.functional()
-    found, _ = nets.learned(model, nets.data("functional"), name, epochs=nets.EPOCHS, each_step=True)
+    found, _ = nets.learned(model, nets.data("functional"), name, epochs=nets.EPOCHS, each_step=True, xla=xla)
     assert [results["loss"] for results in found] == pytest.approx(stock("functional")[0], rel=1e-5)
 
 
 def test_histories_are_those_of_one_device():
-    """Of `fit`, with validation."""
+    """With validation."""
     histories = []
     for name in ("default", "mirrored", "central"):
         keras.utils.set_random_seed(1)
         model, whole = nets.functional(), nets.data("functional")
-        run = kzoo.fit(
-            model, kzoo.Data(whole.unbatch(), validation=whole.unbatch().take(30)), batch_size=nets.BATCH, epochs=2,
-            strategy=strategy(name), xla="off", verbose=False,
-        )  # fmt: skip
-        histories.append(run.history)
+        data = kzoo.Data(whole.unbatch(), validation=whole.unbatch().take(30))
+        trainer = nets.taught(model, data, name, batch_size=nets.BATCH, epochs=2, xla="off")
+        histories.append(trainer.history)
     for other in histories[1:]:
         assert other.keys() == histories[0].keys()
         for key, values in histories[0].items():
@@ -241,14 +246,7 @@ def test_a_layer_that_xla_cannot_compile():
 
 
 def test_a_run_that_changes_its_strategy_says_so():
-    kzoo.fit(
-        "lenet5",
-        "digits",
-        epochs=1,
-        limit_train_batches=2,
-        strategy=strategy("mirrored"),
-        run_dir="mine",
-        verbose=False,
-    )
+    few = {"epochs": 1, "limit_train_batches": 2, "xla": "off", "run_dir": "mine", "verbose": False}
+    kzoo.fit("mlp", "digits", strategy=strategy("mirrored"), **few)
     run = kzoo.fit(resume="mine", epochs=2, verbose=False)
     assert run.plan.notes[-1] == "begun under MirroredStrategy, goes on under default"
