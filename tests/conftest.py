@@ -25,6 +25,9 @@ for kind, megabytes in (("CPU", None), ("GPU", 8192)):  # each cut into two, so 
         parts = [tf.config.LogicalDeviceConfiguration(memory_limit=megabytes)] * 2
         tf.config.set_logical_device_configuration(device, parts)
 
+gc.freeze()  # TensorFlow and Keras themselves are not looked through at every collection
+gc.set_threshold(20_000, 20, 20)
+
 SHARED = Path(os.environ.get("KZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 if not SHARED.is_dir():
     SHARED = Path.home() / "shared" / "data"

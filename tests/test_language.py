@@ -163,13 +163,28 @@ def test_the_export_writes_what_the_network_would(run, tmp_path):
     assert found == [t.decode() for t in reader.text(made).numpy()]
 
 
-def test_resumed_tuned_and_on_two_replicas(run, prose):
-    options = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.1, "set": {"dropout": 0.0}}
-    one = kzoo.fit("gpt_tiny", prose, **{**options, "epochs": 2})
-    two = kzoo.fit("gpt_tiny", prose, strategy="mirrored", devices=["CPU:0", "CPU:1"], **{**options, "epochs": 2})
+OPTIONS = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.1, "set": {"dropout": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def one(prose, tmp_path_factory):
+    """Two epochs on one device."""
+    return kzoo.fit("gpt_tiny", prose, **{**OPTIONS, "epochs": 2}, run_dir=tmp_path_factory.mktemp("one") / "run")
+
+
+@pytest.mark.slow
+def test_on_two_replicas(one, prose):
+    two = kzoo.fit("gpt_tiny", prose, strategy="mirrored", devices=["CPU:0", "CPU:1"], **{**OPTIONS, "epochs": 2})
     np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=2e-5)
-    half = kzoo.fit("gpt_tiny", prose, **options)
+
+
+def test_resumed(one, prose):
+    half = kzoo.fit("gpt_tiny", prose, **OPTIONS)
     assert kzoo.fit(resume=half.path, epochs=2, verbose=False).history["loss"] == pytest.approx(one.history["loss"])
+
+
+@pytest.mark.slow
+def test_tuned(prose):
     search = kzoo.tune("gpt_tiny", prose, trials=2, epochs=1, limit_train_batches=2, xla="off", verbose=False)
     assert search.best_trial.status == "completed" and search.objective == "val_loss"
 

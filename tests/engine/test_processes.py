@@ -55,7 +55,9 @@ def test_texts(model, xla, tmp_path):
         kinds.assert_same(found, kinds.alone(model))
 
 
-@pytest.mark.parametrize("how", ["own", "synchronised", pytest.param("own, xla", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "how", ["own", *(pytest.param(how, marks=pytest.mark.slow) for how in ("synchronised", "own, xla"))]
+)
 def test_two_networks(how, tmp_path):
     replicas = 1 if how == "synchronised" else 2
     for found in cluster.run("test_adversarial.in_processes", WORKERS, tmp_path, [how]):

@@ -21,13 +21,22 @@ MODELS = {"ladder_tiny": "predict", "restorer_tiny": "generate"}
 SMALL = {"epochs": 2, "limit_train_batches": 4, "limit_validation_batches": 2, "verbose": False}
 
 
+def anew():
+    """The command line is read with the tasks that are there when it is first imported."""
+    for name in [name for name in sys.modules if name == "kzoo.cli" or name.startswith("kzoo.cli.")]:
+        del sys.modules[name]
+    vars(kzoo).pop("cli", None)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def extension():
     """Registered while these tests run: other tests see kzoo alone."""
     spec = importlib.util.spec_from_file_location("extension", FILE)
     sys.modules["extension"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    anew()
     yield module
+    anew()
     for name in MODELS:
         zoo._specs.pop(name)
     registry._tasks.pop("image-restoration")

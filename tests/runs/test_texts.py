@@ -178,7 +178,7 @@ class TestTranslator:
     def test_generate_and_the_exported_loop_say_the_same(self, chinese, tmp_path):
         run, _ = chinese
         texts = ["one two three", "SIX six", "two five four one one", "never seen"]
-        for beams, penalty in ((1, 0.6), (4, 0.0), (4, 1.0)):
+        for beams, penalty in ((1, 0.6), (4, 1.0)):
             export = kzoo.export(run, tmp_path / f"{beams}{penalty}", beams=beams, length_penalty=penalty)
             expected = kzoo.generate(run, texts, beams=beams, length_penalty=penalty)
             found = served(export.path, "serve_text", text=texts)
@@ -207,6 +207,7 @@ class TestTranslator:
         mine, theirs = (decode(speaker(Predictor.of(m)), source, length=6, beams=3)["ids"] for m in (run.model, twin))
         np.testing.assert_array_equal(mine, theirs)
 
+    @pytest.mark.slow
     def test_a_transformer_takes_the_same_road(self, chinese, tmp_path):
         _, data = chinese
         run = fit("transformer_tiny", data, epochs=2, batch_size=16, optimizer="adam", learning_rate=0.01)
@@ -309,6 +310,7 @@ class TestAsAReaderFound:
         ):
             fit(kzoo.transformer_tiny(), data, epochs=1)
 
+    @pytest.mark.slow
     def test_a_second_fit_warms_up_again(self, chinese):
         _, data = chinese
         model = kzoo.transformer_tiny(joint=False)
@@ -376,7 +378,7 @@ class TestAsANewcomerFound:
         ("name", "style"),
         [
             ("seq2seq_luong_tiny", "subclass"),
-            ("transformer_tiny", "sequential"),
+            pytest.param("transformer_tiny", "sequential", marks=pytest.mark.slow),
             pytest.param("seq2seq_luong_tiny", "functional", marks=pytest.mark.slow),
             pytest.param("seq2seq_luong_tiny", "sequential", marks=pytest.mark.slow),
             pytest.param("transformer_tiny", "functional", marks=pytest.mark.slow),
