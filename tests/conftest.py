@@ -75,7 +75,7 @@ _tests = itertools.count(1)
 def _collected():
     """Models and compiled steps hold each other, small objects to Python, which would let their gigabytes lie."""
     yield
-    if next(_tests) % 20 == 0:
+    if next(_tests) % 60 == 0:
         gc.collect()
 
 

@@ -17,17 +17,17 @@ TEXT = "\n\n".join(f"Passage {k}: the cat sat on the mat; {'no' if k % 3 else 'y
 SMALL = {"epochs": 1, "limit_train_batches": 6, "batch_size": 8, "xla": "off", "verbose": False}
 
 
-@pytest.fixture
-def prose(tmp_path):
-    (tmp_path / "prose.txt").write_text(TEXT, encoding="utf-8")
-    return str(tmp_path / "prose.txt")
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(prose, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpt")
-    (folder / "prose.txt").write_text(TEXT, encoding="utf-8")
-    return kzoo.fit("gpt_tiny", folder / "prose.txt", style="subclass", run_dir=folder / "run", seed=1, **SMALL)
+    return kzoo.fit("gpt_tiny", prose, style="subclass", run_dir=folder / "run", seed=1, **SMALL)
 
 
 def ids(shape, seed=0, low=2, high=70):

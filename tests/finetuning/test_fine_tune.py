@@ -536,8 +536,7 @@ def interrupted(monkeypatch, call, inside):
             yield
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlp", "vgg_tiny"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("vgg_tiny", marks=pytest.mark.slow)])
 def test_cut_between_stages_and_in_one(name, data, tmp_path, monkeypatch, capsys):
     """With dropout: the masks of a stage do not depend on what was drawn before it."""
     path = kzoo.save_weights(kzoo.create_model(name, classes=5), tmp_path / "five.safetensors")
