@@ -80,7 +80,7 @@ def begin(
     folder, config, kept = None, {}, {}
     if keeping.resume is not None:
         folder = RunFolder.find(keeping.resume, verb)
-        config = folder.read_json(CONFIG)
+        config = folder.read_config()
         kept = {**config.get("trial" if config["verb"] != verb else "options", {}), **config.get("decided", {})}
         kept = {k: v for k, v in kept.items() if verb != "fit" or k not in OF_THE_MODEL}
     elif keeping.config is not None:
@@ -94,6 +94,8 @@ def begin(
     if folder is not None:
         if verb == "fit" and options.style is not None and options.style != (config["model"] or {}).get("style"):
             raise KzooError(f"style={options.style!r} cannot be changed when a run is resumed; start a new one")
+        if verb == "fit" and options.set and not same_plain(options.set, config["options"].get("set")):
+            raise KzooError(f"set={options.set!r} cannot be changed when a run is resumed; start a new one")
         if changeable is not None:
             finished = config.get("finished") and once_finished is not None
             allowed = once_finished if finished else changeable

@@ -149,8 +149,8 @@ class RunFolder:
             have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
             why = f"is not {what}: it has no {CONFIG}" if found is not None else f"is no {what.split(' ', 1)[1]}"
             raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
-        config, go_on = cls(found).read_json(CONFIG), "kzoo {} --resume"
-        if "verb" not in config:
+        config, go_on = cls(found).read_config(), "kzoo {} --resume"
+        if config.get("verb") not in MAKES:
             raise KzooError(
                 f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew"
             )
@@ -177,6 +177,20 @@ class RunFolder:
         except (ValueError, OSError) as error:
             raise KzooError(f"{str(self / name)!r} cannot be read: {error}") from error
 
+    def read_config(self) -> dict[str, Any]:
+        """config.json, whose parts are what they must be.
+
+        Raises:
+            KzooError: They are not: somebody else has written it.
+        """
+        config = self.read_json(CONFIG)
+        if not isinstance(config, dict):
+            raise KzooError(f"{str(self / CONFIG)!r} is no config of a run: it holds {config!r:.60}")
+        for name, kinds in (("options", dict), ("data", dict | None), ("model", dict | None)):
+            if not isinstance(config.get(name, {}), kinds):
+                raise KzooError(f"{str(self / CONFIG)!r} is no config of a run: its {name} is {config[name]!r:.60}")
+        return {"options": {}, "data": None, "model": None, **config}
+
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, to_json(value) + "\n")
 
@@ -198,9 +212,12 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, float]]:
         if not (self / "metrics.csv").is_file():
             return []
-        with open(self / "metrics.csv", newline="", encoding="utf-8") as file:
-            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        try:
+            with open(self / "metrics.csv", newline="", encoding="utf-8") as file:
+                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        except (ValueError, KeyError, TypeError) as error:
+            raise KzooError(f"{str(self / 'metrics.csv')!r} cannot be read: {error}") from error
 
     def save_model(self, model: keras.Model) -> bool:
         """Write model.keras; False where Keras cannot, for want of a get_config. The checkpoints hold all weights."""
@@ -236,7 +253,7 @@ def history_of(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 def run_of(folder: RunFolder, model: keras.Model) -> Run:
     """A finished run, as its folder has it."""
-    rows, config = folder.read_metrics(), folder.read_json(CONFIG)
+    rows, config = folder.read_metrics(), folder.read_config()
     seconds = rows[-1]["seconds"] if rows else 0.0
     plan = Plan.from_config(folder.read_json("plan.json"))
     return Run(model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""))

@@ -54,7 +54,7 @@ def list_runs(*runs: str | int) -> list[Listed]:
 def _listed(path: Path) -> Listed:
     folder = RunFolder(path)
     try:
-        config = folder.read_json(CONFIG)
+        config = folder.read_config()
         rows = folder.read_metrics()
     except KzooError as error:
         return Listed(path.name, path, "", "", "", 0, 0.0, "", None, str(error), {})

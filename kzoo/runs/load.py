@@ -21,7 +21,7 @@ from kzoo.inputs import Reader, own_reader, reader_of
 from kzoo.keras_internals import served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
-from kzoo.runs.folder import CONFIG, Run, RunFolder
+from kzoo.runs.folder import Run, RunFolder
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, task_of
@@ -103,7 +103,7 @@ def _load(source: Any, checkpoint: str) -> Predictor:
 
 
 def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
-    config = folder.read_json(CONFIG)
+    config = folder.read_config()
     inputs = from_config(config["inputs"])
     reader = reader_of(inputs) if inputs is not None else own_reader(model)
     return Predictor(

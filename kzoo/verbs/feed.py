@@ -216,6 +216,8 @@ def info_arguments(name: str) -> list[str]:
 
 def built(name: str, style: str, arguments: Mapping[str, Any], data: Data, fed: str) -> keras.Model:
     """One of the registry's models, for the classes and the vocabulary of the data."""
+    if "style" in arguments:
+        raise KzooError(f"style is an option of its own, not of set; give style={arguments['style']!r}")
     spec = model_spec(name)
     decided, learned = find_task(spec.task).arguments(spec, data), None
     if spec.inputs is not None and not spec.inputs.known and not fed:

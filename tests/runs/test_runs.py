@@ -331,3 +331,33 @@ class TestWhatIsTaken:
         run = fit("mine", "digits", epochs=1)
         assert kzoo.export(run, tmp_path / "out").path.is_dir()
         assert kzoo.model_card("mine").startswith("# mine") and kzoo.mine().name == "mine"
+
+
+class TestOtherPeoplesFolders:
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("config.json", "[1]"),
+            ("config.json", "null"),
+            ("config.json", '{"verb": "fit", "options": 3, "data": 4, "model": 5}'),
+            ("metrics.csv", "epoch,foo\nx,y\n"),
+            ("metrics.csv", "epoch,foo\n\udcff,1\n"),
+        ],
+    )
+    def test_one_that_cannot_be_read_is_a_row_and_a_line(self, name, text):
+        mine, other = fit("perceptron", "or", epochs=1), fit("perceptron", "and", epochs=1)
+        (mine.path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        broken, whole = kzoo.list_runs()
+        assert whole.state == "finished" and name in broken.state
+        assert kzoo.list_runs(other.path)[0].data == "and"
+        for call in (lambda: kzoo.fit(resume=mine.path, verbose=False),):
+            with pytest.raises(kzoo.KzooError, match=name):
+                call()
+
+    def test_a_builders_arguments_are_kept_when_a_run_goes_on(self):
+        fit("mlp_xor", "xor", epochs=1, set={"hidden": (4,)}, run_dir="mine")
+        with pytest.raises(kzoo.KzooError, match="set=.* cannot be changed when a run is resumed"):
+            kzoo.fit(resume="mine", epochs=2, set={"hidden": (3,)}, verbose=False)
+        assert len(kzoo.fit(resume="mine", epochs=2, set={"hidden": (4,)}, verbose=False).history["loss"]) == 2
+        with pytest.raises(kzoo.KzooError, match="style is an option of its own"):
+            fit("mlp_xor", "xor", epochs=1, set={"style": "subclass"})
