@@ -64,6 +64,8 @@ def register_model(spec: ModelSpec) -> ModelSpec:
         KzooError: The name is taken.
         TypeError: An argument of the definition's `define` has an annotation that says nothing of its values.
     """
+    if not isinstance(spec, ModelSpec):
+        raise KzooError(f"a model is registered by a kzoo.ModelSpec; received {spec!r}")
     taken = _specs.get(spec.name)
     if spec.name in index() and not spec.definition.__module__.startswith("kzoo.models."):
         raise KzooError(f"a model named {spec.name!r} comes with kzoo; give yours another name")

@@ -325,3 +325,18 @@ def test_find_learning_rate(here):
     suggestion = float(out.splitlines()[-1].split("--learning-rate ")[1])
     assert 1e-7 < suggestion < 10
     assert [p.name for p in Path(".").iterdir()] == ["rates.png"], "nothing is trained for good"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("mine.txt", "", "--import takes files of Python; received 'mine.txt'"),
+        ("wrong.py", "def (", "--import: 'wrong.py' cannot be run: SyntaxError"),
+        ("zero.py", "1 / 0", "--import: 'zero.py' cannot be run: ZeroDivisionError"),
+        ("none.py", "import kzoo\nkzoo.register_model(None)", "registered by a kzoo.ModelSpec; received None"),
+    ],
+)
+def test_files_that_cannot_be_imported(name, text, said, here):
+    Path(name).write_text(text, encoding="utf-8")
+    status, _, err = here("--import", name, "list")
+    assert status == 2 and said in err and err.count("\n") == 1

@@ -84,11 +84,18 @@ def import_files(paths: list[str]) -> None:
         path = Path(text)
         if not path.is_file():
             raise KzooError(f"--import: no file {text!r}")
+        if path.suffix != ".py":
+            raise KzooError(f"--import takes files of Python; received {text!r}")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
-        with quiet_start():
-            spec.loader.exec_module(module)
+        try:
+            with quiet_start():
+                spec.loader.exec_module(module)
+        except KzooError:
+            raise
+        except Exception as error:
+            raise KzooError(f"--import: {text!r} cannot be run: {type(error).__name__}: {error}") from error
 
 
 def start(given: Mapping[str, Any], kept: Callable[[], Mapping[str, Any]] = dict) -> None:

@@ -1,16 +1,24 @@
 """Texts, translations and generated images by the same verbs: fit, evaluate, predict or generate, export."""
 
+import functools
 import json
+import shutil
+from dataclasses import replace
 
+import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
 from serving import served
 
 import kzoo
-from kzoo.models import decode, model_info
+from kzoo.inputs import reader_of
+from kzoo.models import attach_info, decode, model_info
+from kzoo.records import Fit
 from kzoo.runs import Predictor
 from kzoo.tasks.translation import speaker
+from kzoo.verbs import feed_of
 
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "poor", "awful", "dull")
 ENGLISH = ("one", "two", "three", "four", "five", "six")
@@ -44,28 +52,54 @@ def write_pairs(path, rows=400, seed=0):
     return path
 
 
+def unfinished(folder, last):
+    """Copies the run folder as it stands before its last epoch: what a kill would leave."""
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: shutil.copytree(folder / "run", folder / "part") if epoch == last else None
+    )
+
+
+def fed(model, data, **options):
+    """How `fit` would read the data and make the model, without the training: a Feed."""
+    return feed_of(model, data, Fit.of(options), nets.strategy("default"))
+
+
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reviews")
     data = write_reviews(folder / "reviews.tsv")
-    model = fit("lstm_classifier_tiny", data, epochs=8, batch_size=16, learning_rate=0.02, run_dir=folder / "run")
-    return model, data
+    run = fit("lstm_classifier_tiny", data, epochs=8, batch_size=16, learning_rate=0.02, run_dir=folder / "run",
+              callbacks=[unfinished(folder, 7)])  # fmt: skip
+    return run, data
 
 
 @pytest.fixture(scope="module")
 def chinese(tmp_path_factory):
-    """A translator into Chinese: characters."""
+    """A translator into Chinese: characters. Its vocabularies are smaller than the default, and of two scripts."""
     folder = tmp_path_factory.mktemp("chinese")
     data = write_pairs(folder / "numbers.tsv")
-    model = kzoo.seq2seq_luong_tiny(width=24, units=32, dropout=0.0)
-    run = fit(model, data, epochs=15, batch_size=16, learning_rate=0.01, run_dir=folder / "run")
+    run = fit("seq2seq_luong_tiny", data, style="subclass", set={"width": 24, "units": 32, "dropout": 0.0}, epochs=10,
+              batch_size=16, learning_rate=0.01, run_dir=folder / "run")  # fmt: skip
     return run, data
+
+
+@pytest.fixture(scope="module")
+def exported(chinese, tmp_path_factory):
+    """export(beams, length_penalty): the translator's export, written once."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def export(beams, length_penalty):
+        return kzoo.export(chinese[0], folder / f"{beams}-{length_penalty}", beams=beams, length_penalty=length_penalty)
+
+    return export
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
-    return fit("dcgan_tiny", "digits", epochs=2, batch_size=64, run_dir=folder / "run")
+    return fit("dcgan_tiny", "digits", epochs=2, batch_size=64, run_dir=folder / "run",
+               callbacks=[unfinished(folder, 1)])  # fmt: skip
 
 
 def made(*args, **options):
@@ -106,12 +140,15 @@ class TestClassifier:
         ]
         assert kzoo.evaluate(tmp_path / "export", split="validation").accuracy > 0.95
 
+    def test_left_and_resumed_is_uninterrupted(self, reviews):
+        run, _ = reviews
+        resumed = fit(resume=run.path.parent / "part")
+        np.testing.assert_allclose(resumed.history["loss"], run.history["loss"], rtol=1e-5)
+
+    @pytest.mark.slow
     def test_resumed_is_uninterrupted(self, reviews, tmp_path):
         _, data = reviews
-        options = {
-            "batch_size": 16,
-            "schedule": "constant",
-        }
+        options = {"batch_size": 16, "schedule": "constant"}
         whole = fit("lstm_classifier_tiny", data, epochs=3, run_dir=tmp_path / "whole", **options)
         fit("lstm_classifier_tiny", data, epochs=2, run_dir=tmp_path / "part", **options)
         resumed = fit(resume=tmp_path / "part", epochs=3)
@@ -129,9 +166,8 @@ class TestClassifier:
 
     def test_a_model_of_your_own_size(self, reviews):
         _, data = reviews
-        model = kzoo.lstm_classifier_tiny(vocabulary=12)
-        run = fit(model, data, epochs=1, batch_size=16)
-        assert len(model_info(run.model).inputs.vocabulary) == 12
+        found = fed(kzoo.lstm_classifier_tiny(vocabulary=12), data, batch_size=16)
+        assert len(found.reading.specs[0].vocabulary) == 12
 
     @pytest.mark.parametrize(
         "inputs, message",
@@ -175,21 +211,19 @@ class TestTranslator:
         assert found.bleu > 70 > found.copy_bleu and "tok:char" in found.signature
         assert json.loads((run.path / "evaluation-numbers-validation.json").read_text())["bleu"] == found.bleu
 
-    def test_generate_and_the_exported_loop_say_the_same(self, chinese, tmp_path):
-        run, _ = chinese
+    @pytest.mark.parametrize(("beams", "penalty"), [(1, 0.6), (4, 1.0), pytest.param(4, 0.0, marks=pytest.mark.slow)])
+    def test_generate_and_the_exported_loop_say_the_same(self, chinese, exported, beams, penalty):
         texts = ["one two three", "SIX six", "two five four one one", "never seen"]
-        for beams, penalty in ((1, 0.6), (4, 1.0)):
-            export = kzoo.export(run, tmp_path / f"{beams}{penalty}", beams=beams, length_penalty=penalty)
-            expected = kzoo.generate(run, texts, beams=beams, length_penalty=penalty)
-            found = served(export.path, "serve_text", text=texts)
-            assert found["text"] == [t.text for t in expected]
-            np.testing.assert_allclose(found["scores"], [t.score for t in expected], atol=1e-4)
-            assert [t.text for t in kzoo.generate(tmp_path / f"{beams}{penalty}", texts)] == found["text"]
+        export = exported(beams, penalty)
+        expected = kzoo.generate(chinese[0], texts, beams=beams, length_penalty=penalty)
+        found = served(export.path, "serve_text", text=texts)
+        assert found["text"] == [t.text for t in expected]
+        np.testing.assert_allclose(found["scores"], [t.score for t in expected], atol=1e-4)
+        assert [t.text for t in kzoo.generate(export.path.parent, texts)] == found["text"]
         assert expected[0].text == "一二三"
 
-    def test_an_empty_text_and_batch_are_served(self, chinese, tmp_path):
-        export = kzoo.export(chinese[0], tmp_path / "export", beams=2)
-        assert served(export.path, "serve_text", text=["one", ""])["text"][1] == ""
+    def test_an_empty_text_and_batch_are_served(self, exported):
+        assert served(exported(4, 1.0).path, "serve_text", text=["one", ""])["text"][1] == ""
 
     def test_attention_is_where_it_looked(self, chinese):
         (found,) = kzoo.generate(chinese[0], ["one two three four"])
@@ -197,7 +231,7 @@ class TestTranslator:
         assert found.source_tokens[0] == "[start]" and found.source_tokens[-1] == "[end]"
         np.testing.assert_allclose(found.attention.sum(axis=1), 1, atol=1e-4)
 
-    @pytest.mark.parametrize("style", ["sequential", "subclass"])
+    @pytest.mark.parametrize("style", ["functional", "sequential"])
     def test_other_styles_decode_alike(self, chinese, style):
         run, _ = chinese
         info = model_info(run.model)
@@ -216,14 +250,13 @@ class TestTranslator:
         expected = [t.text for t in kzoo.generate(run, texts, beams=3)]
         assert served(export.path, "serve_text", text=texts)["text"] == expected
 
-    def test_mistakes(self, chinese, tmp_path):
-        run, data = chinese
+    def test_mistakes(self, chinese, exported):
+        run, _ = chinese
         long = " ".join(["one"] * 21)
         with pytest.raises(kzoo.KzooError, match="text 2 has 21 words; run reads at most 20"):
             kzoo.generate(run, ["one", long])
-        kzoo.export(run, tmp_path / "export", beams=1)
         with pytest.raises(kzoo.KzooError, match="longer than the model reads"):
-            kzoo.generate(tmp_path / "export", [long])
+            kzoo.generate(exported(1, 0.6).path.parent, [long])
         for arguments, message in (
             ({"inputs": None}, "give it texts"),
             ({"inputs": [""]}, "text 1 is empty"),
@@ -239,14 +272,14 @@ class TestTranslator:
 
     def test_weights_of_another_vocabulary(self, chinese, tmp_path):
         run, data = chinese
-        path = kzoo.save_weights(run.model, tmp_path / "weights.safetensors")
+        path, info = kzoo.save_weights(run.model, tmp_path / "weights.safetensors"), model_info(run.model)
         with pytest.raises(kzoo.KzooError, match="does not fit"):
             kzoo.load_weights(kzoo.seq2seq_luong_tiny(), path)
-        other = write_pairs(tmp_path / "fewer.tsv", rows=30, seed=1)
-        text = other.read_text(encoding="utf-8").replace("one", "uno")
-        other.write_text(text, encoding="utf-8")
-        model = kzoo.seq2seq_luong_tiny(width=24, units=32, dropout=0.0)
-        fit(model, other, epochs=1, batch_size=8)
+        other = tmp_path / "other.tsv"
+        other.write_text(data.read_text(encoding="utf-8").replace("one", "uno"), encoding="utf-8")
+        learned = reader_of(info.spec.inputs).learn(kzoo.load_data(other))
+        model = kzoo.create_model(info.model, **info.arguments)
+        attach_info(model, replace(model_info(model), inputs=learned))
         with pytest.raises(kzoo.KzooError, match="weights for another vocabulary"):
             kzoo.load_weights(model, path)
         kzoo.load_weights(run.model, path)
@@ -277,6 +310,12 @@ class TestGenerator:
         assert found.examples == 359 and 0 < found.fake < 1 and 0 < found.real < 1
         assert "discriminator" in str(found)
 
+    def test_left_and_resumed_is_uninterrupted(self, digits):
+        resumed = fit(resume=digits.path.parent / "part")
+        for name in ("generator_loss", "discriminator_loss"):
+            np.testing.assert_allclose(resumed.history[name], digits.history[name], rtol=1e-4)
+
+    @pytest.mark.slow
     def test_resumed_is_uninterrupted(self, tmp_path):
         options = {"batch_size": 64, "limit_train_batches": 4}
         whole = fit("dcgan_tiny", "digits", epochs=3, run_dir=tmp_path / "whole", **options)
@@ -301,10 +340,10 @@ class TestAsAReaderFound:
 
     def test_two_scripts_have_two_vocabularies(self, chinese):
         _, data = chinese
-        run = fit("transformer_tiny", data, epochs=1, batch_size=32, limit_train_batches=2)
-        preprocess = model_info(run.model).inputs
-        assert not preprocess.joint and preprocess.target.unit == "characters"
-        assert {"source_embedding/embeddings", "target_embedding/embeddings"} <= set(kzoo.weights_by_name(run.model))
+        found = fed("transformer_tiny", data, batch_size=32)
+        inputs, _ = found.reading.specs
+        assert not inputs.joint and inputs.target.unit == "characters"
+        assert {"source_embedding/embeddings", "target_embedding/embeddings"} <= set(kzoo.weights_by_name(found.model))
         with pytest.raises(
             kzoo.KzooError, match="was built with joint=True, but numbers needs joint=False; build it so"
         ):
@@ -352,14 +391,20 @@ class TestAsAReaderFound:
         texts = np.array(["一只狗", "两只猫", "一只猫", "两只狗"] * 5, dtype=object)
         data = kzoo.Data((texts, np.arange(20) % 2))
         assert data.info.holds == "texts"
-        run = fit("lstm_classifier_tiny", data, epochs=1, batch_size=5)
-        assert "狗" in model_info(run.model).inputs.vocabulary
+        assert "狗" in fed("lstm_classifier_tiny", data, batch_size=5).reading.specs[0].vocabulary
 
     def test_more_room_than_words(self, chinese):
         """A network with rows beyond the vocabulary never says one of them."""
-        _, data = chinese
+        inputs = model_info(chinese[0].model).inputs
         model = kzoo.seq2seq_luong_tiny(target_vocabulary=200)
-        run = fit(model, data, epochs=1, batch_size=32, limit_train_batches=1)
+        attach_info(model, replace(model_info(model), inputs=inputs))
+        found = kzoo.generate(model, ["one two", "six"], beams=3)
+        assert {token for one in found for token in one.tokens} <= set(inputs.target.vocabulary)
+
+    @pytest.mark.slow
+    def test_more_room_than_words_in_a_run(self, chinese):
+        _, data = chinese
+        run = fit(kzoo.seq2seq_luong_tiny(target_vocabulary=200), data, epochs=1, batch_size=32, limit_train_batches=1)
         assert kzoo.generate(run, ["one two", "six"], beams=3)
 
     def test_keras_files_carry_the_vocabulary_or_say_that_they_lack_it(self, reviews, digits, tmp_path):
@@ -373,27 +418,22 @@ class TestAsAReaderFound:
         np.testing.assert_array_equal(made(tmp_path / "gan.keras", count=2), made(digits, count=2))
 
 
+def said_again(run):
+    texts = ["one two", "six five four"]
+    expected = [t.text for t in kzoo.generate(run, texts, beams=2)]
+    assert [t.text for t in kzoo.generate(str(run.path), texts, beams=2)] == expected
+    assert "source:" in (run.path / "predictions.txt").read_text()
+
+
 class TestAsANewcomerFound:
-    @pytest.mark.parametrize(
-        ("name", "style"),
-        [
-            ("seq2seq_luong_tiny", "subclass"),
-            pytest.param("transformer_tiny", "sequential", marks=pytest.mark.slow),
-            pytest.param("seq2seq_luong_tiny", "functional", marks=pytest.mark.slow),
-            pytest.param("seq2seq_luong_tiny", "sequential", marks=pytest.mark.slow),
-            pytest.param("transformer_tiny", "functional", marks=pytest.mark.slow),
-            pytest.param("transformer_tiny", "subclass", marks=pytest.mark.slow),
-        ],
-    )
-    def test_a_run_read_again_says_the_same(self, chinese, name, style, tmp_path):
-        """Vocabularies smaller than the default, and of two scripts."""
-        run = fit(
-            name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style, run_dir=tmp_path / "run"
-        )
-        texts = ["one two", "six five four"]
-        expected = [t.text for t in kzoo.generate(run, texts, beams=2)]
-        assert [t.text for t in kzoo.generate(str(tmp_path / "run"), texts, beams=2)] == expected
-        assert "source:" in (run.path / "predictions.txt").read_text()
+    def test_a_run_read_again_says_the_same(self, chinese):
+        said_again(chinese[0])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("style", ["functional", "sequential", "subclass"])
+    @pytest.mark.parametrize("name", ["seq2seq_luong_tiny", "transformer_tiny"])
+    def test_a_run_of_every_style_read_again_says_the_same(self, chinese, name, style):
+        said_again(fit(name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style))
 
     def test_a_trained_file_without_its_run_is_not_given_new_words(self, reviews, tmp_path):
         run, _ = reviews
@@ -415,8 +455,6 @@ class TestAsANewcomerFound:
         assert not np.asarray(features(np.zeros((1, 4), "int32"))).any()
 
     def test_a_text_model_of_your_own(self, reviews, tmp_path):
-        import keras
-
         _, data = reviews
         words = keras.layers.TextVectorization(max_tokens=40)
         words.adapt(kzoo.load_data(data).train.map(lambda x, y: x).batch(32))
