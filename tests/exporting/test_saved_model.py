@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from serving import served
 
 import kzoo
 import kzoo.exporting.saved_model
@@ -25,6 +26,12 @@ def test_signatures_by_name(trained, tmp_path):
     head = trained.model.get_layer("output")
     np.testing.assert_allclose(head(features), out["output"], atol=1e-6)
     assert found.difference <= 1e-6
+    for signature, output, expected in (
+        ("serving_default", "output", out["output"]),
+        ("features", "features", features),
+    ):
+        alone = served(found.path, signature, image=x.tolist())[output]  # by a process without kzoo
+        np.testing.assert_allclose(alone, expected, atol=1e-6)
 
 
 def test_bytes_of_many_kinds_and_sizes_in_one_batch(trained, tmp_path):

@@ -111,7 +111,7 @@ def test_of_texts_by_their_text(tmp_path):
     rows += [f"{' '.join(words[(k * j) % 6] for j in range(1 + k % 5))}\t{'ab'[k % 2]}" for k in range(60)]
     (tmp_path / "t.tsv").write_text("\n".join(rows) + "\n")
     data = kzoo.load_data(tmp_path / "t.tsv", test=0.3)
-    run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, verbose=False)
+    run = kzoo.fit("lstm_classifier_tiny", data, epochs=1, xla="off", verbose=False)
     found = kzoo.evaluate(run, data, batch_size=4)
     texts = [(x.decode(), int(y)) for x, y in data.test.as_numpy_iterator()]
     assert len(found.mistakes) == found.examples - round(found.accuracy * found.examples) > 0
@@ -166,7 +166,7 @@ def test_the_example_of_surface_inspection(tmp_path, rng, capsys):
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     root = photographs(tmp_path / "parts", rng)
-    start = kzoo.fit("resnet_cifar_tiny", root, epochs=1, run_dir=tmp_path / "start", verbose=False)
+    start = kzoo.fit("resnet_cifar_tiny", root, epochs=1, run_dir=tmp_path / "start", xla="off", verbose=False)
     found = example.main([str(root), "--model", str(start.path), "--weights", "", "--epochs", "1"])
     assert found.examples == 8 and found.split == "test"
     out = capsys.readouterr().out

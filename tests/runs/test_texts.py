@@ -16,7 +16,7 @@ import kzoo
 from kzoo.inputs import reader_of
 from kzoo.models import attach_info, decode, model_info
 from kzoo.records import Fit
-from kzoo.runs import Predictor
+from kzoo.runs import Predictor, RunFolder
 from kzoo.tasks.translation import speaker
 from kzoo.verbs import feed_of
 
@@ -78,7 +78,7 @@ def chinese(tmp_path_factory):
     """A translator into Chinese: characters. Its vocabularies are smaller than the default, and of two scripts."""
     folder = tmp_path_factory.mktemp("chinese")
     data = write_pairs(folder / "numbers.tsv")
-    run = fit("seq2seq_luong_tiny", data, style="subclass", set={"width": 24, "units": 32, "dropout": 0.0}, epochs=10,
+    run = fit("seq2seq_luong_tiny", data, style="subclass", set={"width": 24, "units": 32, "dropout": 0.0}, epochs=6,
               batch_size=16, learning_rate=0.01, run_dir=folder / "run")  # fmt: skip
     return run, data
 
@@ -142,7 +142,10 @@ class TestClassifier:
 
     def test_left_and_resumed_is_uninterrupted(self, reviews):
         run, _ = reviews
-        resumed = fit(resume=run.path.parent / "part")
+        part = run.path.parent / "part"
+        assert len(RunFolder(part).read_metrics()) == 7
+        resumed = fit(resume=part)
+        assert len(resumed.history["loss"]) == 8
         np.testing.assert_allclose(resumed.history["loss"], run.history["loss"], rtol=1e-5)
 
     @pytest.mark.slow
@@ -160,9 +163,7 @@ class TestClassifier:
         other.write_text("text\tlabel\n" + "quite unheard of\tpos\nnothing known here\tneg\n" * 20, encoding="utf-8")
         found = kzoo.evaluate(run, other, split="train")
         assert any("unknown to the vocabulary" in note for note in found.notes)
-        vocabulary = model_info(run.model).inputs.vocabulary
-        again = fit(run.model, other, epochs=1, batch_size=8)
-        assert model_info(again.model).inputs.vocabulary == vocabulary
+        assert fed(run.model, other, batch_size=8).reading.specs[0] == model_info(run.model).inputs
 
     def test_a_model_of_your_own_size(self, reviews):
         _, data = reviews
@@ -311,7 +312,9 @@ class TestGenerator:
         assert "discriminator" in str(found)
 
     def test_left_and_resumed_is_uninterrupted(self, digits):
-        resumed = fit(resume=digits.path.parent / "part")
+        part = digits.path.parent / "part"
+        assert len(RunFolder(part).read_metrics()) == 1
+        resumed = fit(resume=part)
         for name in ("generator_loss", "discriminator_loss"):
             np.testing.assert_allclose(resumed.history[name], digits.history[name], rtol=1e-4)
 
@@ -349,6 +352,17 @@ class TestAsAReaderFound:
         ):
             fit(kzoo.transformer_tiny(), data, epochs=1)
 
+    def test_a_second_fit_will_warm_up_again(self, chinese):
+        model, starts = kzoo.transformer_tiny(joint=False), []
+        for _ in range(2):
+            nets.made(model, chinese[1], "default", epochs=1, batch_size=32, limit_train_batches=8)
+            schedule = model.optimizer._learning_rate
+            starts.append((schedule.warmup, schedule.start, float(schedule(schedule.start)) / schedule.rate))
+            model.optimizer.iterations.assign(8)
+        assert starts == [(2, 0, pytest.approx(0.5)), (2, 8, pytest.approx(0.5))]
+        with pytest.raises(kzoo.KzooError, match="give its steps with warmup"):
+            fit("lenet5", "digits", schedule="inverse-sqrt", epochs=1)
+
     @pytest.mark.slow
     def test_a_second_fit_warms_up_again(self, chinese):
         _, data = chinese
@@ -359,8 +373,6 @@ class TestAsAReaderFound:
             schedule = run.model.optimizer._learning_rate
             starts.append((schedule.warmup, float(schedule(schedule.start)) / schedule.rate))
         assert starts[0] == starts[1] == (2, pytest.approx(0.5))
-        with pytest.raises(kzoo.KzooError, match="give its steps with warmup"):
-            fit("lenet5", "digits", schedule="inverse-sqrt", epochs=1)
 
     def test_positions_bound_the_length(self):
         assert model_info(kzoo.transformer_tiny(length=7)).inputs.source.length == 5
@@ -419,9 +431,9 @@ class TestAsAReaderFound:
 
 
 def said_again(run):
-    texts = ["one two", "six five four"]
-    expected = [t.text for t in kzoo.generate(run, texts, beams=2)]
-    assert [t.text for t in kzoo.generate(str(run.path), texts, beams=2)] == expected
+    texts, search = ["one two", "six five four"], {"beams": 4, "length_penalty": 1.0}
+    expected = [t.text for t in kzoo.generate(run, texts, **search)]
+    assert [t.text for t in kzoo.generate(str(run.path), texts, **search)] == expected
     assert "source:" in (run.path / "predictions.txt").read_text()
 
 
@@ -444,10 +456,18 @@ class TestAsANewcomerFound:
         other.write_text(other.read_text(encoding="utf-8").replace("film", "play"), encoding="utf-8")
         again = fit(str(tmp_path / "alone.keras"), other, epochs=1)
         assert model_info(again.model).inputs == known and "play" not in known.vocabulary
-        model = kzoo.lstm_classifier_tiny()  # trained on numbers of the user's own, whose words nobody knows
+        model = kzoo.lstm_classifier_tiny()  # trained by Keras on numbers of the user's own, whose words nobody knows
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        model.fit(np.ones((8, 5), "int32"), np.arange(8) % 2, verbose=0)
+        with pytest.raises(kzoo.KzooError, match="lstm_classifier_tiny was .* on a vocabulary that it does not carry"):
+            fit(model, other, epochs=1)
+
+    @pytest.mark.slow
+    def test_a_model_that_learned_from_numbers_is_given_no_words(self, reviews):
+        model = kzoo.lstm_classifier_tiny()
         fit(model, (np.ones((8, 5), "int32"), np.arange(8) % 2), epochs=1)
         with pytest.raises(kzoo.KzooError, match="lstm_classifier_tiny reads .*texts"):
-            fit(model, other, epochs=1)
+            fit(model, reviews[1], epochs=1)
 
     def test_nothing_is_not_judged(self, reviews, tmp_path):
         """Of an empty text the features are zero, and the scores those of the biases alone."""
