@@ -334,9 +334,27 @@ def test_find_learning_rate(here):
         ("wrong.py", "def (", "--import: 'wrong.py' cannot be run: SyntaxError"),
         ("zero.py", "1 / 0", "--import: 'zero.py' cannot be run: ZeroDivisionError"),
         ("none.py", "import kzoo\nkzoo.register_model(None)", "registered by a kzoo.ModelSpec; received None"),
+        ("leaves.py", "import sys\nsys.exit(3)", "--import: 'leaves.py' cannot be run: SystemExit: 3"),
+        ("numpy.py", "", "--import: 'numpy.py' has the name of a module that Python has already; rename the file"),
+        ("sys.py", "", "--import: 'sys.py' has the name of a module that Python has already; rename the file"),
     ],
 )
 def test_files_that_cannot_be_imported(name, text, said, here):
     Path(name).write_text(text, encoding="utf-8")
     status, _, err = here("--import", name, "list")
     assert status == 2 and said in err and err.count("\n") == 1
+
+
+def test_an_imported_file_finds_its_neighbours(here):
+    """As a script of Python would; two files that share one run it once."""
+    Path("mine").mkdir()
+    shared = "from kzoo.zoo import model_spec\nROW = model_spec('mlp_xor')\nprint('shared')\n"
+    Path("mine/shared_rows.py").write_text(shared, encoding="utf-8")
+    register = "import kzoo\nfrom dataclasses import replace\nfrom shared_rows import ROW\n"
+    for name in ("one", "two"):
+        text = f"{register}kzoo.register_model(replace(ROW, name='{name}_of_mine'))\n"
+        Path(f"mine/rows_{name}.py").write_text(text, encoding="utf-8")
+    files = [part for name in ("one", "two") for part in ("--import", f"mine/rows_{name}.py")]
+    status, out, err = here(*files, "--import", "mine/shared_rows.py", "list", "*_of_mine")
+    assert status == 0 and "one_of_mine" in out and "two_of_mine" in out, err
+    assert out.count("shared") == 1

@@ -86,6 +86,11 @@ def import_files(paths: list[str]) -> None:
             raise KzooError(f"--import: no file {text!r}")
         if path.suffix != ".py":
             raise KzooError(f"--import takes files of Python; received {text!r}")
+        sys.path.append(str(path.absolute().parent))  # behind all else: its neighbours stand in for nothing
+        if _is_taken(path):
+            raise KzooError(f"--import: {text!r} has the name of a module that Python has already; rename the file")
+        if path.stem in sys.modules:  # a file before it has imported it
+            continue
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
@@ -94,8 +99,20 @@ def import_files(paths: list[str]) -> None:
                 spec.loader.exec_module(module)
         except KzooError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise KzooError(f"--import: {text!r} cannot be run: {type(error).__name__}: {error}") from error
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether Python finds another file, or something of its own, under a file's name."""
+    if not path.stem.isidentifier():
+        return False
+    if (module := sys.modules.get(path.stem)) is not None:
+        origin = getattr(module, "__file__", None)
+    else:
+        spec = importlib.util.find_spec(path.stem)
+        origin = spec.origin if spec is not None else str(path)
+    return Path(origin or "").resolve() != path.resolve()
 
 
 def start(given: Mapping[str, Any], kept: Callable[[], Mapping[str, Any]] = dict) -> None:

@@ -102,7 +102,7 @@ def info(
 def runs(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Those to compare: paths, numbers or 'last'. Default all."),
+        typer.Argument(metavar="RUN", help="Those to compare: paths, numbers or 'last'. Default all."),
     ] = None,
     json_: Json = False,
 ) -> None:

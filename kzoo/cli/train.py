@@ -107,7 +107,8 @@ def find_learning_rate(given: dict[str, Any], as_json: bool) -> None:
     if path is not None:
         found.plot(path)
     if shown(found, as_json):
-        print(f"next          kzoo fit {given['model']} --data {given['data']} --learning-rate {found.suggestion:g}")
+        model, data = shlex.quote(given["model"]), shlex.quote(given["data"])
+        print(f"next          kzoo fit {model} --data {data} --learning-rate {found.suggestion:g}")
 
 
 @command(

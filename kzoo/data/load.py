@@ -85,6 +85,8 @@ def load_data(
     >>> load_data("digits").info.counts
     {'train': 1295, 'validation': 143, 'test': 359}
     """
+    if not isinstance(name, str | os.PathLike):
+        raise KzooError(f"data is named by a name such as 'digits' or a path; received {name!r}")
     name = os.fspath(name)
     if holds is not None and holds not in HOLDS:
         raise unknown("holds", holds, HOLDS)
@@ -101,6 +103,8 @@ def load_data(
     else:
         splits, info = from_tfds(name, data_dir, download, languages)
     _check_read(name, info, holds, languages, None if is_path else columns)
+    if is_path or name in EMBEDDED:
+        _check_read_here(name, data_dir, download)
     arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
     given = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
              "holds": holds if is_path else None}  # fmt: skip
@@ -164,6 +168,11 @@ def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, co
         raise KzooError(f"languages={languages!r} picks a direction, but {name!r} names no languages; leave it out")
     if columns is not None:
         raise KzooError(f"columns goes with a table, and {name!r} is none; leave it out")
+
+
+def _check_read_here(name: str, data_dir: Any, download: bool) -> None:
+    for option in [option for option, value in (("data_dir", data_dir), ("download", download)) if value]:
+        raise KzooError(f"{option} goes with a TensorFlow Datasets name, and {name!r} is none; leave it out")
 
 
 def _check_every_class(name: str, labels: np.ndarray, info: DataInfo, classes: list[str]) -> None:

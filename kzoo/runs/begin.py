@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,7 +81,10 @@ def begin(
     folder, config, kept = None, {}, {}
     if keeping.resume is not None:
         folder = RunFolder.find(keeping.resume, verb)
-        config = folder.read_config()
+        config = {"source": None, "objects": [], **folder.read_config()}
+        _check_names(config, verb if config["verb"] == verb else None, str(folder / CONFIG))
+        if verb == "fit" and (folder / "model.keras").is_file():
+            model = _kept_model(model, config, folder)
         kept = {**config.get("trial" if config["verb"] != verb else "options", {}), **config.get("decided", {})}
         kept = {k: v for k, v in kept.items() if verb != "fit" or k not in OF_THE_MODEL}
     elif keeping.config is not None:
@@ -117,20 +121,42 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
         folder = RunFolder(path.parent)
         config = folder.read_json(path.name)
     else:
-        config = RunFolder.find(source).read_json(CONFIG)
+        config = RunFolder.find(source).read_config()
     if not isinstance(config, dict) or not isinstance(config.get("options"), dict) or "verb" not in config:
         raise KzooError(f"config={source!r} is no config.json of a run: it names no verb and options")
     if not isinstance(config.get("data"), dict | None):
         raise KzooError(f"data in {source} must be the arguments of load_data by name; received {config['data']!r}")
     if config["verb"] != verb:
         raise KzooError(f"{source!r} was made by {config['verb']}; its config goes with kzoo.{config['verb']}")
-    allowed = {verb: (config["options"], options_of(VERBS[verb][0])),
+    _check_names(config, verb, source)
+    return {"source": None, "objects": [], "data": None, **config}
+
+
+def _check_names(config: Mapping[str, Any], verb: str | None, source: str) -> None:
+    """Of config.json, which anybody may have written: options and data have names that are known. Callbacks are
+    objects, which no file holds.
+    """
+    typed = {name for name, option in options_of(VERBS[verb][0]).items() if option.kind.typed} if verb else ()
+    allowed = {verb: (config["options"] if verb else {}, typed),
                "load_data": (config.get("data") or {}, ("name", *options_of(DataOptions)))}  # fmt: skip
     for function, (names, known) in allowed.items():
         for name in names:
+            if name == "callbacks":
+                raise KzooError(f"{source}: callbacks are objects, which a file cannot hold; give them to kzoo.{verb}")
             if name not in known:
                 raise unknown(f"argument of {function} in {source}:", name, known)
-    return {"source": None, "objects": [], "data": None, **config}
+
+
+def _kept_model(model: Any, config: Mapping[str, Any], folder: RunFolder) -> Any:
+    """None where the run's own model is named, which the folder has as it was made; another name is refused."""
+    if not isinstance(model, str | os.PathLike):
+        return model
+    if source_of(model) != config["source"]:
+        begun = f"{config['source']!r}" if config["source"] else "a model that was given as an object"
+        raise KzooError(
+            f"{folder.path} was begun with {begun}, not {str(model)!r}; a resumed run has its model already"
+        )
+    return None
 
 
 def _check_changes(

@@ -8,8 +8,8 @@
                                    weights of an earlier epoch
     checkpoints/best.json          which of them is the best epoch's
 
-A folder is written beside and renamed: one that is there is whole. One whose files are not as its manifest says is
-named and left aside, and the one before it is taken.
+A folder is written beside and renamed: one that is there is whole. The newest two are kept, and the best epoch's: one
+whose files are not as its manifest says is named and left aside, and the one before it is taken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Checkpoints:
         self.path = path
 
     def save(self, place: Place, tensors: Mapping[str, np.ndarray], remembered: Mapping[str, Any]) -> str:
-        """A checkpoint of that place, in the stead of those before it but the best one; returns its name."""
+        """A checkpoint of that place, beside the one before it and the best one; returns its name."""
         name = f"{place.epoch:04d}-{place.step:06d}"
         self._write(name, place, tensors, remembered)
         self._drop(name)
@@ -77,7 +77,7 @@ class Checkpoints:
         for name in reversed(self._names()):
             if not (why := self._damage(name)):
                 return name
-            print(f"{self.path / name} is damaged ({why}); the checkpoint before it is taken", file=sys.stderr)
+            print(f"{self.path / name} is damaged ({why}); it is left aside", file=sys.stderr)
         return None
 
     def find(self, kind: str) -> str:
@@ -106,9 +106,11 @@ class Checkpoints:
         return place, read_tensors(self.path / name / "state.safetensors"), told["callbacks"]
 
     def _drop(self, newest: str) -> None:
-        """All but the newest and the best."""
-        for other in self._names():
-            if other not in (newest, self.best):
+        """All but the newest, the one before it and the best."""
+        names = self._names()
+        before = names[: names.index(newest)][-1:]  # those behind it are of a training that was taken up before them
+        for other in names:
+            if other not in (newest, self.best, *before):
                 shutil.rmtree(self.path / other)
 
     def _names(self) -> list[str]:

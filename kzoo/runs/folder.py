@@ -256,7 +256,10 @@ def run_of(folder: RunFolder, model: keras.Model) -> Run:
     rows, config = folder.read_metrics(), folder.read_config()
     seconds = rows[-1]["seconds"] if rows else 0.0
     plan = Plan.from_config(folder.read_json("plan.json"))
-    return Run(model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""))
+    return Run(
+        model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""),
+        weights_of=config.get("weights_of"),
+    )  # fmt: skip
 
 
 def temporary_folder() -> Path:

@@ -60,6 +60,8 @@ class Classification(Task):
         outputs = getattr(model, "outputs", None)  # a subclass of the user's does not say
         units = info.arguments["classes"] if info else outputs[0].shape[-1] if outputs and len(outputs) == 1 else None
         classes = len(data.info.classes)
+        if classes and info and not info.has_head:
+            raise KzooError(f"{model.name} has include_top=False, and so no output for a class; leave that out")
         if not classes or units is None:
             return
         if units == 1 and classes > 2:

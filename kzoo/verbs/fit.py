@@ -79,6 +79,7 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     begun.check_folder(worker)
 
     feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder)
+    check_classes(begun, feed)
     check_patience(options.patience, feed)
     chosen = {"loss": options.loss, "optimizer": options.optimizer, "metrics": options.metrics}
     rate = options.learning_rate
@@ -104,15 +105,24 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     elif (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
         notes.append(f"begun under {before}, goes on under {plan.strategy}")
     notes += [found.note()] if found is not None else []
+    if "callbacks" in begun.config.get("objects", ()) and not callbacks:
+        notes.append("the run before had callbacks, which a file cannot hold; this one has none")
     plan = replace(plan, notes=(*plan.notes, *notes))
     recorder = Recorder(folder, feed.task, ready.objective, callbacks, feed.reading.reader, folder.read_metrics())
-    place, remind = Place(0, 0, 0, {}), lambda: None
+    progress = TrainingProgress(feed.options.epochs, unit=feed.reading.reader.unit, verbose=bool(say))
+    place, remind, over = Place(0, 0, 0, {}), lambda: None, ""
     if begun.resumed:
-        place, remind = _go_on(begun, feed, ready, recorder, rates if rate is not None else [])
+        place, remind = _restore(recorder, rates if rate is not None else [])
+        over = _over(begun, recorder, place, feed)
     else:
         recorder.checkpoint(place)
+    run = Run(feed.model, folder.path, history_of(recorder.rows), plan, 0.0, worker)
+    if over and begun.config.get("finished"):
+        progress.say(f"nothing to do: {folder.path} {over}")
+        return _as_it_was(run, recorder)
+    if begun.resumed:
+        _go_on(begun, feed, ready, recorder, progress)
     folder.write_json("plan.json", plan.to_config())
-    progress = TrainingProgress(feed.options.epochs, unit=feed.reading.reader.unit, verbose=bool(say))
     for label, text in plan.lines() if say != "epochs" else ():
         progress.say(f"{label:10} {text}")
     actions = [every(recorder.epoch, epochs=1), every(recorder.show, epochs=1)]
@@ -122,13 +132,11 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         ready.engine, feed.train, feed.validation, epochs=feed.options.epochs, callbacks=callbacks, actions=actions,
         progress=progress, max_seconds=options.max_time * 60 if options.max_time is not None else None,
     )  # fmt: skip
-    trainer.history = history_of(recorder.rows)
-    run = Run(feed.model, folder.path, trainer.history, plan, 0.0, worker)
-    if begun.resumed and _is_done(run, recorder, place, feed, progress):
-        return run
+    trainer.history = run.history
     folder.show(feed.task.show_batch(ready.first_batch, feed.reading, feed.labels))
-    with resumable("fit", folder.path, progress.say if say != "epochs" else lambda _: None):
-        _train(trainer, recorder, place, remind, feed.options.precision)
+    if not over:  # a run that was killed after its last epoch has nothing left but to be recorded
+        with resumable("fit", folder.path, progress.say if say != "epochs" else lambda _: None):
+            _train(trainer, recorder, place, remind, feed.options.precision)
     run.seconds, run.stopped = time.perf_counter() - recorder.started, trainer.stopped
     _record(run, recorder, feed, ready.objective, callbacks, progress)
     return run
@@ -152,6 +160,17 @@ def check_patience(patience: int | None, feed: Feed) -> None:
         raise KzooError("patience needs a validation split to score epochs on; give one, or leave patience out")
 
 
+def check_classes(begun: Begun, feed: Feed) -> None:
+    """A run that goes on learns the classes that it has learned: their numbers are its model's outputs."""
+    before = begun.config.get("labels") if begun.resumed else None
+    if before and feed.labels and list(feed.labels) != list(before):
+        said = [", ".join(names[:10]) + ", …" * (len(names) > 10) for names in (before, feed.labels)]
+        raise KzooError(
+            f"{begun.folder.path} learned the classes {said[0]}; {feed.data.info.name} has {said[1]}; start a new run,"
+            " or tune it to them by kzoo.fine_tune"
+        )
+
+
 def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None) -> tuple[RunFolder, Plan]:
     """The folder of a new run, with all that a kill could not bring back."""
     plan, reading = ready.plan, feed.reading
@@ -168,45 +187,55 @@ def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None
     return folder, plan
 
 
-def _go_on(begun: Begun, feed: Feed, ready: Ready, recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
+def _restore(recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
     """Everything as the newest checkpoint has it; a rate that was given anew goes before the checkpoint's."""
     folder = recorder.folder
     name = folder.checkpoints.newest
     if name is None:
         raise KzooError(f"{str(folder.path)!r} has no whole checkpoint to go on from; start a new run")
     place, remind = recorder.restore(name)
-    for network, rate in zip(ready.objective.networks, rates, strict=False):
+    for network, rate in zip(recorder.objective.networks, rates, strict=False):
         if not follows_schedule(network.optimizer):
             inner(network.optimizer).learning_rate = rate
     recorder.rows[:] = recorder.rows[: place.epoch]
+    if [row["epoch"] for row in recorder.rows] != list(range(1, place.epoch + 1)):
+        raise KzooError(
+            f"{str(folder / 'metrics.csv')!r} does not have the {place.epoch} epochs of the checkpoint; put the file"
+            f" back, or start a new run with --config {folder.path}"
+        )
     recorder.before = recorder.rows[-1]["seconds"] if recorder.rows else 0.0
-    known = {"data": feed.data.info.arguments or None, "labels": list(feed.labels)}
-    folder.update_config(
-        **known, options={**begun.config["options"], **Fit.of(begun.given).to_config()}, decided=ready.decided,
-        finished=False, verb="fit",
-    )  # fmt: skip
     return place, remind
 
 
-def _is_done(run: Run, recorder: Recorder, place: Place, feed: Feed, progress: TrainingProgress) -> bool:
-    """Whether a resumed run has nothing left to do; it is then as it was."""
-    folder, patience = recorder.folder, feed.options.patience
-    before = run.stopped = folder.read_json("config.json")["stopped"]
-    stale = bool(patience and recorder.rows and recorder.stale() >= patience)
-    if stale or place.epoch >= feed.options.epochs:
-        why = f"{before or 'its best epoch is too long ago'}; go on with a larger --patience"
-        has = f"had {why}" if stale else f"has its {place.epoch} epochs; give more with --epochs"
-        progress.say(f"nothing to do: {folder.path} {has}")
-        recorder.restore_weights(folder.checkpoints.find("last"))  # which may be an average, or an earlier epoch's
-        folder.update_config(stopped=before, finished=True)
-        recorder.close()
-        return True
-    if before:
-        progress.say(f"the run had {before}; it goes on after epoch {place.epoch}")
+def _over(begun: Begun, recorder: Recorder, place: Place, feed: Feed) -> str:
+    """Why a resumed run has no epoch left; "" where it has."""
+    patience = feed.options.patience
+    if patience and recorder.rows and recorder.stale() >= patience:
+        had = begun.config.get("stopped") or "its best epoch is too long ago"
+        return f"had {had}; go on with a larger --patience"
+    return f"has its {place.epoch} epochs; give more with --epochs" if place.epoch >= feed.options.epochs else ""
+
+
+def _as_it_was(run: Run, recorder: Recorder) -> Run:
+    """A finished run, with the weights that it was left with: an average's, or an earlier epoch's."""
+    recorder.restore_weights(recorder.folder.checkpoints.find("last"))
+    config = recorder.folder.read_config()
+    run.stopped, run.weights_of = config.get("stopped", ""), config.get("weights_of")
+    recorder.close()
+    return run
+
+
+def _go_on(begun: Begun, feed: Feed, ready: Ready, recorder: Recorder, progress: TrainingProgress) -> None:
+    """What the folder of a resumed run says from here on."""
+    folder = recorder.folder
+    if before := begun.config.get("stopped"):
+        progress.say(f"the run had {before}; it goes on after epoch {len(recorder.rows)}")
     folder.checkpoints.go_on()
-    folder.update_config(stopped="")
-    run.stopped = ""
-    return False
+    known = {"data": feed.data.info.arguments or None, "labels": list(feed.labels)}
+    folder.update_config(
+        **known, options={**begun.config["options"], **Fit.of(begun.given).to_config()}, decided=ready.decided,
+        stopped="", finished=False, verb="fit",
+    )  # fmt: skip
 
 
 def _train(trainer: Trainer, recorder: Recorder, place: Place, remind: Any, precision: str | None) -> None:
@@ -235,11 +264,13 @@ def _record(
     """What is left of the training: the model with its final weights, pictures, the card."""
     folder, model = recorder.folder, run.model
     recorder.close()
+    if "learning_rate" in run.history:  # by a callback; what it said before the run was resumed is in the table only
+        run.history["learning_rate"] = [row["learning_rate"] for row in recorder.rows]
     if recorder.rows:
         run.weights_of = _leave(recorder, objective, callbacks, feed.options.patience)
     if run.weights_of is not None:
         progress.say(f"the model has the weights of epoch {run.weights_of} of {recorder.rows[-1]['epoch']}")
-    folder.update_config(stopped=run.stopped, finished=True)
+    folder.update_config(stopped=run.stopped, finished=True, weights_of=run.weights_of)
     folder.save_model(model)
     if feed.validation is not None:
         with unchanged(objective.networks):

@@ -95,7 +95,7 @@ def test_the_one_before_a_damaged_one_is_taken(damage, why, tmp_path, capsys):
     assert checkpoints.newest == checkpoints.find("last") == "0003-000000" and capsys.readouterr().err == ""
     damage(checkpoints.path / "0003-000000")
     assert checkpoints.newest == checkpoints.find("last") == "0001-000000"
-    line = f"{checkpoints.path / '0003-000000'} is damaged ({why}); the checkpoint before it is taken\n"
+    line = f"{checkpoints.path / '0003-000000'} is damaged ({why}); it is left aside\n"
     assert capsys.readouterr().err == 2 * line
     assert (checkpoints.path / "0003-000000").is_dir()  # it is left aside, not thrown away
 
@@ -232,7 +232,7 @@ def mine(cut, tmp_path):
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(mine, whole, capsys):
     flipped(mine.path / "checkpoints" / "0004-000000" / "state.safetensors")
     assert_the_same(go_on(mine.path, epochs=6), whole)
-    why = "0004-000000 is damaged (state.safetensors is not what was written); the checkpoint before it is taken"
+    why = "0004-000000 is damaged (state.safetensors is not what was written); it is left aside"
     assert why in capsys.readouterr().err
     rows = (mine.path / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3", "4", "5", "6"]
@@ -246,9 +246,7 @@ def test_a_model_is_read_from_the_checkpoint_before_a_damaged_one(mine, capsys):
     (mine.path / "checkpoints" / "0004-000000" / "state.json").unlink()
     assert capsys.readouterr().err == ""
     found = values_of(kzoo.load_model(mine.path))
-    assert (
-        "0004-000000 is damaged (state.json is missing); the checkpoint before it is taken" in capsys.readouterr().err
-    )
+    assert "0004-000000 is damaged (state.json is missing); it is left aside" in capsys.readouterr().err
     for a, b in zip(found, best, strict=True):
         np.testing.assert_array_equal(a, b)
 

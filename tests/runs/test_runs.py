@@ -80,7 +80,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(name):
 
 def test_resume_with_more_epochs_and_with_nothing_to_do():
     fit("perceptron", "or", epochs=2, run_dir="mine")
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*.json")}
     assert len(kzoo.fit(resume="mine", verbose=False).history["loss"]) == 2
+    assert len(kzoo.fit(resume="mine", epochs=1, verbose=False).history["loss"]) == 2
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*.json")} == before, "nothing was done"
     assert len(kzoo.fit(resume="mine", epochs=5, verbose=False).history["loss"]) == 5
     with pytest.raises(kzoo.KzooError, match="give run_dir or resume, not both"):
         kzoo.fit(resume="mine", run_dir="other")
@@ -353,6 +356,69 @@ class TestOtherPeoplesFolders:
         for call in (lambda: kzoo.fit(resume=mine.path, verbose=False),):
             with pytest.raises(kzoo.KzooError, match=name):
                 call()
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"options": {"epohcs": 3}}, r"unknown argument of fit in mine/config.json: 'epohcs'.*epochs"),
+            ({"options": {"epochs": 0}}, r"epochs must be a whole number of at least 1; received 0"),
+            ({"options": {"callbacks": ["x"]}}, r"mine/config.json: callbacks are objects, .* give them to kzoo.fit"),
+            ({"data": {"name": "or", "shuffle": 1}}, r"unknown argument of load_data in mine/config.json: 'shuffle'"),
+            ({"data": {"name": 3}}, r"data is named by a name such as 'digits' or a path; received 3"),
+            ({"data": {}}, r"trained on data that you gave as an object"),
+        ],
+        ids=["option", "value", "callbacks", "data", "name", "none"],
+    )
+    @pytest.mark.parametrize("how", ["resume", "config"])
+    def test_a_config_that_somebody_has_written_is_checked(self, how, change, says):
+        path = fit("perceptron", "or", epochs=1, run_dir="mine").path / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["decided"] = {k: v for k, v in config["decided"].items() if k not in change.get("options", {})}
+        path.write_text(json.dumps({**config, **change}), encoding="utf-8")
+        with pytest.raises(kzoo.KzooError, match=says):
+            kzoo.fit(**{how: path if how == "config" else "mine"}, verbose=False)
+
+    def test_an_epoch_that_metrics_csv_lacks_is_missed(self):
+        path = fit("perceptron", "or", epochs=2, run_dir="mine").path / "metrics.csv"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for kept in (lines[:2], [lines[0], lines[2]], []):
+            path.write_text("\n".join(kept), encoding="utf-8")
+            with pytest.raises(kzoo.KzooError, match=r"metrics.csv' does not have the 2 epochs of the checkpoint"):
+                kzoo.fit(resume="mine", epochs=3, verbose=False)
+
+    def test_classes_are_not_renumbered_when_a_run_goes_on(self):
+        fit("mlp_16_16", kzoo.load_data("digits", only=[3, 4]), epochs=1, run_dir="mine")
+        with pytest.raises(kzoo.KzooError, match="mine learned the classes 3, 4; digits has 4, 3; start a new run"):
+            kzoo.fit(resume="mine", only=[4, 3], epochs=2, verbose=False)
+
+    def test_a_run_that_goes_on_has_its_model(self):
+        """The name of it may be said again: it is the model as it was built, not another of that name."""
+        fit("mlp_xor", "xor", epochs=1, set={"hidden": (4,)}, run_dir="mine")
+        assert fit("mlp_xor", "xor", epochs=2, resume="mine").model.count_params() == 17
+        with pytest.raises(kzoo.KzooError, match="mine was begun with 'mlp_xor', not 'perceptron'"):
+            fit("perceptron", "xor", epochs=3, resume="mine")
+
+    def test_killed_before_it_was_recorded_it_is_recorded(self):
+        """Its last checkpoint is there; the model, its pictures and its card are not."""
+        whole = fit("mlp_xor", "xor", epochs=2, run_dir="whole")
+        left = fit("mlp_xor", "xor", epochs=2, run_dir="left").path
+        config = json.loads((left / "config.json").read_text(encoding="utf-8"))
+        (left / "config.json").write_text(json.dumps({**config, "finished": False}), encoding="utf-8")
+        (left / "card.md").unlink()
+        again = kzoo.fit(resume=left, verbose=False)
+        assert again.history == whole.history and (left / "card.md").is_file()
+        assert json.loads((left / "config.json").read_text(encoding="utf-8"))["finished"]
+
+    def test_a_headless_model_has_no_classes_to_learn(self):
+        with pytest.raises(kzoo.KzooError, match="lenet5 has include_top=False, and so no output for a class"):
+            fit("lenet5", "digits", epochs=1, set={"include_top": False}, run_dir="mine")
+        assert not Path("mine").exists()
+
+    def test_callbacks_that_a_file_cannot_hold_are_noted(self):
+        fit("perceptron", "or", epochs=1, run_dir="mine", callbacks=[keras.callbacks.TerminateOnNaN()])
+        for how in ("config", "resume"):
+            run = kzoo.fit(**{how: "mine"}, epochs=2, verbose=False)
+            assert any("had callbacks, which a file cannot hold" in note for note in run.plan.notes)
 
     def test_a_builders_arguments_are_kept_when_a_run_goes_on(self):
         fit("mlp_xor", "xor", epochs=1, set={"hidden": (4,)}, run_dir="mine")
