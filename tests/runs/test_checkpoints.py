@@ -137,12 +137,19 @@ def test_what_the_model_was_left_with_goes_before_the_newest(tmp_path):
     assert checkpoints.find("last") == "0003-000000"
 
 
-def test_the_newest_and_the_best_are_kept_in_the_order_of_their_places(tmp_path):
+def test_the_newest_two_and_the_best_are_kept_in_the_order_of_their_places(tmp_path):
     checkpoints = saved(tmp_path, (2, 0), (2, 2), (2, 10), (9999, 0), (10000, 0))
     names = {path.name for path in checkpoints.path.iterdir()}
-    assert names == {"0002-000000", "10000-000000", "best.json"} and checkpoints.newest == "10000-000000"
+    assert names == {"0002-000000", "9999-000000", "10000-000000", "best.json"}
+    assert checkpoints.newest == "10000-000000"
     checkpoints.mark_best("10000-000000")
-    assert {path.name for path in checkpoints.path.iterdir()} == {"10000-000000", "best.json"}
+    assert {path.name for path in checkpoints.path.iterdir()} == {"9999-000000", "10000-000000", "best.json"}
+
+
+def test_those_of_a_training_that_was_taken_up_before_them_go(tmp_path):
+    checkpoints = saved(tmp_path, (1, 0), (2, 0), (3, 0))
+    checkpoints.save(Place(2, 0, 0, {}), ARRAYS, NOTED)
+    assert {path.name for path in checkpoints.path.iterdir()} == {"0001-000000", "0002-000000", "best.json"}
 
 
 def test_what_a_kill_left_half_written_is_not_seen(tmp_path, capsys):
@@ -220,7 +227,7 @@ def cut(tmp_path_factory):
     """The folder of a run of four epochs, of which an early one was the best; not to be written into."""
     run = fit(network(), epochs=4, run_dir=tmp_path_factory.mktemp("cut") / "run")
     names = {path.name for path in (run.path / "checkpoints").iterdir()}
-    assert len(names) == 3 and {"0004-000000", "best.json"} < names
+    assert len(names) == 4 and {"0003-000000", "0004-000000", "best.json"} < names  # and an earlier one, the best
     return run.path
 
 
@@ -241,13 +248,13 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(mine, whole, cap
 
 
 def test_a_model_is_read_from_the_checkpoint_before_a_damaged_one(mine, capsys):
-    best = values_of(kzoo.load_model(mine.path, checkpoint="best"))
-    assert any((a != b).any() for a, b in zip(values_of(kzoo.load_model(mine.path)), best, strict=True))
+    before = values_of(fit(network(), epochs=3).model)
+    assert any((a != b).any() for a, b in zip(values_of(kzoo.load_model(mine.path)), before, strict=True))
     (mine.path / "checkpoints" / "0004-000000" / "state.json").unlink()
     assert capsys.readouterr().err == ""
     found = values_of(kzoo.load_model(mine.path))
     assert "0004-000000 is damaged (state.json is missing); it is left aside" in capsys.readouterr().err
-    for a, b in zip(found, best, strict=True):
+    for a, b in zip(found, before, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
