@@ -166,13 +166,17 @@ def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, co
         raise KzooError(f"{name!r} holds {info.holds}, not {holds}; give data that holds {holds}")
     if languages is not None and not info.languages:
         raise KzooError(f"languages={languages!r} picks a direction, but {name!r} names no languages; leave it out")
-    if columns is not None:
-        raise KzooError(f"columns goes with a table, and {name!r} is none; leave it out")
+    _check_no_columns(name, columns)
 
 
 def _check_read_here(name: str, data_dir: Any, download: bool) -> None:
     for option in [option for option, value in (("data_dir", data_dir), ("download", download)) if value]:
         raise KzooError(f"{option} goes with a TensorFlow Datasets name, and {name!r} is none; leave it out")
+
+
+def _check_no_columns(name: Any, columns: Any) -> None:
+    if columns is not None:
+        raise KzooError(f"columns goes with a table, and {str(name)!r} is none; leave it out")
 
 
 def _check_every_class(name: str, labels: np.ndarray, info: DataInfo, classes: list[str]) -> None:
@@ -212,6 +216,7 @@ def _from_path(
     if path.is_file() and is_table(path):
         return text_file(path, languages, columns)
     if is_plain(path) if path.is_file() else holds == "prose":
+        _check_no_columns(path, columns)
         return plain_text(path)
     if path.is_dir() and (path / "labels.csv").is_file() and holds in (None, "images"):
         return labels_csv(path, columns)
@@ -219,8 +224,7 @@ def _from_path(
         texts = text_folder(path, holds, languages, columns)
         if texts is not None:
             return texts
-    if columns is not None:
-        raise KzooError(f"columns goes with a table, and {str(path)!r} is none; leave it out")
+    _check_no_columns(path, columns)
     if path.is_file() and path.suffix == ".npz":
         return npz(path)
     if path.is_file():

@@ -46,6 +46,9 @@ def test_what_is_none_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     with pytest.raises(kzoo.KzooError, match="holds prose, not images"):
         kzoo.load_data(tmp_path / "a.txt", holds="images")
+    for option, value in (("columns", {"text": 1}), ("data_dir", tmp_path), ("download", True)):
+        with pytest.raises(kzoo.KzooError, match=f"^{option} goes with "):
+            kzoo.load_data(tmp_path / "a.txt", **{option: value})
     with pytest.raises(kzoo.KzooError, match="keeps classes"):
         kzoo.load_data(tmp_path / "a.txt", only=["a"])
     with pytest.raises(kzoo.KzooError, match="reads images, but a gives"):
