@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
 class KzooError(ValueError):
     """A user's mistake. The command line prints its one line and exits with 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of Keras' or TensorFlow's says, in a line."""
+    text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith("Exception encountered")]
+    return (useful or lines or [type(error).__name__])[0]
 
 
 def unknown(what: str, received: object, allowed: Iterable[object], remedy: str = "") -> KzooError:

@@ -112,7 +112,7 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
 
 def loss_leaves(model: keras.Model) -> list[Any]:
     """Of a compiled loss that has seen a batch: one (path, loss, weight, name) an output."""
-    return list(model._compile_loss._flat_losses) if model._compile_loss is not None else []
+    return list(model._compile_loss._flat_losses or ()) if model._compile_loss is not None else []
 
 
 def with_leaves(model: keras.Model, losses: list[Any]) -> CompileLoss:
@@ -133,6 +133,16 @@ def loss_trackers(model: keras.Model) -> list[keras.metrics.Mean]:
 def whole_loss(model: keras.Model, **batch: Any) -> Any:
     """Keras' own loss of a batch: `compute_loss`, as `fit` calls it."""
     return model._compute_loss(**batch)
+
+
+def takes_training(model: keras.Model) -> bool:
+    """Whether `call` has an argument of that name, by which Keras' `fit` tells it."""
+    return model._call_has_training_arg
+
+
+def wrapped_function(metric: keras.metrics.Metric) -> Any:
+    """What a metric that was made of a function calls; None of any other."""
+    return getattr(metric, "_fn", None)
 
 
 def sparse_without_ignored(loss: Any) -> bool:

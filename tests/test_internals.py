@@ -73,6 +73,8 @@ NAMES = {
          "_flatten_layers"], compiled,
     ),
     "_flat_losses": lambda: compiled()._compile_loss,
+    "_fn": lambda: keras.metrics.MeanSquaredError(),
+    "_call_has_training_arg": subclass,
     "_fn_kwargs": lambda: keras.losses.SparseCategoricalCrossentropy(),
     "_build_shapes_dict": subclass,
     "_inputs_struct": functional,

@@ -71,7 +71,8 @@ class DataInfo:
 
 
 class Data:
-    """Unbatched, raw splits: each a tf.data.Dataset of `(x, y)` or `(x, y, weight)`.
+    """Unbatched, raw splits: each a tf.data.Dataset of `(x, y)` or `(x, y, weight)`; of `(x,)` where nothing is to be
+    told but what layers find.
 
     Args:
         train, validation, test: A tf.data.Dataset of single examples, or a tuple of arrays.
@@ -91,7 +92,7 @@ class Data:
             shape = tf.nest.flatten(specs[0])[0].shape
             holds = "images" if shape.rank == 3 else "rows"
             if texts[0]:
-                holds = "pairs" if texts[1] else "texts"
+                holds = "pairs" if texts[1:] == [True] else "texts"
             info = DataInfo(name="your data", holds=holds, shape=tuple(shape) if shape.rank is not None else None)
         found = {name: counts_of(y, len(info.classes)) for name, y in whole.items() if y is not None}
         known = {name: counted for name, counted in found.items() if counted}
@@ -123,7 +124,7 @@ class Data:
 
 def _whole_labels(split: Any) -> np.ndarray | None:
     """Labels that are whole numbers in an array; None of anything else."""
-    if not isinstance(split, tuple) or isinstance(split[1], dict | list | tuple):
+    if not isinstance(split, tuple) or len(split) < 2 or isinstance(split[1], dict | list | tuple):
         return None
     labels = np.asarray(split[1])
     return labels if labels.dtype.kind in "iu" and labels.size else None
@@ -185,6 +186,9 @@ def _part(part: Any, split: str) -> Any:
     """Arrays, one or a structure of them; a list of arrays is one an input, any other list an array."""
     if isinstance(part, list) and _arrays(part):
         part = tuple(part)
+    if hasattr(part, "to_numpy"):  # of pandas; a column, as Keras takes it
+        part = part.to_numpy()
+        part = part[:, None] if part.ndim == 1 else part
     part = np.asarray(part) if isinstance(part, list) else part
     for array in tf.nest.flatten(part):
         kind = "" if tf.is_tensor(array) else np.asarray(array).dtype.kind
@@ -197,10 +201,10 @@ def _part(part: Any, split: str) -> Any:
 
 def _dataset(name: str, split: Any) -> tf.data.Dataset:
     if isinstance(split, tf.data.Dataset):
-        if not isinstance(split.element_spec, tuple) or len(split.element_spec) not in (2, 3):
+        if not isinstance(split.element_spec, tuple) or not 1 <= len(split.element_spec) <= 3:
             raise KzooError(f"the {name} split must give (x, y) or (x, y, weight); it gives {split.element_spec}")
         return split
-    if not isinstance(split, tuple) or len(split) not in (2, 3):
+    if not isinstance(split, tuple) or not 1 <= len(split) <= 3:
         raise KzooError(
             f"the {name} split must be a tf.data.Dataset or (x, y[, weight]); received {type(split).__name__}"
         )

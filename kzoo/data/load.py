@@ -85,9 +85,7 @@ def load_data(
     >>> load_data("digits").info.counts
     {'train': 1295, 'validation': 143, 'test': 359}
     """
-    if not isinstance(name, str | os.PathLike):
-        raise KzooError(f"data is named by a name such as 'digits' or a path; received {name!r}")
-    name = os.fspath(name)
+    name = _named(name)
     if holds is not None and holds not in HOLDS:
         raise unknown("holds", holds, HOLDS)
     if languages is not None and not isinstance(languages, str):
@@ -172,6 +170,12 @@ def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, co
 def _check_read_here(name: str, data_dir: Any, download: bool) -> None:
     for option in [option for option, value in (("data_dir", data_dir), ("download", download)) if value]:
         raise KzooError(f"{option} goes with a TensorFlow Datasets name, and {name!r} is none; leave it out")
+
+
+def _named(name: Any) -> str:
+    if not isinstance(name, str | os.PathLike):
+        raise KzooError(f"data is named by a name such as 'digits' or a path; received {name!r}")
+    return os.fspath(name)
 
 
 def _check_no_columns(name: Any, columns: Any) -> None:

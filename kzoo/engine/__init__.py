@@ -26,11 +26,11 @@ from kzoo.engine.kernels import Kernels
 from kzoo.engine.loop import Action, Place, Trainer, every, labels_checked
 from kzoo.engine.losses import Share, wide
 from kzoo.engine.objective import Objective, Phase, Supervised, unchanged
-from kzoo.engine.optimizers import build_optimizer, optimizer_of, skip_biases_and_norms
+from kzoo.engine.optimizers import adds_only, build_optimizer, optimizer_of, skip_biases_and_norms
 from kzoo.engine.precision import check_precision, precise, scaled
 from kzoo.engine.progress import TrainingProgress, numbers
 from kzoo.engine.schedules import SCHEDULES, Rising, current_rate, follows_schedule, inner, rate_setter
 from kzoo.engine.state import RATE, metrics_of, remembered, remind, scales_of, state_of
 from kzoo.engine.step import Engine, compiled
 from kzoo.engine.strategies import CLUSTERS, NAMES, device_names, logical_devices, strategy, strategy_name
-from kzoo.engine.xla import choose_xla
+from kzoo.engine.xla import choose_xla, draws_otherwise

@@ -9,6 +9,7 @@ from kzoo.engine.objective import Objective
 from kzoo.engine.parameter_server import Servers
 from kzoo.engine.replicas import InSync
 from kzoo.engine.step import Engine, InPlace
+from kzoo.errors import KzooError
 from kzoo.keras_internals import made_in
 
 
@@ -19,19 +20,25 @@ def make_engine(
     xla: bool = False,
     kernels: bool = True,
     sync_batch_norm: bool = False,
+    slices: bool = False,
 ) -> Engine:
-    """The objective has seen a batch (`prepare`); its optimizers are built."""
+    """The objective has seen a batch (`prepare`); its optimizers are built. `slices`: see `InPlace`."""
     in_sync = strategy.num_replicas_in_sync > 1
     servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
     elsewhere = any(made_in(phase.optimizer).num_replicas_in_sync > 1 for phase in objective.phases)
     in_place = not (servers or in_sync or elsewhere)  # variables made in the scope of replicas are not
     chosen = Kernels(
-        objective.networks, xla=xla, enabled=kernels, in_place=in_place,
+        objective.networks, xla=xla, enabled=kernels, in_place=in_place and not slices,
         sync_batch_norm=sync_batch_norm if in_sync else None,
     )  # fmt: skip
+    if slices and not in_place:
+        raise KzooError(
+            "repeated_rows='keras' goes with one device, where Keras' optimizers get each row's gradients; replicas add"
+            " them first: use strategy='one', or leave repeated_rows out"
+        )
     if servers:
         return Servers(objective, strategy, xla, chosen)
     if not in_place:
         return InSync(objective, strategy, xla, chosen)
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
-    return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None)
+    return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None, slices)

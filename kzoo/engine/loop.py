@@ -149,7 +149,7 @@ class Trainer:
                     break
                 self.progress.trained()
                 logs = self._ended(epoch, logs)
-                if self._stops(Place(epoch + 1, 0, int(self.engine.steps_taken), logs), started):
+                if self._stops(Place(epoch + 1, 0, self.engine.taken, logs), started):
                     break
             for phase in self.objective.phases:
                 finalize(phase)
@@ -208,7 +208,7 @@ class Trainer:
         call, ended, first = 1, False, done
         while not ended and (train.steps is None or done < train.steps):
             steps = call if train.steps is None else min(call, train.steps - done)
-            counted = [n for action in self.actions if (n := action.steps_left(int(engine.steps_taken))) is not None]
+            counted = [n for action in self.actions if (n := action.steps_left(engine.taken)) is not None]
             steps = min(steps, *counted) if counted else steps
             if self.every_batch:
                 self.callbacks.on_train_batch_begin(done)
@@ -228,11 +228,13 @@ class Trainer:
             self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
+        if self.every_batch:
+            engine.push()  # what was set after the last batch
         return engine.results()
 
     def _inside(self, epoch: int, step: int) -> bool:
         """Act between batches; whether the training is to end here."""
-        place = Place(epoch, step, int(self.engine.steps_taken), {})
+        place = Place(epoch, step, self.engine.taken, {})
         if not any(action.steps is not None or action.seconds is not None for action in self.actions):
             return False
         self.engine.pull()

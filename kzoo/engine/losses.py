@@ -111,6 +111,12 @@ class Term:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
         loss = self.loss
+        if type(loss).__call__ is not keras.losses.Loss.__call__:  # its own, which gives one number
+            self.scalar = True
+            total = wide(tf.reduce_sum(loss(y_true, y_pred, sample_weight)))
+            self.own = tf.ones([], total.dtype)
+            self.value = times(total, self.share.part)
+            return self.value
         mask = mask_of(y_pred)
         y_pred = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_pred)
         y_true = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_true)

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.engine.compiling import described
-from kzoo.engine.losses import Share, Terms, times, undivided
+from kzoo.engine.divisible import check_layers, check_metrics, check_rows
+from kzoo.engine.losses import Share, Terms, times, undivided, wide
 from kzoo.keras_internals import (
     compile_arguments,
     layers_in,
@@ -24,8 +25,15 @@ from kzoo.keras_internals import (
     loss_trackers,
     regularization_losses,
     sparse_without_ignored,
+    takes_training,
     whole_loss,
 )
+
+TWO_WAYS = (  # layers that do something else in training
+    keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D,
+    keras.layers.GaussianDropout, keras.layers.AlphaDropout, keras.layers.GaussianNoise,
+    keras.layers.BatchNormalization,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -119,6 +127,14 @@ class Objective:
         """How many classes the labels may name; None where they name none."""
         return None
 
+    def check_divisible(self, batch: Any) -> list[str]:
+        """Whether replicas can share a batch out, and what is to be said of it. The batch is the first one.
+
+        Raises:
+            KzooError: They cannot.
+        """
+        return []
+
     def described(self) -> dict[str, str]:
         """loss, optimizer and metrics in the plan's words."""
         raise NotImplementedError
@@ -154,7 +170,7 @@ class Supervised(Objective):
 
     def prepare(self, batch: Any) -> None:
         x, y, weight = self._unpacked(batch)
-        outputs = self.model(x, training=False)
+        outputs = self._outputs(x, False)
         whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
         if not self.own_loss and loss_leaves(self.model):
             self.by_terms = True
@@ -187,7 +203,7 @@ class Supervised(Objective):
         if not sparse_without_ignored(leaves[0].loss):
             return None
         x, _, _ = self._unpacked(batch)
-        outputs = tf.nest.flatten(self.model(x, training=False))
+        outputs = tf.nest.flatten(self._outputs(x, False))
         return int(outputs[0].shape[-1]) if len(outputs) == len(leaves) else None
 
     def notes(self, replicas: int) -> list[str]:
@@ -200,8 +216,24 @@ class Supervised(Objective):
         if replicas > 1 and self.scalars:
             notes.append("a loss of one number a batch is averaged over the replicas' examples")
         if replicas > 1 and not self.own_loss and len(self.model.losses) > len(regularization_losses(self.model)):
-            notes.append("losses added in layers are averaged over the replicas' examples")
+            notes.append("losses added in layers: those of each example are added over the replicas, others averaged")
+        if not takes_training(self.model) and (deaf := [y for y in layers_in(self.model) if type(y) in TWO_WAYS]):
+            notes.append(
+                f"call of {type(self.model).__name__} takes no training: as in Keras, {deaf[0].name!r} and others work"
+                " as in inference; give it call(self, x, training=None) to change that"
+            )
         return notes
+
+    def check_divisible(self, batch: Any) -> list[str]:
+        check_rows(batch)
+        unpacked = self._unpacked(batch)
+        check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
+
+        def update(part: Any) -> None:
+            x, y, weight = part
+            self.model.compute_metrics(x, y, self._outputs(x, False), sample_weight=weight)
+
+        return check_metrics(self.model, unpacked, update)
 
     def described(self) -> dict[str, str]:
         given = compile_arguments(self.model)
@@ -215,7 +247,7 @@ class Supervised(Objective):
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         x, y, weight = self._unpacked(batch)
         terms = self._terms(x, share)
-        terms(y, self.model(x, training=False), weight)  # all but shapes, masks and weights is pruned from the graph
+        terms(y, self._outputs(x, False), weight)  # all but shapes, masks and weights is pruned from the graph
         return tf.stack([term.own for term in terms.terms]) * share.real
 
     def test(self, batch: Any, share: Share, denominators: Any = None) -> None:
@@ -226,19 +258,32 @@ class Supervised(Objective):
 
     def _loss(self, batch: Any, share: Share, denominators: Any, *, training: bool) -> tf.Tensor:
         x, y, weight = self._unpacked(batch)
-        outputs = self.model(x, training=training)
-        if self.own_loss:
-            with undivided():
+        with undivided():  # a loss of Keras' may be called in a layer
+            outputs = self._outputs(x, training)
+            if self.own_loss:
                 loss = whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
-            loss = times(loss, share.part)
-        else:
-            loss = self._compiled_loss(x, y, outputs, weight, share, denominators)
-            # Regularisers are the same on each replica, and so count once; other added losses are averaged.
-            for value in self.model.losses:
-                loss += tf.cast(times(tf.reduce_sum(value), share.part), loss.dtype)
+                loss = times(loss, share.part)
+            else:
+                loss = self._compiled_loss(x, y, outputs, weight, share, denominators)
+                loss += tf.cast(self._added(share), loss.dtype)
         self._note(self.mean_loss, loss, share)
         self.model.compute_metrics(x, y, outputs, sample_weight=weight)
         return loss
+
+    def _outputs(self, x: Any, training: bool) -> Any:
+        """As Keras' `fit` calls the model: where its `call` takes no `training`, nobody in it is told."""
+        return self.model(x, training=training) if takes_training(self.model) else self.model(x)
+
+    def _added(self, share: Share) -> tf.Tensor:
+        """This replica's part of the losses that layers have added. Keras adds up what is in them. One for each example
+        is so added over the replicas; any other is their average: of regularisers, which are the same on each, one.
+        """
+        found = [wide(value) for value in self.model.losses]
+        of_rows = [value.shape.rank and value.shape[0] is None for value in found]
+        total = tf.zeros([], tf.float64 if any(value.dtype == tf.float64 for value in found) else tf.float32)
+        for value, rows in zip(found, of_rows, strict=True):
+            total += tf.cast(times(tf.reduce_sum(value), share.real if rows else share.part), total.dtype)
+        return total
 
     def _compiled_loss(self, x: Any, y: Any, outputs: Any, weight: Any, share: Share, denominators: Any) -> tf.Tensor:
         if not self.by_terms:
@@ -262,7 +307,10 @@ class Supervised(Objective):
     def results(self) -> dict[str, float]:
         """Of everything since `reset`; losses are means over examples."""
         results = {"loss": float(self.mean_loss.result())}
+        named = {}
         for name, value in self.model.get_metrics_result().items():
+            named |= value if isinstance(value, Mapping) else {name: value}  # of a metric that gives several
+        for name, value in named.items():
             values = np.ravel(value)
             if len(values) == 1 and name != "loss":
                 results[name] = float(values[0])

@@ -113,6 +113,13 @@ def without_frozen(gradients: list[Any], phase: Any) -> list[Any]:
     return [g if id(v) in learning else None for g, v in zip(gradients, variables_of(phase), strict=True)]
 
 
+def adds_only(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an update adds the gradient times a number, and nothing else: slices of it may be added one by one."""
+    clipped = any(getattr(optimizer, name) is not None for name in ("clipnorm", "global_clipnorm", "clipvalue"))
+    plain = type(optimizer) is keras.optimizers.SGD and optimizer.momentum == 0
+    return plain and not clipped and not optimizer.gradient_accumulation_steps
+
+
 def finalize(phase: Any) -> None:
     """End a training as Keras does: an average of the weights (`use_ema`) takes their place. Frozen ones keep theirs,
     which their average equals but for rounding.

@@ -96,6 +96,7 @@ class Servers(Engine):
                 with StatelessScope(mapping, collect_losses=True) as scope, self.kernels.swapped():
                     loss = phase.optimizer.scale_loss(phase.loss(batch, Share.whole(batch), None))
             gradients = without_frozen(tape.gradient(loss, weights), phase)
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]  # an Embedding's are slices
             moved, slots = optimizer.stateless_apply([old[i] for i in slots_at], gradients, weights)
             new = [scope.get_current_value(v) for v in self.variables]
             for i, value in zip([*weights_at, *slots_at], [*moved, *slots], strict=True):

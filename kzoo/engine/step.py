@@ -16,7 +16,7 @@ import tensorflow as tf
 from kzoo.engine.kernels import Kernels
 from kzoo.engine.losses import Share
 from kzoo.engine.objective import Objective, Phase
-from kzoo.engine.optimizers import stepper, variables_of
+from kzoo.engine.optimizers import adds_only, stepper, variables_of
 from kzoo.inputs import Batches
 from kzoo.tensorflow_internals import quiet
 
@@ -51,21 +51,41 @@ class Engine:
         self.notes: list[str] = []
         self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._iterator: Any = None
+        self._stream: Any = None  # of data without epochs: its iterator, which the next epoch goes on with
 
     def begin(self, batches: Batches, epoch: int, start: int = 0) -> None:
         """Open an epoch, at its batch of number `start`."""
         self.push()
-        self._iterator = iter(self.dataset(batches, epoch, start))
+        if not batches.flows:
+            self._iterator = iter(self.dataset(batches, epoch, start))
+            return
+        if self._stream is None:
+            self._stream = self._flowing(batches, self.taken)
+        self._iterator = self._stream
+
+    def _flowing(self, batches: Batches, place: int) -> Any:
+        """An iterator of data without epochs, after so many batches; such as ends begins anew there."""
+        data = self.dataset(batches, 0)
+        iterator = iter(data)
+        for _ in range(place):
+            if next(iterator, None) is None:
+                iterator = iter(data)
+                next(iterator)
+        return iterator
 
     def train(self, steps: int) -> tuple[int, bool]:
         """(steps taken, whether the data ended before)."""
-        return self._run(self._train_loop, steps)
+        taken, ended = self._run(self._train_loop, steps)
+        if ended:
+            self._stream = None
+        return taken, ended
 
     def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
         """The objective's results on a split, in inference mode; `callbacks` hear of every batch."""
         self.objective.reset()
-        taken_before = int(self.steps_taken)
-        self.begin(batches, 0)
+        taken_before = self.taken
+        self.push()
+        self._iterator = iter(self.dataset(batches, 0))
         done, ended = 0, False
         while not ended and (batches.steps is None or done < batches.steps):
             steps = 1 if callbacks else 64 if batches.steps is None else batches.steps - done
@@ -81,6 +101,10 @@ class Engine:
     def results(self) -> dict[str, float]:
         self.pull()
         return self.objective.results()
+
+    @property
+    def taken(self) -> int:
+        return int(tf.convert_to_tensor(self.steps_taken))  # it may have been made in the scope of replicas
 
     @property
     def workers(self) -> int:
@@ -101,12 +125,12 @@ class Engine:
         return batches.epoch(epoch, start=start)
 
     def _run(self, loop: Callable[..., None], steps: int) -> tuple[int, bool]:
-        before, ended = int(self.steps_taken), False
+        before, ended = self.taken, False
         try:
             loop(self._iterator, tf.constant(steps))
         except tf.errors.OutOfRangeError:
             ended = True
-        return int(self.steps_taken) - before, ended
+        return self.taken - before, ended
 
     def as_graph(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
         """`function`, compiled, and counted among `traces`."""
@@ -149,14 +173,23 @@ def _nothing(_: Any) -> tf.Tensor:
 
 
 class InPlace(Engine):
-    """One replica: the model's own variables, updated in place."""
+    """One replica: the model's own variables, updated in place.
 
-    def __init__(self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None) -> None:
+    Args:
+        device: Where it trains; None: where TensorFlow puts it.
+        slices: Leave the gradient of an embedding as Keras' optimizers get it, a slice for each row that was read.
+            They add up the slices of a row read twice, but square each alone: what they estimate is not the square of
+            the gradient. So by default they get the whole gradient, in which such slices are added.
+    """
+
+    def __init__(
+        self, objective: Objective, xla: bool, kernels: Kernels, device: str | None = None, slices: bool = False
+    ) -> None:
         super().__init__(objective, kernels)
         for phase in objective.phases:
             variables_of(phase)  # or an error
-        self.device = device  # None: where TensorFlow puts it
-        self._updates = [_update(phase, dense=kernels.update_by_xla) for phase in objective.phases]
+        self.device = device
+        self._updates = [_update(phase, slices, kernels.update_by_xla) for phase in objective.phases]
         if kernels.update_by_xla:
             self._updates = [self.as_graph(update, xla=True) for update in self._updates]
         steps = [self._placed(self.as_graph(self._step_of(group), xla)) for _, group in paced(objective.phases)]
@@ -195,9 +228,10 @@ class InPlace(Engine):
             self.objective.test(batch, Share.whole(batch))
 
 
-def _update(phase: Phase, dense: bool) -> Callable[[list[Any]], None]:
-    """(gradients) -> nothing: the optimizer's step; `dense`: on gradients without IndexedSlices."""
+def _update(phase: Phase, slices: bool, xla: bool) -> Callable[[list[Any]], None]:
+    """(gradients) -> nothing: the optimizer's step. Slices are left to one that adds them only, which is faster."""
     optimizer = stepper(phase)
+    dense = xla or not (slices or adds_only(optimizer))
 
     def update(gradients: list[Any]) -> None:
         if dense:

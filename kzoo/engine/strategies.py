@@ -27,8 +27,8 @@ def strategy(
             `"central"`: a replica on each device of this machine. `"multiworker"`: a replica on each device of each
             process that TF_CONFIG names. `"parameter_server"`: variables on servers, workers that do not wait for each
             other; a worker or server process stays in this call and serves. `"tpu"`: the TPU that TensorFlow finds.
-            `"auto"`: what TF_CONFIG says, else `"mirrored"` on several GPUs, else `"default"`. An instance is passed
-            through.
+            `"auto"`: the one in whose scope it is called, else what TF_CONFIG says, else `"mirrored"` on several GPUs,
+            else `"default"`. An instance is passed through.
         devices: Such as `["GPU:0", "GPU:1"]`, or how many: of GPUs, or, where there is none, of parts of the CPU.
 
     Raises:
@@ -41,6 +41,8 @@ def strategy(
     if name not in NAMES:
         raise unknown("strategy", name, NAMES)
     if name == "auto":
+        if devices is None and tf.distribute.has_strategy():  # called in its scope
+            return tf.distribute.get_strategy()
         name = _automatic()
     if devices is not None and name not in ("one", "mirrored", "central"):
         raise KzooError(

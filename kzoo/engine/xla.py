@@ -43,3 +43,12 @@ def choose_xla(
     if any(kind.__module__.startswith("keras.") and "Attention" in kind.__name__ for kind in kinds):
         return False, "auto: Keras' attention is slower with it on CPU"
     return True, "auto: faster on CPU for networks without convolutions and Keras' attention"
+
+
+def draws_otherwise(model: keras.Model) -> list[str]:
+    """What is to be said of random layers in a network that XLA compiles: it makes other floats of the same random
+    bits. Plain dropout has a kernel that draws the same.
+    """
+    kinds = [type(y) for y in layers_in(model) if getattr(y, "seed_generator", None) is not None]
+    names = sorted({kind.__name__ for kind in kinds if kind is not keras.layers.Dropout})
+    return [f"{', '.join(names)}: other random numbers than without XLA"] if names else []

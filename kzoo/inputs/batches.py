@@ -81,6 +81,8 @@ class Batches:
         if len(set(self.draws.values())) > 1:
             raise ValueError(f"the draws of all phases have one shape; received {dict(self.draws)}")
         self.notes: list[str] = []
+        # Of data that never ends, or whose end is not known, an epoch is so many batches, and the next one goes on.
+        self.flows = self.ready and self.limit is not None and known_length(self.split) is None
         self.examples = self.rows = None if self.ready else known_length(self.split)  # `rows`: before `limit` cuts
         if self.ready:
             self.steps = known_length(self.split)
@@ -118,7 +120,7 @@ class Batches:
 
     def _epoch(self, number: int, part: Part | None, start: int) -> tf.data.Dataset:
         if self.ready:
-            data = self._checked(self.split if self.limit is None else self.split.take(self.limit))
+            data = self._checked(self.split if self.limit is None or self.flows else self.split.take(self.limit))
             data = data.skip(start) if start else data
             return data if part is None else data.map(lambda *batch: cut(batch, part)[1:])
         data = self._single

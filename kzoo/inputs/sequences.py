@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -49,6 +49,7 @@ class Sequences:
     limit: int | None = None
     class_weights: tuple[float, ...] | None = None
     label_limit: int | None = None
+    flows: ClassVar[bool] = False  # every epoch has all of it
 
     def __post_init__(self) -> None:
         self.notes: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import numbers
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,20 @@ class Place(Kind):
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
             raise KzooError(f"{name} must be {self.what}; received {value!r}")
         return os.fspath(value)
+
+
+class ShareOrData(Kind):
+    """A share from 0 to below 1, or data, at which the verb looks that takes it."""
+
+    metavar = "X"
+
+    def check(self, name: str, value: Any) -> Any:
+        if isinstance(value, numbers.Number | str):
+            return Number(at_least=0, below=1).check(name, value)
+        return value
+
+    def read(self, name: str, text: str) -> Any:
+        return Number().read(name, text)
 
 
 class Rate(Kind):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from kzoo.errors import unknown
+from kzoo.errors import KzooError, unknown
 from kzoo.records.arguments import Kind, kind_of
 from kzoo.records.plain import to_json
 
@@ -88,11 +88,12 @@ def same_plain(one: Any, other: Any) -> bool:
     return to_json(_listed(one)) == to_json(_listed(other))
 
 
-def takes(*records: type[Options]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes(*records: type[Options], words: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a function `(model, data, **given)` the options of records as its keywords.
 
     It is called with those that were given only, by name and not yet checked. Its signature names them all, and its
     documentation says each; a function with a variable keyword `options` lets others through, for a task to look at.
+    `words` are let through too, and said nowhere.
     """
     known = {name: option for record in records for name, option in options_of(record).items()}
 
@@ -106,11 +107,17 @@ def takes(*records: type[Options]) -> Callable[[Callable[..., Any]], Callable[..
             for o in known.values()
         ]
         allowed = [*(p.name for p in fixed), *known]
+        by_place = [p.name for p in fixed if p.kind == p.POSITIONAL_OR_KEYWORD]
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
+            if len(args) > len(by_place):
+                raise KzooError(
+                    f"{function.__name__} takes {' and '.join(by_place)} by place; received {len(args)}; arrays go"
+                    " together, as data=(x, y[, weight])"
+                )
             for name in given:
-                if name not in allowed and not open_ended:
+                if name not in allowed and name not in words and not open_ended:
                     raise unknown(f"argument of {function.__name__}", name, allowed)
             return function(*args, **{k: v for k, v in given.items() if v is not None})
 

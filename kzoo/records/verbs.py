@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from kzoo.records.arguments import ANYTHING, FLAG, Names, Number, OneOf, Text, Whole, Wholes
-from kzoo.records.kinds import Callbacks, ClassWeight, Devices, Factors, Objects, Place, Rate, Table
+from kzoo.records.kinds import (
+    Callbacks,
+    ClassWeight,
+    Devices,
+    Factors,
+    Objects,
+    Place,
+    Rate,
+    ShareOrData,
+    Table,
+)
 from kzoo.records.model import STYLES
 from kzoo.records.options import Options
 
@@ -66,8 +76,9 @@ class DataOptions(Options):
         "Only these classes of the data, by name or number.",
     ] = None  # fmt: skip
     validation: Annotated[
-        float | None, Number(at_least=0, below=1),
-        "Share of train that is taken for validation where the data has none; default 0.1.",
+        Any, ShareOrData(),
+        "Share of train that is taken for validation where the data has none; default 0.1. For fit also data of yours,"
+        " (x, y[, weight]) or a tf.data.Dataset, prepared as the training data is.",
     ] = None  # fmt: skip
     test: Annotated[
         float | None, Number(at_least=0, below=1), "Share of train that is taken for test where the data has none."
@@ -100,8 +111,9 @@ class Keeping(Options):
         "A run, or a config.json, whose model, data and options a new run takes; what is given goes first.",
     ] = None  # fmt: skip
     verbose: Annotated[
-        bool | str, OneOf(True, False, "epochs"), "Print plan and progress on stderr; 'epochs': the progress only."
-    ] = True
+        bool | str, OneOf(True, False, "epochs", also={2: "epochs", "auto": True}),
+        "Print plan and progress on stderr; 'epochs': the progress only.",
+    ] = True  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,11 @@ class Learning(Computing):
         list[str] | None, Names("names of layers, or how they begin"),
         "Layers whose names begin so do not learn, and their batch normalization keeps its statistics.",
     ] = None  # fmt: skip
+    repeated_rows: Annotated[
+        str, OneOf("sum", "keras"),
+        "Of an embedding's row that a batch reads several times: sum, it learns from the sum of their gradients; keras,"
+        " as Keras' fit on TensorFlow, where Adam and others square each alone (on one device only).",
+    ] = "sum"  # fmt: skip
     class_weight: Annotated[
         Any, ClassWeight(),
         "{class number: weight of its examples in the loss}, or 'balanced': every class counts the same.",

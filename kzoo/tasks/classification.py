@@ -83,10 +83,11 @@ class Classification(Task):
             raise KzooError(
                 "class_weight goes with a single output; weigh the examples of each output in the data instead"
             )
-        needed = max(len(data.info.classes), len(weights))
-        if sorted(weights) != list(range(needed)):
-            raise KzooError(f"class_weight must name each class from 0 to {needed - 1}; received {sorted(weights)}")
-        return tuple(weights[k] for k in range(needed))
+        classes = len(data.info.classes)
+        if min(weights) < 0 or (classes and max(weights) >= classes):
+            to = f"from 0 to {classes - 1}" if classes else "of 0 or more"
+            raise KzooError(f"class_weight must name classes {to}; received {sorted(weights)}")
+        return tuple(weights.get(k, 1.0) for k in range(classes or max(weights) + 1))  # the others are 1, as in Keras
 
     # --- what a trained network does ------------------------------------------------------------------------------
 

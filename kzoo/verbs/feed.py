@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kzoo.data import Data, DataInfo, balanced_weights, folder_holds, load_data
+from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, is_batches, load_data
 from kzoo.engine import recipe_of
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.inputs import Reader, reader_of
 from kzoo.models import attach_info, model_info
 from kzoo.records import DataOptions, Learning
@@ -63,23 +64,29 @@ def feed_of(
     strategy: tf.distribute.Strategy,
     reading: DataOptions | None = None,
     folder: RunFolder | None = None,
+    validation: Any = None,
 ) -> Feed:
     """Load the data, make or take the model, cut batches.
 
     Args:
         folder: Of a run that is resumed, and has the model.
+        validation: A split of the user's own, prepared as the training data is.
 
     Raises:
         KzooError: What is given cannot hold, or does not fit together.
     """
     endless = options.limit_train_batches is not None
     data, fed = data_of(data, reading or DataOptions(), holds_of(model), endless_ok=endless)
+    if validation is not None:
+        data, fed_validation = with_validation(data, fed, validation)
+    else:
+        fed_validation = fed
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     with placement(strategy):
         model = model_of(model, options, data, folder, fed)
-        check_train_step(model)
+        check_own_methods(model)
     task = task_of(model, data.info.holds)
     task.check(model, data)
     recipe, sources, found = recipe_of(model), {}, {}
@@ -100,18 +107,28 @@ def feed_of(
     weights = balanced_weights(data.info) if weights == "balanced" else weights
     weights = None if weights is None else task.class_weights(weights, data)
     common: dict[str, Any] = {"seed": options.seed}
-    common |= {"ready": True} if fed == "batches" else {}
     common |= {"targets": how.targets} if how.targets is not None else {}
-    size, augmented = None if fed == "batches" else options.batch_size, {"augment": augment} if augment else {}
+    made = {"train": fed == "batches", "validation": fed_validation == "batches"}  # by the user
+    sizes = {split: None if ready else options.batch_size for split, ready in made.items()}
+    ready = {split: {"ready": True} if ready else {} for split, ready in made.items()}
+    augmented = {"augment": augment} if augment else {}
     train = how.reader.batches(
-        data.train, size, shuffle=True, limit=options.limit_train_batches, class_weights=weights, **augmented, **common
-    )
+        data.train, sizes["train"], shuffle=True, limit=options.limit_train_batches, class_weights=weights,
+        **ready["train"], **augmented, **common,
+    )  # fmt: skip
     validation, notes = None, [*data.info.notes, *how.notes]
     if data.validation is not None:
         limit = getattr(options, "limit_validation_batches", None)
-        validation = how.reader.batches(data.validation, size, limit=limit, **common)
+        if limit is None and int(data.validation.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise KzooError("the validation data never ends; say how much of it with limit_validation_batches=…")
+        validation = how.reader.batches(
+            data.validation, sizes["validation"], limit=limit, **ready["validation"], **common
+        )
     for split, batches in (("train", train), ("validation", validation)):
         notes += [f"{split}: {note}" for note in getattr(batches, "notes", ())]
+    if not model.built:
+        with placement(strategy):
+            build_on(model, train)
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)
@@ -144,8 +161,12 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
     if given := reading.given():
         raise KzooError(f"{', '.join(given)} goes with the name or path of data")
     if isinstance(data, Data):
+        for name, split in data.splits.items():
+            if int(split.cardinality()) == tf.data.INFINITE_CARDINALITY:
+                raise KzooError(f"the {name} split of {data.info.name} never ends; batch it, and give the batches")
         return data, ""
-    if isinstance(data, tf.data.Dataset):
+    if is_batches(data):
+        data = batches_of(data)
         info = DataInfo("your dataset", "", notes=("your dataset is fed as it is: batched and prepared by you",))
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
             raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
@@ -155,13 +176,48 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
             "data has datasets in a tuple; give one batched tf.data.Dataset, or kzoo.Data(train, validation) of"
             " unbatched ones"
         )
-    if isinstance(data, tuple) and len(data) in (2, 3):
+    if isinstance(data, np.ndarray):
+        data = (data,)
+    if isinstance(data, tuple) and 1 <= len(data) <= 3:
         return Data(data), "arrays"
     received = "none" if data is None else type(data).__name__
     raise KzooError(
         "data must be a name such as 'digits', a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
         f" received {received}"
     )
+
+
+def with_validation(data: Data, fed: str, validation: Any) -> tuple[Data, str]:
+    """Data with a validation split of the user's own, and how that is fed: as the training data, or in batches.
+
+    Raises:
+        KzooError: It is neither batched nor single examples as the training data is.
+    """
+    if isinstance(validation, Data):
+        validation = validation.train
+    if is_batches(validation):
+        validation = batches_of(validation)
+    known, single = data.train.element_spec, None
+    if isinstance(validation, tf.data.Dataset):
+        ranks = [[spec.shape.rank for spec in tf.nest.flatten(s[0])] for s in (validation.element_spec, known)]
+        deeper = 0 if None in ranks[0] + ranks[1] or len(ranks[0]) != len(ranks[1]) else ranks[0][0] - ranks[1][0]
+        single = deeper == (-1 if fed == "batches" else 0)
+    elif isinstance(validation, tuple | np.ndarray):
+        validation, single = validation if isinstance(validation, tuple) else (validation,), True
+    if single is None:
+        raise KzooError(
+            "validation must be (x, y[, weight]), a tf.data.Dataset as data takes it, or a share of named data;"
+            f" received {type(validation).__name__}"
+        )
+    if not single and not fed:
+        raise KzooError(
+            "validation is batched, and data is not: kzoo prepares raw examples; give single ones, with unbatch()"
+        )
+    info = replace(data.info, arguments={})  # no name reads all of it again
+    given = Data(validation, info=info)
+    whole = Data(**{**data.splits, "validation": given.train}, info=info)
+    whole.labels = {**data.labels, **({"validation": given.labels["train"]} if given.labels else {})}
+    return whole, "arrays" if single else "batches"
 
 
 def holds_of(model: Any) -> str | None:
@@ -203,9 +259,20 @@ def model_of(model: Any, options: Learning, data: Data, folder: RunFolder | None
     if own:
         (name, value), *_ = own.items()
         raise KzooError(f"{name}={value!r} goes with a model given by name; {model.name!r} is built already")
-    if not model.built:
-        raise KzooError(f"{model.name!r} is not built; call it once on an input, or give it a keras.Input")
     return model
+
+
+def build_on(model: keras.Model, train: Any) -> None:
+    """A model that makes its weights when it is first called: as Keras' fit does, on the first batch.
+
+    Raises:
+        KzooError: It cannot be called on it.
+    """
+    x, *_ = next(iter(train.epoch(0)), (None,))
+    try:
+        model(x)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise KzooError(f"cannot build {model.name!r} on the data: {first_line(error)}") from error
 
 
 def info_arguments(name: str) -> list[str]:
@@ -232,12 +299,28 @@ def built(name: str, style: str, arguments: Mapping[str, Any], data: Data, fed: 
     return model if learned is None else attach_info(model, replace(model_info(model), inputs=learned))
 
 
-def check_train_step(model: keras.Model) -> None:
-    if type(model).train_step is not keras.Model.train_step:
-        raise KzooError(
-            f"{type(model).__name__} has a train_step of its own, which kzoo's loop would not run; remove it"
-            " (losses can be added in layers, or override compute_loss), or train it with Keras' fit"
-        )
+# Methods of Keras' trainer that kzoo's loop stands in for, and what does the same in it.
+REPLACED = {
+    "train_step": "losses can be added in layers, or override compute_loss",
+    "test_step": "losses can be added in layers, or override compute_loss",
+    "compute_metrics": "give compile the metrics",
+    "fit": "callbacks can act between epochs and batches",
+    "make_train_function": "losses can be added in layers, or override compute_loss",
+    "make_test_function": "losses can be added in layers, or override compute_loss",
+}
+
+
+def check_own_methods(model: keras.Model) -> None:
+    """
+    Raises:
+        KzooError: The model has a training of its own in part, which kzoo's loop would leave out without a word.
+    """
+    for name, instead in REPLACED.items():
+        if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
+            raise KzooError(
+                f"{type(model).__name__} has a {name} of its own, which kzoo's loop would not run; remove it"
+                f" ({instead}), or train it with Keras' fit"
+            )
 
 
 def placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:

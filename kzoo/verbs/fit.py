@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Number
 from typing import Any
 
 import keras
@@ -42,13 +43,14 @@ from kzoo.runs import (
 from kzoo.tensorflow_internals import workers_of
 from kzoo.verbs.feed import Feed, feed_of
 from kzoo.verbs.find_rate import RateSearch, check_no_setter, search_rate
+from kzoo.verbs.keras_words import WORDS, in_our_words
 from kzoo.verbs.ready import Ready, ready_of
 from kzoo.zoo import without_auxiliaries
 
 NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config): resume it with the model given"
 
 
-@takes(*VERBS["fit"])
+@takes(*VERBS["fit"], words=WORDS)
 def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) -> Run:
     """Train a model and write a run folder.
 
@@ -65,6 +67,8 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         KzooError: Arguments that cannot hold; nothing has been written then.
         KeyboardInterrupt: After the resuming command was printed.
     """
+    data, given = in_our_words(data, given)
+    validation = None if isinstance(given.get("validation", 0), Number) else given.pop("validation")
     callbacks = check_callbacks(given.get("callbacks", ()))
     begun = begin("fit", given, model, data)
     options, found = begun.options, None
@@ -78,7 +82,7 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
 
-    feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder)
+    feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder, validation)
     check_classes(begun, feed)
     check_patience(options.patience, feed)
     chosen = {"loss": options.loss, "optimizer": options.optimizer, "metrics": options.metrics}

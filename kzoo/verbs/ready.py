@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,14 +20,19 @@ from kzoo.engine import (
     Compiled,
     Engine,
     Objective,
+    Phase,
+    Share,
+    adds_only,
     build_optimizer,
     check_precision,
     choose_xla,
     described_rates,
     device_names,
+    draws_otherwise,
     factors_of,
     freeze,
     freezing_of,
+    inner,
     make_engine,
     precise,
     rate_setter,
@@ -39,7 +43,8 @@ from kzoo.engine import (
     trainable_flags,
     unchanged,
 )
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
+from kzoo.keras_internals import layers_in
 from kzoo.models import model_info, networks_of
 from kzoo.records import Plan
 from kzoo.tensorflow_internals import is_op_determinism_enabled
@@ -129,6 +134,7 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
             factors = factors_of(model, rates)
             objective.phases = [replace(phase, factors=factors) for phase in objective.phases]
         for phase in objective.phases:
+            check_own_step(inner(phase.optimizer))
             build_optimizer(phase.optimizer, phase.model.trainable_variables)
     if objective.draws:
         feed.train, train = (replace(train, draws=objective.draws),) * 2
@@ -136,15 +142,26 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
     with precise(objective.networks, options.precision):
         with _beside(feed), unchanged(objective.networks):
             first_batch = try_batch(objective, train)
+            if feed.validation is not None:
+                try_validation(objective, feed.validation)
             limit = objective.label_limit(first_batch)
+            shared = objective.check_divisible(first_batch) if replicas > 1 else []
         engine = make_engine(
-            objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm
+            objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm,
+            slices=options.repeated_rows == "keras",
+        )  # fmt: skip
+    engine.notes += [*shared, *(draws_otherwise(model) if xla else ())]
+    if options.repeated_rows == "sum" and any(map(_squares_rows, objective.phases)):
+        engine.notes.append(
+            "an embedding's row that a batch reads several times learns from the sum of its gradients; Keras' fit"
+            " squares each alone (repeated_rows='keras')"
         )
     if engine.workers > 1:
         engine.check_same(checksum(first_batch), "the first batch")
     check_labels(feed.data, limit)
     if feed.class_weights is not None:
-        limit = check_class_weights(feed.class_weights, feed.data, first_batch, limit)
+        weights, limit = check_class_weights(feed.class_weights, feed.data, first_batch, limit)
+        feed.train.class_weights = train.class_weights = weights
     for batches in (train, feed.validation):
         if batches is not None:
             batches.label_limit = limit
@@ -188,6 +205,23 @@ def _plan(feed: Feed, engine: Engine, **decided: Any) -> Plan:
     )
 
 
+def _squares_rows(phase: Phase) -> bool:
+    """Whether Keras' optimizer would square the gradients of an embedding's rows."""
+    return not adds_only(phase.optimizer) and any(isinstance(y, keras.layers.Embedding) for y in layers_in(phase.model))
+
+
+def check_own_step(optimizer: keras.optimizers.Optimizer) -> None:
+    """
+    Raises:
+        KzooError: The optimizer has an `apply_gradients` of its own, which Keras' fit would call.
+    """
+    if type(optimizer).apply_gradients is not keras.optimizers.Optimizer.apply_gradients:
+        raise KzooError(
+            f"{type(optimizer).__name__} has an apply_gradients of its own, which kzoo's step would not call; override"
+            " update_step or apply, or train it with Keras' fit"
+        )
+
+
 def _beside(feed: Feed) -> contextlib.AbstractContextManager:
     """Where what belongs to the model comes into being: XLA reads the variables of one device only, and a model that
     was given may have been made on another than the strategy's.
@@ -210,13 +244,22 @@ def try_batch(objective: Objective, train: Any) -> Any:
     try:
         objective.prepare(batch)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        useful = [line for line in lines if not line.startswith("Exception encountered")]
-        raise KzooError(
-            f"cannot train {objective.model.name!r}: {(useful or lines or [type(error).__name__])[0]}"
-        ) from error
+        raise KzooError(f"cannot train {objective.model.name!r}: {first_line(error)}") from error
     return batch
+
+
+def try_validation(objective: Objective, validation: Any) -> None:
+    """Its first batch, so that a training does not end after its first epoch."""
+    batch = next(iter(validation.epoch(0)), None)
+    if batch is None:
+        raise KzooError("the validation split gives no batch")
+    if type(objective).test is Objective.test:  # it never validates
+        return
+    try:
+        objective.test(batch, Share.whole(batch))
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise KzooError(f"cannot validate {objective.model.name!r}: {first_line(error)}") from error
+    objective.reset()
 
 
 def checksum(batch: Any) -> float:
@@ -233,14 +276,16 @@ def check_labels(data: Data, limit: int | None) -> None:
             raise KzooError(f"the {split} labels reach from {low} to {high}, but the model has classes={limit}")
 
 
-def check_class_weights(weights: tuple[float, ...], data: Data, batch: Any, limit: int | None) -> int | None:
-    """A weight for each class that the model or the labels have; returns the limit of the labels."""
+def check_class_weights(
+    weights: tuple[float, ...], data: Data, batch: Any, limit: int | None
+) -> tuple[tuple[float, ...], int | None]:
+    """(a weight for each class that the model or the labels have: 1 where none was given, the limit of the labels)."""
     y = batch[1]
     if limit is None and y.shape.rank > 1 and y.shape[-1] > 1:  # one-hot
         classes, limit = y.shape[-1], None
     else:
         classes = limit or max(data.labels.get("train", (0, len(weights) - 1))[1] + 1, 2)
-        limit = len(weights)
-    if len(weights) != classes:
-        raise KzooError(f"class_weight must name each class from 0 to {classes - 1}; received {len(weights)} classes")
-    return limit
+        limit = max(classes, len(weights))
+    if len(weights) > classes:
+        raise KzooError(f"class_weight must name classes from 0 to {classes - 1}; received class {len(weights) - 1}")
+    return (*weights, *(1.0 for _ in range(classes - len(weights)))), limit

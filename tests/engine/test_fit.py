@@ -379,7 +379,7 @@ class TestRefused:
             ({"optimizer": "sgd:momentum=2"}, "optimizer='sgd:momentum=2': `momentum` must be a float between"),
             ({"optimizer": "sgd:momentum=high"}, "momentum=high in optimizer='sgd:momentum=high': give a number"),
             ({"warmup": 0}, "warmup must be a whole number of at least 1; received 0"),
-            ({"class_weight": {0: 1.0, 2: 5.0}}, "class_weight must name each class from 0 to 9; received [0, 2]"),
+            ({"class_weight": {0: 1.0, 20: 5.0}}, "class_weight must name classes from 0 to 9; received [0, 20]"),
             ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
             ({"augment": "spin"}, "unknown augment 'spin'; allowed: shift, flip,"),
             ({"loss": "crosentropy"}, "cannot train 'lenet5': Could not interpret loss identifier"),
@@ -455,9 +455,7 @@ class TestRefused:
         with pytest.raises(kzoo.KzooError, match="Mine has a train_step of its own"):
             fit(model, batches(rng))
 
-    def test_a_model_that_is_not_built_or_has_no_loss(self, rng):
-        with pytest.raises(kzoo.KzooError, match="is not built"):
-            fit(keras.Sequential([layers.Dense(3)]), batches(rng))
+    def test_a_model_that_has_no_loss(self, rng):
         with pytest.raises(kzoo.KzooError, match="no loss: .* is not compiled and is none of kzoo's models"):
             fit(dense(), batches(rng))
 
@@ -725,7 +723,7 @@ class TestAsANewcomerFound:
         again = kzoo.fit(resume=parts.path, data=data, epochs=4, verbose=False)
         assert again.history["loss"] == pytest.approx(once["loss"], rel=1e-5)
 
-    @pytest.mark.parametrize("weight", [{0: 1}, {}, {0: 1, 1: 1, 2: float("nan")}, {0: -1, 1: 1, 2: 1},
+    @pytest.mark.parametrize("weight", [{-1: 1}, {}, {0: 1, 1: 1, 2: float("nan")}, {0: -1, 1: 1, 2: 1},
                                         {0: 1, 1: 1, 2: 1, 3: 1}])  # fmt: skip
     def test_class_weights_that_do_not_fit(self, weight, rng, tmp_path):
         x, y = rng.random((20, 6), dtype="float32"), np.arange(20) % 3

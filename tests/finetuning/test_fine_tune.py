@@ -623,7 +623,7 @@ def test_an_interrupted_one_goes_on(weights, data, monkeypatch, tmp_path, capsys
         ({"optimizer": "adamm"}, "unknown optimizer 'adamm'"),
         ({"optimizer": keras.optimizers.SGD(0.01)}, "optimizer must be a name, since each stage needs a new one"),
         ({"optimizer": "adam:learning_rate=0.1"}, "has a rate of its own; give it as learning_rate=…"),
-        ({"class_weight": {0: 1.0}}, "class_weight must name each class from 0 to 2"),
+        ({"class_weight": {3: 1.0}}, "class_weight must name classes from 0 to 2; received"),
         ({"model": "resnet20", "weights": True}, "weights must be a tag, a path or an address; received True"),
         ({"input_shape": 32}, r"input_shape must be whole numbers such as \(96, 96, 3\); received 32"),
         ({"depth": 9}, "depth=9, but 'resnet20' has 3 groups of layers below its head"),

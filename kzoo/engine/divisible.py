@@ -1,0 +1,124 @@
+"""What replicas cannot share: looked for on the first batch, before a training begins.
+
+Replicas each see a part of a batch. What is added over them comes out as on one device: losses, gradients, and the
+state of a metric that adds up over examples. A metric that keeps a maximum does not, nor a layer that counts what it
+has seen; neither says so. They are found by trying: the state after a batch must be the sum of those after its parts.
+Keras' own metrics and layers are known to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.keras_internals import is_seed, layers_in, wrapped_function
+
+KNOWN = ("keras.", "kzoo.")
+ONE = "train it with strategy='one'"
+
+
+def check_rows(batch: Any) -> None:
+    """Every part of a batch has a row for each example, which replicas share out.
+
+    Raises:
+        KzooError: They have not.
+    """
+    leaves = [tf.convert_to_tensor(part) for part in tf.nest.flatten(batch) if part is not None]
+    sizes = [t.shape[0] if t.shape.rank else None for t in leaves]
+    if len(set(sizes)) > 1:
+        raise KzooError(
+            f"the parts of a batch have {', '.join(map(str, sizes))} rows; replicas share out the examples of a batch,"
+            f" and these are none: {ONE}"
+        )
+
+
+def parts_of(batch: Any) -> list[Any]:
+    """A batch as two unequal parts; none where it has one row."""
+    rows = tf.nest.flatten(batch)[0].shape[0]
+    cut = max(rows // 3, 1)
+    ranges = [(0, cut), (cut, rows)] if rows > 1 else []
+    return [tf.nest.map_structure(lambda t, a=a, b=b: None if t is None else t[a:b], batch) for a, b in ranges]
+
+
+def own_metrics(model: keras.Model) -> Iterator[keras.metrics.Metric]:
+    """Those that are not Keras' or kzoo's, a function of the user's among them."""
+    for outer in model.metrics:
+        for metric in getattr(outer, "metrics", None) or [outer]:
+            function = wrapped_function(metric)
+            theirs = not type(metric).__module__.startswith(KNOWN)
+            if theirs or (function is not None and not getattr(function, "__module__", "").startswith(KNOWN)):
+                yield metric
+
+
+def check_metrics(model: keras.Model, batch: Any, update: Callable[[Any], Any]) -> list[str]:
+    """What is to be said of metrics whose state is no sum over examples.
+
+    Args:
+        update: Gives a batch to the metrics of the model.
+
+    Raises:
+        KzooError: One that replicas cannot even average.
+    """
+    metrics = list(own_metrics(model))
+    if not metrics or not (parts := parts_of(batch)):
+        return []
+    states = []
+    for part in (batch, *parts):
+        model.reset_metrics()
+        update(part)
+        states.append([[v.numpy() for v in metric.variables] for metric in metrics])
+    model.reset_metrics()
+    notes = []
+    for metric, whole, *others in zip(metrics, *states, strict=True):
+        if all(_close(a, np.sum(b, axis=0)) for a, *b in zip(whole, *others, strict=True)):
+            continue
+        if not isinstance(metric, keras.metrics.Mean):
+            raise KzooError(
+                f"the state of the metric {metric.name!r} is no sum over examples, which replicas could add: {ONE}, or"
+                " leave it out"
+            )
+        notes.append(f"the metric {metric.name!r} is one number a batch: on replicas the mean of their parts'")
+    return notes
+
+
+def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) -> None:
+    """Layers of the user's that add up over a batch, into a variable that is averaged over replicas.
+
+    Args:
+        forward: Calls the model on a batch, in training.
+
+    Raises:
+        KzooError: One does.
+    """
+    layers = [y for y in layers_in(model) if not type(y).__module__.startswith(KNOWN)]
+    owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}
+    variables = [v for v in owned.values() if tf.as_dtype(v.dtype).is_floating]
+    if not variables or not (parts := parts_of(batch)):
+        return
+    before = [v.numpy() for v in variables]
+    changes = []
+    for part in (batch, *parts):
+        forward(part)
+        changes.append([v.numpy() - old for v, old in zip(variables, before, strict=True)])
+        _assign(variables, before)
+    rows = [tf.nest.flatten(part)[0].shape[0] for part in parts]
+    for variable, whole, *others in zip(variables, *changes, strict=True):
+        mean = np.average(others, axis=0, weights=rows)
+        if _close(whole, np.sum(others, axis=0)) and not _close(whole, mean):
+            raise KzooError(
+                f"{variable.path!r} adds up over a batch; replicas would average it: {ONE}, or count in a metric"
+            )
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _close(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(one, other, rtol=1e-3, atol=1e-5))
