@@ -33,4 +33,4 @@ from kzoo.engine.schedules import SCHEDULES, Rising, current_rate, follows_sched
 from kzoo.engine.state import RATE, metrics_of, remembered, remind, scales_of, state_of
 from kzoo.engine.step import Engine, compiled
 from kzoo.engine.strategies import CLUSTERS, NAMES, device_names, logical_devices, strategy, strategy_name
-from kzoo.engine.xla import choose_xla, draws_otherwise
+from kzoo.engine.xla import choose_xla, draws_otherwise, uncompilable

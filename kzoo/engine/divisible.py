@@ -28,7 +28,10 @@ def check_rows(batch: Any) -> None:
     Raises:
         KzooError: They have not.
     """
-    leaves = [tf.convert_to_tensor(part) for part in tf.nest.flatten(batch) if part is not None]
+    leaves = [part for part in tf.nest.flatten(batch) if part is not None]
+    if any(isinstance(part, tf.SparseTensor | tf.RaggedTensor) for part in leaves):
+        raise KzooError(f"replicas cannot share out sparse or ragged parts of a batch: {ONE}")
+    leaves = [tf.convert_to_tensor(part) for part in leaves]
     sizes = [t.shape[0] if t.shape.rank else None for t in leaves]
     if len(set(sizes)) > 1:
         raise KzooError(
@@ -86,8 +89,25 @@ def check_metrics(model: keras.Model, batch: Any, update: Callable[[Any], Any]) 
     return notes
 
 
+def adds_up(values: Callable[[Any], list[Any]], batch: Any) -> list[bool]:
+    """Of numbers that a batch gives: whether each is a sum over its examples, and not their mean or the same for all.
+
+    Where they are drawn at random in part, they are told apart all the same: a sum is far from a mean.
+    """
+    if not (parts := parts_of(batch)):
+        return []
+    whole, *others = ([float(tf.reduce_sum(v)) for v in values(part)] for part in (batch, *parts))
+    rows = [tf.nest.flatten(part)[0].shape[0] for part in parts]
+    found = []
+    for value, *each in zip(whole, *others, strict=False):
+        from_sum = abs(value - sum(each))
+        found.append(from_sum < 0.1 * abs(value) and from_sum < abs(value - np.average(each, weights=rows)))
+    return found
+
+
 def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) -> None:
-    """Layers of the user's that add up over a batch, into a variable that is averaged over replicas.
+    """Layers of the user's that add up over a batch, into a variable that is averaged over replicas; and those that
+    set weights which learn, as they are called.
 
     Args:
         forward: Calls the model on a batch, in training.
@@ -96,6 +116,16 @@ def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) 
         KzooError: One does.
     """
     layers = [y for y in layers_in(model) if not type(y).__module__.startswith(KNOWN)]
+    spectral = [y for y in layers_in(model) if isinstance(y, keras.layers.SpectralNormalization)]
+    learned = {id(v): v for layer in [*layers, *spectral] for v in layer.trainable_variables}
+    if old := {key: v.numpy() for key, v in learned.items()}:
+        forward(batch)
+        moved = [v.path for key, v in learned.items() if not np.array_equal(old[key], v.numpy())]
+        _assign(list(learned.values()), list(old.values()))
+        if moved:
+            raise KzooError(
+                f"a layer sets {moved[0]!r}, which learns, as it is called; replicas would lose that: {ONE}"
+            )
     owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}
     variables = [v for v in owned.values() if tf.as_dtype(v.dtype).is_floating]
     if not variables or not (parts := parts_of(batch)):

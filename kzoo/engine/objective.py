@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.engine.compiling import described
-from kzoo.engine.divisible import check_layers, check_metrics, check_rows
+from kzoo.engine.divisible import adds_up, check_layers, check_metrics, check_rows
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
 from kzoo.keras_internals import (
     compile_arguments,
@@ -167,6 +167,7 @@ class Supervised(Objective):
         self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
         self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
         self.scalars = self.by_terms = self.needs_denominators = False  # until a batch was seen
+        self.sums: tuple[bool, ...] = ()  # which of `_undivided_losses` add up over the examples, for replicas
 
     def prepare(self, batch: Any) -> None:
         x, y, weight = self._unpacked(batch)
@@ -212,11 +213,12 @@ class Supervised(Objective):
             notes.append("compile(run_eagerly=True) is not kept: kzoo's loop is compiled")
         if replicas > 1 and self.own_loss:
             name = type(self.model).__name__
-            notes.append(f"{name} has a compute_loss of its own: averaged over the replicas' examples")
+            how = "added over the replicas" if any(self.sums) else "averaged over the replicas' examples"
+            notes.append(f"{name} has a compute_loss of its own: {how}")
         if replicas > 1 and self.scalars:
             notes.append("a loss of one number a batch is averaged over the replicas' examples")
         if replicas > 1 and not self.own_loss and len(self.model.losses) > len(regularization_losses(self.model)):
-            notes.append("losses added in layers: those of each example are added over the replicas, others averaged")
+            notes.append("losses added in layers: sums over examples are added over the replicas, others averaged")
         if not takes_training(self.model) and (deaf := [y for y in layers_in(self.model) if type(y) in TWO_WAYS]):
             notes.append(
                 f"call of {type(self.model).__name__} takes no training: as in Keras, {deaf[0].name!r} and others work"
@@ -228,12 +230,21 @@ class Supervised(Objective):
         check_rows(batch)
         unpacked = self._unpacked(batch)
         check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
+        self.sums = tuple(adds_up(self._undivided_losses, unpacked))
 
         def update(part: Any) -> None:
             x, y, weight = part
             self.model.compute_metrics(x, y, self._outputs(x, False), sample_weight=weight)
 
         return check_metrics(self.model, unpacked, update)
+
+    def _undivided_losses(self, unpacked: Any) -> list[Any]:
+        """The numbers of which replicas have their part: the loss of `compute_loss`, or those that layers add."""
+        x, y, weight = unpacked
+        outputs = self._outputs(x, False)
+        if not self.own_loss:
+            return list(self.model.losses)
+        return [whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)]
 
     def described(self) -> dict[str, str]:
         given = compile_arguments(self.model)
@@ -262,7 +273,7 @@ class Supervised(Objective):
             outputs = self._outputs(x, training)
             if self.own_loss:
                 loss = whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
-                loss = times(loss, share.part)
+                loss = times(loss, share.real if any(self.sums) else share.part)
             else:
                 loss = self._compiled_loss(x, y, outputs, weight, share, denominators)
                 loss += tf.cast(self._added(share), loss.dtype)
@@ -275,11 +286,14 @@ class Supervised(Objective):
         return self.model(x, training=training) if takes_training(self.model) else self.model(x)
 
     def _added(self, share: Share) -> tf.Tensor:
-        """This replica's part of the losses that layers have added. Keras adds up what is in them. One for each example
-        is so added over the replicas; any other is their average: of regularisers, which are the same on each, one.
+        """This replica's part of the losses that layers have added. Keras adds up what is in them. One for each
+        example, or a sum over them, is added over the replicas; of any other the average is taken: of regularisers,
+        which are the same on each, one.
         """
         found = [wide(value) for value in self.model.losses]
-        of_rows = [value.shape.rank and value.shape[0] is None for value in found]
+        of_rows = [bool(value.shape.rank) and value.shape[0] is None for value in found]
+        sums = self.sums if len(self.sums) == len(found) else (False,) * len(found)
+        of_rows = [rows or adds for rows, adds in zip(of_rows, sums, strict=True)]
         total = tf.zeros([], tf.float64 if any(value.dtype == tf.float64 for value in found) else tf.float32)
         for value, rows in zip(found, of_rows, strict=True):
             total += tf.cast(times(tf.reduce_sum(value), share.real if rows else share.part), total.dtype)

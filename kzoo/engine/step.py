@@ -51,6 +51,7 @@ class Engine:
         self.notes: list[str] = []
         self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._iterator: Any = None
+        self._flow: Any = None  # (batches without epochs, how many were taken when this epoch began)
         self._stream: Any = None  # of data without epochs: its iterator, which the next epoch goes on with
 
     def begin(self, batches: Batches, epoch: int, start: int = 0) -> None:
@@ -61,7 +62,7 @@ class Engine:
             return
         if self._stream is None:
             self._stream = self._flowing(batches, self.taken)
-        self._iterator = self._stream
+        self._iterator, self._flow = self._stream, (batches, self.taken)
 
     def _flowing(self, batches: Batches, place: int) -> Any:
         """An iterator of data without epochs, after so many batches; such as ends begins anew there."""
@@ -76,8 +77,11 @@ class Engine:
     def train(self, steps: int) -> tuple[int, bool]:
         """(steps taken, whether the data ended before)."""
         taken, ended = self._run(self._train_loop, steps)
-        if ended:
-            self._stream = None
+        if ended and self._stream is not None:
+            batches, begun = self._flow
+            self._stream = self._iterator = iter(self.dataset(batches, 0))
+            if self.taken == begun:  # it had ended with the epoch before
+                taken, ended = self._run(self._train_loop, steps)
         return taken, ended
 
     def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.keras_internals import compile_arguments, layers_in
 
 
@@ -43,6 +47,24 @@ def choose_xla(
     if any(kind.__module__.startswith("keras.") and "Attention" in kind.__name__ for kind in kinds):
         return False, "auto: Keras' attention is slower with it on CPU"
     return True, "auto: faster on CPU for networks without convolutions and Keras' attention"
+
+
+def uncompilable(model: keras.Model, batch: Any, call: Callable[[], Any]) -> str:
+    """The operation that XLA cannot compile, of a network with layers of the user's or parts of another kind; "" of
+    any other, which is not tried.
+
+    Args:
+        call: The network's pass over the batch.
+    """
+    own = any(not type(y).__module__.startswith(("keras.", "kzoo.")) for y in layers_in(model))
+    if not own and all(isinstance(part, tf.Tensor) for part in tf.nest.flatten(batch)):
+        return ""
+    try:
+        tf.function(call, jit_compile=True, autograph=False)()
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        found = re.search(r"Detected unsupported operations[^:]*: (\w+)", str(error))
+        return found[1] if found else first_line(error)
+    return ""
 
 
 def draws_otherwise(model: keras.Model) -> list[str]:

@@ -12,15 +12,12 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.keras_internals import layers_in
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelSpec, Options, Whole
 from kzoo.report import Shown
 from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
 from kzoo.tasks.task import Result, Signature, Task
-
-LOOKUPS = (keras.layers.TextVectorization, keras.layers.StringLookup, keras.layers.IntegerLookup)
 
 
 @dataclass(frozen=True)
@@ -107,6 +104,11 @@ class Classification(Task):
             raise KzooError(f"{predictor.name} is no classifier: its output for one example is {found.shape[1:]}")
         if y.ndim == 2 and y.shape[1] > 1:  # one-hot
             y = y.argmax(axis=1)
+        if y.dtype.kind == "f" and (wrong := y[y != np.round(y)]).size:
+            raise KzooError(
+                f"the labels of {data.info.name} are numbers such as {wrong[0]:g}, no classes: {predictor.name} cannot"
+                " be judged on them by its classes; a model that was compiled with a loss of numbers is by that"
+            )
         order = batches.order(0)
         order = np.arange(len(y)) if order is None else order
         y = y.reshape(-1).astype("int64")
@@ -133,9 +135,6 @@ class Classification(Task):
         """Raw examples in, the best classes out, beside the network alone."""
         found = super().signatures(predictor)
         model, served, units = predictor.model, predictor.reader.served(), output_units(predictor.model)
-        lookups = tuple(y for y in layers_in(model) if isinstance(y, LOOKUPS))  # tables of a model of the user's
-        first = found["serving_default"]
-        found["serving_default"] = Signature(first.call, first.takes, keeps=lookups)
         kind = predictor.kind
         if served is None or units is None or kind == "numbers":
             return found

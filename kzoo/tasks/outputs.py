@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.keras_internals import layers_in
+from kzoo.keras_internals import input_structure, layers_in, node_of
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelInfo
 
@@ -25,13 +25,33 @@ def input_spec(model: keras.Model) -> Any:
         dtype = tf.as_dtype(spec.input_dtype)
         return {name: tf.TensorSpec([None, *s], dtype, name=name) for name, s in spec.input_shape.items()}
     shape, inputs = input_shape_of(model), getattr(model, "inputs", None)
+    if inputs and len(inputs) > 1:
+        return {name: tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in named_inputs(model).items()}
     if shape is None:
-        raise KzooError(f"{model.name!r} must have one input of a known shape; call it on a keras.Input first")
+        raise KzooError(f"{model.name!r} must have inputs of known shapes; make it a keras.Model of keras.Input")
     if inputs:
         return tf.TensorSpec([None, *shape], inputs[0].dtype, name=inputs[0].name)
     if spec is None:
         return tf.TensorSpec([None, *shape], tf.float32, name="inputs")
     return tf.TensorSpec([None, *shape], tf.as_dtype(spec.input_dtype), name=spec.input_name)
+
+
+def named_inputs(model: keras.Model) -> dict[str, Any]:
+    """{name: symbolic input} of a graph with several: by the keys in which it takes them, else by their own names."""
+    taken = input_structure(model)
+    if isinstance(taken, Mapping):
+        return dict(taken)
+    return {node_of(x).operation.name: x for x in model.inputs}
+
+
+def as_taken(model: keras.Model, inputs: Any) -> Any:
+    """Inputs by name, in the structure in which the model takes them."""
+    if not isinstance(inputs, Mapping) or not getattr(model, "inputs", None):
+        return inputs
+    taken = input_structure(model)
+    if isinstance(taken, Mapping):
+        return inputs
+    return keras.tree.pack_sequence_as(taken, [inputs[name] for name in named_inputs(model)])
 
 
 def random_inputs(model: keras.Model, count: int, seed: int, side: int = 16) -> Any:
@@ -102,11 +122,30 @@ def _kind_of_spec(info: ModelInfo) -> str:
 
 def _classifies(loss: Any, units: int) -> bool:
     """Whether a model was trained to name one class; true where nothing is known of its training."""
-    if not isinstance(loss, str | keras.losses.Loss):
+    if loss is None or isinstance(loss, Mapping | list | tuple):
         return True
-    name = (loss if isinstance(loss, str) else loss.name).lower()
-    one_class = "crossentropy" in name or "hinge" in name or "focal" in name
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
+    name = name.lower()
+    one_class = "crossentropy" in name or "categorical_hinge" in name or "focal" in name
     return one_class and not (units > 1 and name.startswith("binary"))  # several yes and no: several labels
+
+
+def names_one_class(model: keras.Model) -> bool:
+    """Whether a model that kzoo did not build can be one that names one class an example: it has one input and one
+    output, a row of scores, and was not trained on a loss of another kind.
+    """
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if (inputs and len(inputs) > 1) or (outputs and (len(outputs) > 1 or len(outputs[0].shape) != 2)):
+        return False
+    if not inputs and model.built and input_shape_of(model) is None:  # a subclass that was called on several
+        return False
+    loss = getattr(model, "loss", None)
+    if loss is None and getattr(model, "compiled", False):  # by a loss of its layers', or a compute_loss
+        return False
+    if outputs:
+        return _classifies(loss, outputs[0].shape[-1] or 0)
+    units = output_units(model) if model.built else 0
+    return units is not None and _classifies(loss, units)
 
 
 def to_probabilities(scores: Any, kind: str) -> tf.Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from kzoo.errors import KzooError, unknown
 from kzoo.models import model_info
 from kzoo.records import options_of, same_source
+from kzoo.tasks.outputs import names_one_class
 from kzoo.tasks.task import Task
 
 NAME = re.compile(r"[a-z0-9-]+")
@@ -65,9 +66,12 @@ def task_of_data(holds: str) -> Task:
 
 
 def task_of(model: Any, holds: str = "rows") -> Task:
-    """Of one of kzoo's models its own; of any other by what its data holds."""
+    """Of one of kzoo's models its own; of any other by what its data holds, where it can name a class of that."""
     info = model_info(model)
-    return find_task(info.task) if info is not None else task_of_data(holds)
+    if info is not None:
+        return find_task(info.task)
+    found = task_of_data(holds)
+    return found if found.name in _tasks or names_one_class(model) else find_task("own-model")
 
 
 def described(task: Task) -> dict[str, Any]:

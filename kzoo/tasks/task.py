@@ -24,10 +24,13 @@ from kzoo.engine import (
 )
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
+from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, feature_extractor, input_shape_of, model_info
 from kzoo.records import ModelInfo, ModelSpec, Options
 from kzoo.report import Picture, Shown
-from kzoo.tasks.outputs import has_head, input_spec, named
+from kzoo.tasks.outputs import as_taken, has_head, input_spec, named
+
+LOOKUPS = (keras.layers.TextVectorization, keras.layers.StringLookup, keras.layers.IntegerLookup)
 
 
 @dataclass(frozen=True)
@@ -258,8 +261,9 @@ class Task:
         single = isinstance(spec, tf.TensorSpec)
         takes = {spec.name: spec} if single else dict(spec)
         forward = lambda x: named(model, model(x, training=False))
-        call = forward if single else lambda **inputs: forward(inputs)
-        found = {"serving_default": Signature(call, takes)}
+        call = forward if single else lambda **inputs: forward(as_taken(model, inputs))
+        lookups = tuple(y for y in layers_in(model) if isinstance(y, LOOKUPS))  # tables of a model of the user's
+        found = {"serving_default": Signature(call, takes, keeps=lookups)}
         if single and has_head(model):
             trunk = feature_extractor(model)
             features = lambda x: {"features": tf.cast(trunk(x, training=False), tf.float32)}

@@ -62,8 +62,8 @@ def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
     if isinstance(data, str) and reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
         reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
     found, fed = data_of(data, reading, predictor.task.holds)
-    if fed:
-        raise KzooError(f"data must be a name, a path, kzoo.Data or arrays (x, y); received {type(data).__name__}")
+    if fed:  # batches of the user's: one split, whatever it is called
+        return Data(found.train, test=found.train if fed != "batches" else found.train.unbatch(), info=found.info)
     return found
 
 

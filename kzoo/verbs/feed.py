@@ -17,6 +17,7 @@ from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds
 from kzoo.engine import recipe_of
 from kzoo.errors import KzooError, first_line
 from kzoo.inputs import Reader, reader_of
+from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, model_info
 from kzoo.records import DataOptions, Learning
 from kzoo.runs import RunFolder, read_keras
@@ -126,9 +127,10 @@ def feed_of(
         )
     for split, batches in (("train", train), ("validation", validation)):
         notes += [f"{split}: {note}" for note in getattr(batches, "notes", ())]
-    if not model.built:
+    if not all(layer.built for layer in layers_in(model)):
         with placement(strategy):
             build_on(model, train)
+        task = task_of(model, data.info.holds)  # which its outputs show
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)

@@ -42,6 +42,7 @@ from kzoo.engine import (
     strategy_name,
     trainable_flags,
     unchanged,
+    uncompilable,
 )
 from kzoo.errors import KzooError, first_line
 from kzoo.keras_internals import layers_in
@@ -145,6 +146,10 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
             if feed.validation is not None:
                 try_validation(objective, feed.validation)
             limit = objective.label_limit(first_batch)
+            if xla and (why := uncompilable(model, first_batch, lambda: _tried(objective, first_batch))):
+                if options.xla == "on":
+                    raise KzooError(f"XLA cannot compile {why} in {model.name!r}; use xla='off'")
+                xla, xla_reason = False, f"auto: XLA cannot compile {why}"
             shared = objective.check_divisible(first_batch) if replicas > 1 else []
         engine = make_engine(
             objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm,
@@ -246,6 +251,16 @@ def try_batch(objective: Objective, train: Any) -> Any:
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise KzooError(f"cannot train {objective.model.name!r}: {first_line(error)}") from error
     return batch
+
+
+def _tried(objective: Objective, batch: Any) -> None:
+    """One pass, in the way in which the objective validates or, where it does not, learns."""
+    share = Share.whole(batch)
+    if type(objective).test is not Objective.test:
+        objective.test(batch, share)
+        return
+    for phase in objective.phases:
+        phase.loss(batch, share, None)
 
 
 def try_validation(objective: Objective, validation: Any) -> None:

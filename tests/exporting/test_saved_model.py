@@ -84,7 +84,7 @@ def test_a_model_of_your_own(tmp_path):
             return self.dense(x)
 
     model = Own()
-    with pytest.raises(kzoo.KzooError, match="must have one input of a known shape"):
+    with pytest.raises(kzoo.KzooError, match="must have inputs of known shapes"):
         kzoo.export(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     model(np.zeros((1, 5), "float32"))

@@ -233,7 +233,7 @@ def test_a_sequential_on_a_dict_has_no_inputs():
     model = keras.Sequential([Join(), layers.Dense(2)])
     model({"a": np.zeros((1, 2), "float32"), "b": np.zeros((1, 3), "float32")})
     assert input_shape_of(model) is None
-    with pytest.raises(kzoo.KzooError, match="must have one input of a known shape"):
+    with pytest.raises(kzoo.KzooError, match="must have inputs of known shapes"):
         kzoo.export(model, "out")
 
 

@@ -1,0 +1,133 @@
+"""A model of the user's own that does not name one class an example: of several inputs or outputs, of numbers, of a
+class a pixel. It is judged by the losses and metrics that it was compiled with, answers with its outputs, and is served
+by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.data import Data
+from kzoo.engine import Supervised, labels_checked, make_engine
+from kzoo.errors import KzooError, first_line
+from kzoo.tasks.classification import Classification
+from kzoo.tasks.outputs import as_taken, input_spec, named
+from kzoo.tasks.task import Evaluated, Result, Task
+
+
+@dataclass(frozen=True)
+class Measures(Evaluated):
+    """The model's own losses and metrics on one split."""
+
+    measures: dict[str, float]
+
+    @property
+    def score(self) -> tuple[str, float] | None:
+        """The loss; the smaller, the better."""
+        return ("loss", self.measures["loss"])
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} on {self.data}, {self.split}: {self.examples:,} examples"]
+        lines += [f"{name:16} {value:.4f}" for name, value in self.measures.items()]
+        return "\n".join([*lines, *(f"{'note':16} {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class Outputs(Result):
+    """What the network gives for one example.
+
+    Attributes:
+        input: Its number.
+        outputs: {name: array}.
+    """
+
+    input: str
+    outputs: dict[str, np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.input}: " + ", ".join(f"{name} {_short(value)}" for name, value in self.outputs.items())
+
+    def to_config(self) -> dict[str, Any]:
+        return {"input": self.input, "outputs": {name: value.tolist() for name, value in self.outputs.items()}}
+
+
+def _short(value: np.ndarray) -> str:
+    text = np.array2string(value, precision=4, threshold=8, edgeitems=2, separator=", ", suppress_small=True)
+    return " ".join(text.split())
+
+
+class OwnModel(Task):
+    name = "own-model"
+    class_weights = Classification.class_weights
+
+    def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Measures:
+        """By the model's own losses and metrics."""
+        model, examples = predictor.model, data[split]
+        if not getattr(model, "compiled", False):
+            raise KzooError(
+                f"{predictor.name} is not compiled, and so has no loss or metric to be judged by; compile it, or give"
+                " its run"
+            )
+        batches = predictor.reader.batches(examples, batch_size)
+        if int(examples.cardinality()) == 0:
+            raise KzooError("the split is empty")
+        objective = Supervised(model)
+        try:
+            objective.prepare(next(iter(batches.epoch(0))))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise KzooError(f"cannot evaluate {predictor.name!r}: {first_line(error)}") from error
+        engine = make_engine(objective, tf.distribute.get_strategy())
+        found = labels_checked(lambda: engine.evaluate(batches))
+        return Measures(
+            predictor.name, data.info.name, split, int(objective.mean_loss.count), found,
+            notes=tuple(predictor.reader.changes(examples.element_spec)),
+        )  # fmt: skip
+
+    def answer(self, predictor: Any, given: Any, *, batch_size: int, **options: Any) -> list[Outputs]:
+        """The outputs of examples, given as arrays: of several inputs {name: array}."""
+        inputs, count = _arrays(predictor, given)
+        found: dict[str, list[np.ndarray]] = {}
+        for start in range(0, count, batch_size):
+            part = tf.nest.map_structure(lambda a, start=start: tf.constant(a[start : start + batch_size]), inputs)
+            for name, value in named(predictor.model, predictor.forward(as_taken(predictor.model, part))).items():
+                found.setdefault(name, []).append(value.numpy())
+        whole = {name: np.concatenate(parts) for name, parts in found.items()}
+        return [Outputs(str(k), {name: value[k] for name, value in whole.items()}) for k in range(count)]
+
+
+def _arrays(predictor: Any, given: Any) -> tuple[Any, int]:
+    """(arrays as the network takes them, how many examples).
+
+    Raises:
+        KzooError: They are not what it takes.
+    """
+    spec = input_spec(predictor.model)
+    specs = {spec.name: spec} if isinstance(spec, tf.TensorSpec) else spec
+    if isinstance(given, Mapping):
+        arrays = dict(given)
+    elif isinstance(given, tuple) and len(given) == len(specs) > 1:
+        arrays = dict(zip(specs, given, strict=True))
+    else:
+        arrays = {next(iter(specs)): given}
+    wanted = ", ".join(f"{name} [n, {', '.join(map(str, s.shape[1:]))}]" for name, s in specs.items())
+    if arrays.keys() != specs.keys():
+        raise KzooError(f"{predictor.name} takes {wanted}; received {', '.join(map(str, arrays)) or 'nothing'}")
+    made, lengths = {}, set()
+    for name, one in specs.items():
+        array = np.asarray(arrays[name])
+        kind = "OSU" if one.dtype == tf.string else "buif"
+        if array.dtype.kind not in kind or array.ndim == 0 or not one.shape.is_compatible_with(array.shape):
+            raise KzooError(f"{predictor.name} takes {wanted}; received {name} {array.dtype} {list(array.shape)}")
+        made[name] = array if one.dtype == tf.string else array.astype(one.dtype.as_numpy_dtype)
+        lengths.add(len(array))
+    if len(lengths) != 1 or 0 in lengths:
+        raise KzooError(f"the inputs must have an equal number of examples; received {sorted(lengths)}")
+    return (next(iter(made.values())) if isinstance(spec, tf.TensorSpec) else made), lengths.pop()
+
+
+TASK = OwnModel()

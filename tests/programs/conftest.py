@@ -1,0 +1,6 @@
+"""Programs are files beside each other: they import `program` by that name."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

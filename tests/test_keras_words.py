@@ -1,0 +1,227 @@
+"""What a Keras user brings to `fit`: Keras' own words, validation data, data in every form that Keras takes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import kzoo
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.random((40, 4), dtype="float32"), RNG.integers(0, 3, 40)
+
+
+def network(loss="sparse_categorical_crossentropy", units=3):
+    keras.utils.set_random_seed(0)
+    last = layers.Dense(units, {"sparse_categorical_crossentropy": "softmax", "mse": None}.get(loss, "sigmoid"))
+    model = keras.Sequential([keras.Input((4,)), last])
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    return model
+
+
+def batches(*parts):
+    return tf.data.Dataset.from_tensor_slices(parts).batch(16)
+
+
+def fit(*args, **options):
+    return kzoo.fit(*args, **{"epochs": 2, "verbose": False, "xla": "off", **options}).history
+
+
+def by_keras(*args, **options):
+    return network().fit(*args, **{"epochs": 2, "shuffle": False, "verbose": 0, **options}).history
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values == pytest.approx(other[name], rel=1e-5), name
+
+
+# --- validation -----------------------------------------------------------------------------------------------------
+
+HELD = (X[::-1][:10].copy(), Y[::-1][:10].copy())
+
+
+@pytest.mark.parametrize(
+    "held", [HELD, batches(*HELD), tf.data.Dataset.from_tensor_slices(HELD), kzoo.Data(HELD)],
+    ids=["arrays", "batches", "examples", "Data"],
+)  # fmt: skip
+def test_validation_of_ones_own_is_fed_as_the_training_data_is(held):
+    expected = by_keras(batches(X, Y), validation_data=HELD)
+    same(fit(network(), batches(X, Y), validation=held), expected)
+    assert fit(network(), (X, Y), validation=held).keys() == expected.keys()
+
+
+def test_given_as_it_is_validation_is_not_rescaled():
+    """Numbers in 0 to 1 stay so beside a training split that does."""
+    x = RNG.integers(0, 256, (60, 4)) / 255.0
+    data = kzoo.Data((x[:40], Y), (x[40:], Y[:20]))
+    model = kzoo.fit(network(), data, epochs=2, verbose=False).model
+    found = model.evaluate(x[40:], Y[:20], verbose=0)
+    assert fit(model, data, epochs=1, learning_rate=1e-9)["val_loss"][0] == pytest.approx(found, rel=1e-5)
+
+
+def test_raw_data_has_raw_validation():
+    held = kzoo.load_data("digits").test.take(50)
+    found = fit("mlp_16_16", "digits", epochs=1, validation=held, batch_size=256)
+    again = fit("mlp_16_16", kzoo.Data(kzoo.load_data("digits").train, held), epochs=1, batch_size=256)
+    assert found["val_loss"] == again["val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("data", "held", "says"),
+    [
+        ((X, Y), "all", r"validation must be \(x, y.*received str"),
+        ((X, Y), 1.5, "validation must be a number"),
+        ((X, Y), {}, "validation must be .* a tf.data.Dataset as data takes it.*; received dict"),
+        ((X, Y), (X[:, :3], Y), r"cannot validate 'sequential[_0-9]*': Input 0 .* expected axis -1 .* value 4"),
+        ((X, Y), (X, Y[:5]), "the arrays of the train split have different lengths"),
+        (kzoo.Data((X, Y)), batches(X, Y), "validation is batched, and data is not"),
+        ((X, Y), batches(X, Y).repeat(), "the validation data never ends; say how much"),
+        ((X, Y), batches(X, Y).take(0), "the validation split gives no batch"),
+    ],
+    ids=["text", "share", "dict", "shape", "length", "batched", "endless", "empty"],
+)
+def test_validation_that_cannot_be(data, held, says, tmp_path):
+    with pytest.raises(kzoo.KzooError, match=says) as error:
+        fit(network(), data, validation=held)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+# --- Keras' own words -----------------------------------------------------------------------------------------------
+
+
+def test_words_that_mean_the_same_are_taken():
+    expected = fit(network(), (X, Y), validation=HELD)
+    same(fit(network(), x=X, y=Y, validation_data=HELD, shuffle=True), expected)
+    weights = RNG.random(40)
+    same(fit(network(), (X, Y), sample_weight=weights), fit(network(), (X, Y, weights)))
+    same(fit(network(), (X, Y), validation_split=0.25), fit(network(), (X[:30], Y[:30]), validation=(X[30:], Y[30:])))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"steps_per_epoch": 2}, "steps_per_epoch is Keras' word; here: limit_train_batches"),
+        ({"validation_steps": 2}, "validation_steps is Keras' word; here: limit_validation_batches"),
+        ({"shuffle": False}, "shuffle is Keras' word; here: .* batches of yours come in their order"),
+        ({"initial_epoch": 2}, "initial_epoch is Keras' word; here: resume=a run"),
+        ({"validation_split": 1.0}, "validation_split must be a number above 0 and below 1; received 1.0"),
+        ({"validation_split": 0.999}, "validation_split=0.999 of 40 examples leaves a part empty"),
+        ({"epoch": 2}, "unknown argument of fit 'epoch'; did you mean 'epochs'"),
+    ],
+)
+def test_other_words_are_answered_with_ours(given, says, tmp_path):
+    with pytest.raises(kzoo.KzooError, match=says):
+        fit(network(), (X, Y), **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_by_place():
+    with pytest.raises(kzoo.KzooError, match="fit takes model and data by place; received 3; .* data=\\(x, y"):
+        kzoo.fit(network(), X, Y)
+
+
+def test_verbose_as_keras_counts(capsys):
+    fit(network(), (X, Y), verbose=0)
+    assert capsys.readouterr().err == ""
+    fit(network(), (X, Y), verbose=2)
+    assert "epoch" in capsys.readouterr().err
+
+
+# --- forms of data --------------------------------------------------------------------------------------------------
+
+
+class Added(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(ops.square(x)))
+        return x
+
+
+@pytest.mark.parametrize(
+    "data", [X, (X,), tf.data.Dataset.from_tensor_slices(X).batch(40), batches(X)],
+    ids=["array", "tuple", "bare batches", "batches"],
+)  # fmt: skip
+def test_data_without_labels(data):
+    def build():
+        keras.utils.set_random_seed(0)
+        x = keras.Input((4,))
+        model = keras.Model(x, Added()(layers.Dense(2)(x)))
+        model.compile("sgd")
+        return model
+
+    expected = build().fit(X, batch_size=40, epochs=1, verbose=0).history["loss"]
+    found = fit(build(), data, epochs=1, batch_size=40)["loss"]
+    assert found == pytest.approx(expected, rel=1e-5) or data is not X and found[0] < expected[0]
+
+
+class InTurn(keras.utils.PyDataset):
+    def __init__(self):
+        super().__init__()
+        self.ended = 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, k):
+        return X[16 * k : 16 * k + 16], Y[16 * k : 16 * k + 16]
+
+    def on_epoch_end(self):
+        self.ended += 1
+
+
+def test_a_pydataset():
+    data = InTurn()
+    same(fit(network(), data), by_keras(InTurn()))
+    assert data.ended >= 2
+
+
+def test_a_generator_is_read_once():
+    def forever():
+        k = 0
+        while True:
+            yield X[k % 32 : k % 32 + 8], Y[k % 32 : k % 32 + 8]
+            k += 8
+
+    expected = by_keras(forever(), steps_per_epoch=3)
+    same(fit(network(), forever(), limit_train_batches=3), expected)
+    with pytest.raises(kzoo.KzooError, match="the data gives no batch"):
+        fit(network(), (batch for batch in ()))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_endless_examples_are_refused(split, tmp_path):
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
+    data = kzoo.Data(**{"train": (X, Y), split: endless})
+    with pytest.raises(kzoo.KzooError, match=f"the {split} split of your data never ends"):
+        fit(network(), data)
+    assert not list(tmp_path.iterdir())
+
+
+class Frame:
+    """What is asked of pandas' tables and columns."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return self.values
+
+
+def test_objects_of_pandas():
+    same(fit(network(), (Frame(X), Frame(Y))), fit(network(), (X, Y[:, None])))
+
+
+def test_labels_true_and_false():
+    yes = X[:, 0] > 0.5
+    same(fit(network("binary_crossentropy", 1), (X, yes)), fit(network("binary_crossentropy", 1), (X, yes * 1.0)))
+
+
+def test_class_weight_of_some_classes():
+    """The others have 1, as Keras documents."""
+    given = fit(network(), batches(X, Y), class_weight={1: 2.0})
+    same(given, by_keras(batches(X, Y), class_weight={0: 1.0, 1: 2.0, 2: 1.0}))
+    same(given, fit(network(), batches(X, Y), class_weight={0: 1.0, 1: 2.0, 2: 1.0}))
+    with pytest.raises(kzoo.KzooError, match="class_weight must name classes from 0 to 2; received class 7"):
+        fit(network(), batches(X, Y), class_weight={7: 2.0})
