@@ -225,3 +225,49 @@ def test_class_weight_of_some_classes():
     same(given, fit(network(), batches(X, Y), class_weight={0: 1.0, 1: 2.0, 2: 1.0}))
     with pytest.raises(kzoo.KzooError, match="class_weight must name classes from 0 to 2; received class 7"):
         fit(network(), batches(X, Y), class_weight={7: 2.0})
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["b", "a", "c"])[Y], [["b", "a", "c"][k] for k in Y]], ids=["array", "list"]
+)
+def test_labels_that_are_names(labels):
+    run = kzoo.fit(network(), kzoo.Data((X, labels), (X[:5], labels[:5])), epochs=2, verbose=False)
+    same(run.history, fit(network(), kzoo.Data((X, np.array([1, 0, 2])[Y]), (X[:5], np.array([1, 0, 2])[Y[:5]]))))
+    assert kzoo.predict(run, X)[0].labels[0] in ("a", "b", "c")
+    with pytest.raises(kzoo.KzooError, match="unknown class in the validation split: 'd'; allowed: a, b, c"):
+        kzoo.Data((X, labels), (X[:1], np.array(["d"])))
+    column = kzoo.Data((X, np.asarray(labels)[:, None]))
+    assert column.info.classes == ("a", "b", "c") and column.train.element_spec[1].shape == ()
+
+
+@pytest.mark.parametrize(
+    "x", [[[1.0, 2.0], [1.0, 2.0, 3.0]], tf.ragged.constant([[1.0, 2.0], [1.0, 2.0, 3.0]])], ids=["lists", "ragged"]
+)
+def test_rows_of_different_lengths_are_refused(x):
+    with pytest.raises(kzoo.KzooError, match="the train split has rows of different lengths; make them equal"):
+        fit(network(), (x, [0, 1]))
+
+
+def test_after_backup_and_restore_the_next_fit_trains():
+    model, found = network(), []
+    for _ in range(2):
+        found += fit(model, batches(X, Y), callbacks=[keras.callbacks.BackupAndRestore("backup")])["loss"]
+    assert found == pytest.approx(by_keras(batches(X, Y), epochs=4)["loss"], rel=1e-5)
+
+
+def test_a_summary_changes_nothing():
+    model = network()
+    kzoo.summary(model)
+    assert kzoo.feature_extractor(model, model.layers[0].name)(X[:2]).shape == (2, 3)
+    same(fit(model, batches(X, Y)), by_keras(batches(X, Y)))
+
+
+def test_a_notebook_shows_what_print_shows():
+    class Printer:
+        def text(self, text):
+            self.said = text
+
+    run = kzoo.fit(network(), (X, Y), epochs=1, verbose=False)
+    for shown in (run, kzoo.evaluate(run, (X, Y)), kzoo.predict(run, X)[0], kzoo.summary(run.model)):
+        shown._repr_pretty_(printer := Printer(), False)
+        assert printer.said == str(shown)

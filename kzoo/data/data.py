@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 
 SPLITS = ("train", "validation", "test")
 # images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers; prose:
@@ -80,7 +80,7 @@ class Data:
     """
 
     def __init__(self, train: Any, validation: Any = None, test: Any = None, info: DataInfo | None = None) -> None:
-        splits = dict(zip(SPLITS, (train, validation, test), strict=True))
+        splits, classes = _numbered(dict(zip(SPLITS, (train, validation, test), strict=True)))
         self.splits = {name: _dataset(name, split) for name, split in splits.items() if split is not None}
         whole = {name: _whole_labels(split) for name, split in splits.items()}
         # {split: (smallest, largest)} of labels that are whole numbers in an array; nothing is known of datasets.
@@ -93,7 +93,8 @@ class Data:
             holds = "images" if shape.rank == 3 else "rows"
             if texts[0]:
                 holds = "pairs" if texts[1:] == [True] else "texts"
-            info = DataInfo(name="your data", holds=holds, shape=tuple(shape) if shape.rank is not None else None)
+            shape = tuple(shape) if shape.rank is not None else None
+            info = DataInfo(name="your data", holds=holds, shape=shape, classes=classes)
         found = {name: counts_of(y, len(info.classes)) for name, y in whole.items() if y is not None}
         known = {name: counted for name, counted in found.items() if counted}
         # What was known of other data under this info, say of all of it before a filter, is not true of this.
@@ -120,6 +121,30 @@ class Data:
 
     def __repr__(self) -> str:
         return f"<kzoo.Data {self.info.describe()}>"
+
+
+def _numbered(splits: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Labels that are names, beside inputs that are no texts, as numbers of the classes in the order of the alphabet.
+
+    Raises:
+        KzooError: A split has a name that the training split has not.
+    """
+    if not isinstance(splits["train"], tuple) or len(splits["train"]) < 2:
+        return splits, ()
+    named = lambda part: isinstance(part, np.ndarray | list) and np.asarray(part).dtype.kind in "SU"
+    first = tf.nest.flatten(splits["train"][0])[0]
+    if not named(splits["train"][1]) or isinstance(first, str | bytes) or named(first):
+        return splits, ()
+    classes, numbered = tuple(np.unique(splits["train"][1]).tolist()), {}
+    for name, split in splits.items():
+        if split is None or not isinstance(split, tuple):
+            numbered[name] = split
+            continue
+        labels = np.asarray(split[1]).ravel()
+        if strange := sorted(set(labels.tolist()) - set(classes)):
+            raise unknown(f"class in the {name} split:", strange[0], classes)
+        numbered[name] = (split[0], np.searchsorted(classes, labels), *split[2:])
+    return numbered, tuple(map(str, classes))
 
 
 def _whole_labels(split: Any) -> np.ndarray | None:
@@ -189,7 +214,16 @@ def _part(part: Any, split: str) -> Any:
     if hasattr(part, "to_numpy"):  # of pandas; a column, as Keras takes it
         part = part.to_numpy()
         part = part[:, None] if part.ndim == 1 else part
-    part = np.asarray(part) if isinstance(part, list) else part
+    try:
+        part = np.asarray(part) if isinstance(part, list) else part
+        ragged = isinstance(part, tf.RaggedTensor)
+    except ValueError:
+        ragged = True
+    if ragged:
+        raise KzooError(
+            f"the {split} split has rows of different lengths; make them equal, with keras.utils.pad_sequences, or give"
+            " batches of equal ones"
+        )
     for array in tf.nest.flatten(part):
         kind = "" if tf.is_tensor(array) else np.asarray(array).dtype.kind
         if kind == "O" and all(isinstance(text, str | bytes) for text in np.ravel(array)):

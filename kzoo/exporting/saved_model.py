@@ -27,7 +27,7 @@ import kzoo
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
-from kzoo.records import VERBS, Exporting, takes
+from kzoo.records import VERBS, Exporting, Printed, takes
 from kzoo.report import model_card
 from kzoo.runs import EXPORT_INFO, Predictor, load, newest_version
 from kzoo.tasks import Signature, asked, input_spec, output_units, random_inputs
@@ -37,7 +37,7 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 2**-6, "float16": 2**-9}
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(Printed):
     """A finished export.
 
     Attributes:

@@ -35,7 +35,7 @@ from kzoo.records.inputs import (
 )
 from kzoo.records.model import COMMON, STYLES, ModelInfo, ModelSpec, Recipe
 from kzoo.records.options import Option, Options, options_of, same_plain, takes
-from kzoo.records.plain import same_source, to_json, tuples
+from kzoo.records.plain import Printed, same_source, to_json, tuples
 from kzoo.records.plan import Plan
 from kzoo.records.verbs import (
     AUGMENTATIONS,

@@ -8,6 +8,13 @@ import sys
 from typing import Any
 
 
+class Printed:
+    """What a notebook shows of it is what `print` shows."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+
 def to_json(value: Any) -> str:
     """Indented JSON that every parser reads: arrays become lists, what is no finite number becomes null."""
     plain = lambda v: v.tolist() if hasattr(v, "tolist") else str(v)

@@ -15,6 +15,7 @@ import keras
 from kzoo.errors import KzooError, listed
 from kzoo.keras_internals import children_of
 from kzoo.models import Block, style_of
+from kzoo.records import Printed
 from kzoo.report.cost import Cost, costs_of
 from kzoo.report.receptive import size_of
 from kzoo.zoo import create_model, model_spec
@@ -55,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Printed):
     """One row a layer, in the order of the graph, and the totals. `str(summary)` is the table.
 
     Attributes:

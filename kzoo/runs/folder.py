@@ -31,7 +31,7 @@ import keras
 
 from kzoo.errors import KzooError
 from kzoo.files import atomic
-from kzoo.records import Plan, to_json
+from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
 
@@ -43,7 +43,7 @@ NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")  # columns of metri
 
 
 @dataclass
-class Run:
+class Run(Printed):
     """A finished (or interrupted) training.
 
     Attributes:

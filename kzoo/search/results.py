@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.files import atomic
+from kzoo.records import Printed
 from kzoo.runs import Run, RunFolder, load_model, run_of
 
 
@@ -38,7 +39,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printed):
     """Test scores of the default recipe and of the best trial, each trained anew on every seed.
 
     Attributes:

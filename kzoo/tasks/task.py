@@ -26,7 +26,7 @@ from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
 from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, feature_extractor, input_shape_of, model_info
-from kzoo.records import ModelInfo, ModelSpec, Options
+from kzoo.records import ModelInfo, ModelSpec, Options, Printed
 from kzoo.report import Picture, Shown
 from kzoo.tasks.outputs import as_taken, has_head, input_spec, named
 
@@ -69,7 +69,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Printed):
     """What comes of evaluating, predicting or generating.
 
     `str(result)` is what the command line prints, `to_config()` what `--json` prints, `shown` what is written beside.

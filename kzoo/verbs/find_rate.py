@@ -37,7 +37,7 @@ from kzoo.errors import KzooError
 from kzoo.files import atomic
 from kzoo.keras_internals import copy_spared, global_seed_generator
 from kzoo.models import networks_of
-from kzoo.records import VERBS, DataOptions, FindingRate, takes
+from kzoo.records import VERBS, DataOptions, FindingRate, Printed, takes
 from kzoo.report import pictures
 from kzoo.verbs.feed import Feed, feed_of
 from kzoo.verbs.ready import Ready, ready_of
@@ -49,7 +49,7 @@ BELOW = 10  # the suggestion is the rate of the lowest loss over this
 
 
 @dataclass(frozen=True)
-class RateSearch:
+class RateSearch(Printed):
     """What came of a search.
 
     Attributes:
