@@ -345,8 +345,10 @@ def test_files_that_cannot_be_imported(name, text, said, here):
     assert status == 2 and said in err and err.count("\n") == 1
 
 
-def test_an_imported_file_finds_its_neighbours(here):
+def test_an_imported_file_finds_its_neighbours(here, monkeypatch):
     """As a script of Python would; two files that share one run it once."""
+    monkeypatch.setattr(kzoo.zoo, "_specs", dict(kzoo.zoo._specs))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     Path("mine").mkdir()
     shared = "from kzoo.zoo import model_spec\nROW = model_spec('mlp_xor')\nprint('shared')\n"
     Path("mine/shared_rows.py").write_text(shared, encoding="utf-8")

@@ -40,6 +40,15 @@ def check_rows(batch: Any) -> None:
         )
 
 
+def check_stateless(model: keras.Model) -> None:
+    for layer in layers_in(model):
+        if getattr(layer, "stateful", False):
+            raise KzooError(
+                f"the layer {layer.name!r} carries states from batch to batch, which replicas cannot share;"
+                " train it with strategy='one'"
+            )
+
+
 def parts_of(batch: Any) -> list[Any]:
     """A batch as two unequal parts; none where it has one row."""
     rows = tf.nest.flatten(batch)[0].shape[0]

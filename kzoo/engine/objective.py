@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.engine.compiling import described
-from kzoo.engine.divisible import adds_up, check_layers, check_metrics, check_rows
+from kzoo.engine.divisible import adds_up, check_layers, check_metrics, check_rows, check_stateless
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
 from kzoo.keras_internals import (
     compile_arguments,
@@ -227,6 +227,7 @@ class Supervised(Objective):
         return notes
 
     def check_divisible(self, batch: Any) -> list[str]:
+        check_stateless(self.model)
         check_rows(batch)
         unpacked = self._unpacked(batch)
         check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))

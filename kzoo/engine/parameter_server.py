@@ -12,11 +12,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kzoo.engine.divisible import check_stateless
 from kzoo.engine.kernels import Kernels
 from kzoo.engine.losses import Share
 from kzoo.engine.objective import Objective, Phase
 from kzoo.engine.optimizers import pure, stepper, variables_of, without_frozen
-from kzoo.engine.replicas import check_stateless, state_variables
+from kzoo.engine.replicas import state_variables
 from kzoo.engine.step import Engine, InPlace
 from kzoo.errors import KzooError
 from kzoo.inputs import Batches

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kzoo.engine.divisible import check_stateless
 from kzoo.engine.kernels import Kernels
 from kzoo.engine.losses import Share
 from kzoo.engine.objective import Objective, Phase
@@ -26,7 +27,7 @@ from kzoo.engine.optimizers import pure, stepper, variables_of, without_frozen
 from kzoo.engine.step import Engine, paced
 from kzoo.errors import KzooError
 from kzoo.inputs import Batches
-from kzoo.keras_internals import StatelessScope, global_seed_generator, is_seed, keep_generator, layers_in
+from kzoo.keras_internals import StatelessScope, global_seed_generator, is_seed, keep_generator
 from kzoo.tensorflow_internals import replica_here, workers_of
 
 Values = list[tf.Tensor]  # of every variable of the state, in its order
@@ -395,12 +396,3 @@ def share_of(batch: Any, rows: tf.Tensor, offset: tf.Tensor, replica: int, repli
 def all_sum(tensor: tf.Tensor) -> tf.Tensor:
     """Over all replicas; in replica context."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tensor)
-
-
-def check_stateless(model: keras.Model) -> None:
-    for layer in layers_in(model):
-        if getattr(layer, "stateful", False):
-            raise KzooError(
-                f"the layer {layer.name!r} carries states from batch to batch, which replicas cannot share;"
-                " train it with strategy='one'"
-            )

@@ -12,15 +12,17 @@ from kzoo.tasks import Result, asked
 
 @takes(*VERBS["predict"])
 def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
-    """Classify image files, texts or raw examples.
+    """Classify image files, texts or raw examples; the outputs of a model of your own that names no single class.
 
     Args:
         model: As for `evaluate`.
         inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
-            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255).
+            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255). Of a model of your own with several
+            inputs {name: array}.
 
     Returns:
-        One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax.
+        One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax. Of a model
+        of your own that names no single class one Outputs, with `outputs`: {name: array}.
 
     Raises:
         KzooError: A file given by its name that is no readable image, an empty text; nothing is predicted then. What

@@ -17,15 +17,17 @@ from kzoo.verbs.feed import data_of
 
 @takes(*VERBS["evaluate"])
 def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
-    """How good a model is at its task: a classifier's accuracy, a translator's BLEU, what two networks think.
+    """How good a model is at its task: a classifier's accuracy, a translator's BLEU, what two networks think; a model
+    of your own that names no single class an example, by the losses and metrics that it was compiled with.
 
     Args:
         model: A run, an export, a `.keras` file, `"lenet5@mnist"`, a Run or a Keras model; see `load_model`.
-        data: Data, or what `load_data` takes; default the data that the run was trained on. Where it has no test split,
+        data: Data, arrays `(x, y[, weight])`, a batched tf.data.Dataset, or what `load_data` takes; default the data that the run was trained on. Where it has no test split,
             ask for another by name.
 
     Returns:
-        What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation. Figures and pictures
+        What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation, Measures of a model of
+        your own (`measures`: {name: value}). Figures and pictures
         lie in `output_dir`: `evaluation-*.json` and what belongs to it.
 
     Raises:

@@ -206,7 +206,7 @@ def held_on_replicas(plan):
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=25, derandomize=True, phases=[Phase.generate], **QUIET)
+@settings(max_examples=12, derandomize=True, phases=[Phase.generate], **QUIET)
 @given(networks().filter(held_on_replicas))
 def test_a_network_of_stock_parts_has_keras_numbers(plan):
     check(plan)

@@ -11,11 +11,11 @@ import tensorflow as tf
 import kzoo
 
 PROGRAMS = program.programs()
-SHOWN = {  # these are compiled by XLA, trained on replicas and used too; the others with --slow
+SHOWN = {  # these are compiled by XLA and used too; the others with --slow
     "added_losses", "buckets", "convnet", "detector", "distillation", "dropout", "physics", "sequence_tagging",
     "tabular_strings", "text_pooling", "vision_transformer",
 }  # fmt: skip
-REPLICAS = SHOWN | {  # what replicas do is special to these
+REPLICAS = SHOWN | {  # trained on one device and on replicas
     "accumulation", "averaged_weights", "imbalance", "metric_learning", "multi_task", "overlap", "own_classes",
     "own_loss", "ratios", "reduced_by_sum", "siamese", "sparse_inputs", "spectral", "summed_loss", "tags", "triplets",
     "two_tower", "variational_autoencoder",
@@ -25,7 +25,7 @@ REPLICAS = SHOWN | {  # what replicas do is special to these
 def cross(ways, slow):
     """Each program with each way; the slow ways of those that are not shown are slow tests."""
     pairs = [(name, way) for name in PROGRAMS for way in ways]
-    shown = lambda way: REPLICAS if way == "mirrored" else SHOWN
+    shown = lambda way: REPLICAS if way in ("one", "mirrored") else SHOWN
     mark = lambda name, way: pytest.mark.slow if way in slow and name not in shown(way) else ()
     return [pytest.param(name, way, marks=mark(name, way), id=f"{name}-{way}") for name, way in pairs]
 
@@ -57,7 +57,7 @@ def check_refusal(error, line):
     assert line in str(error)
 
 
-@pytest.mark.parametrize(("name", "way"), cross(program.WAYS, slow={"xla", "mirrored"}))
+@pytest.mark.parametrize(("name", "way"), cross(program.WAYS, slow=program.WAYS))
 def test_the_numbers_are_those_of_keras_on_one_device(name, way, trained):
     line, found = PROGRAMS[name].held.get(way), trained(name, way)
     if isinstance(found, kzoo.KzooError):

@@ -39,7 +39,7 @@ def test_what_a_run_leaves(trained):
     assert json.loads((trained.path / "plan.json").read_text())["model"] == "lenet5"
     best = json.loads((trained.path / "checkpoints" / "best.json").read_text())
     kept = {p.name for p in (trained.path / "checkpoints").iterdir()}
-    assert kept == {"best.json", "0002-000000", best["checkpoint"]}
+    assert kept == {"best.json", "0001-000000", "0002-000000", best["checkpoint"]}
     for checkpoint in kept - {"best.json"}:
         parts = {p.name for p in (trained.path / "checkpoints" / checkpoint).iterdir()}
         assert parts == {"state.safetensors", "state.json", "manifest.json"}
