@@ -17,8 +17,8 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
     Args:
         model: As for `evaluate`.
         inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
-            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255). Of a model of your own with several
-            inputs {name: array}.
+            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255); of a model of your own with
+            several inputs {name: array}.
 
     Returns:
         One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax. Of a model

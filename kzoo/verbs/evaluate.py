@@ -22,13 +22,13 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
 
     Args:
         model: A run, an export, a `.keras` file, `"lenet5@mnist"`, a Run or a Keras model; see `load_model`.
-        data: Data, arrays `(x, y[, weight])`, a batched tf.data.Dataset, or what `load_data` takes; default the data that the run was trained on. Where it has no test split,
-            ask for another by name.
+        data: Data, arrays `(x, y[, weight])`, a batched tf.data.Dataset, or what `load_data` takes; default the data
+            that the run was trained on. Where it has no test split, ask for another by name.
 
     Returns:
         What the task says: Evaluation of a classifier, TranslationEvaluation, PlayersEvaluation, Measures of a model of
-        your own (`measures`: {name: value}). Figures and pictures
-        lie in `output_dir`: `evaluation-*.json` and what belongs to it.
+        your own (`measures`: {name: value}). Figures and pictures lie in `output_dir`: `evaluation-*.json` and what
+        belongs to it.
 
     Raises:
         KzooError: No such model, data or split, or classes that do not fit.
