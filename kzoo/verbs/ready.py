@@ -150,7 +150,7 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
                 if options.xla == "on":
                     raise KzooError(f"XLA cannot compile {why} in {model.name!r}; use xla='off'")
                 xla, xla_reason = False, f"auto: XLA cannot compile {why}"
-            shared = objective.check_divisible(first_batch) if replicas > 1 else []
+            shared = shared_out(objective, first_batch) if replicas > 1 else []
         engine = make_engine(
             objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm,
             slices=options.repeated_rows == "keras",
@@ -251,6 +251,23 @@ def try_batch(objective: Objective, train: Any) -> Any:
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise KzooError(f"cannot train {objective.model.name!r}: {first_line(error)}") from error
     return batch
+
+
+def shared_out(objective: Objective, batch: Any) -> list[str]:
+    """What is to be said of replicas that each see a part of a batch.
+
+    Raises:
+        KzooError: They cannot; or the network takes batches of one size only.
+    """
+    try:
+        return objective.check_divisible(batch)
+    except KzooError:
+        raise
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise KzooError(
+            f"{objective.model.name!r} cannot take a part of a batch, as replicas give it: {first_line(error)}; train"
+            " it with strategy='one'"
+        ) from error
 
 
 def _tried(objective: Objective, batch: Any) -> None:

@@ -420,6 +420,17 @@ def test_inputs_of_different_first_axes():
         fit(built(build), data, "mirrored")
 
 
+def test_a_network_of_one_size_of_batches():
+    def build():
+        x = keras.Input((4,), batch_size=8)
+        halves = layers.Lambda(lambda t: ops.reshape(ops.reshape(t, (2, 4, 4)), (8, 4)), output_shape=(4,))(x)
+        return compiled(keras.Model(x, layers.Dense(2)(halves)), "sgd", "mse")
+
+    assert_keras(build, batches(X, Z, size=8), ["one"])
+    with pytest.raises(kzoo.KzooError, match="cannot take a part of a batch, as replicas give it: [^\\n]*$"):
+        fit(built(build), batches(X, Z, size=8), "mirrored")
+
+
 # --- a training of one's own, in part -------------------------------------------------------------------------------
 
 
