@@ -6,6 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
+# Lines of TensorFlow's and Keras' errors that frame what happened.
+FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces")
+
 
 class KzooError(ValueError):
     """A user's mistake. The command line prints its one line and exits with 2."""
@@ -15,7 +18,7 @@ def first_line(error: BaseException) -> str:
     """What an error of Keras' or TensorFlow's says, in a line."""
     text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    useful = [line for line in lines if not line.startswith("Exception encountered")]
+    useful = [line for line in lines if not line.startswith(FRAMES)]
     return (useful or lines or [type(error).__name__])[0]
 
 

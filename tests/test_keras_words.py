@@ -271,3 +271,31 @@ def test_a_notebook_shows_what_print_shows():
     for shown in (run, kzoo.evaluate(run, (X, Y)), kzoo.predict(run, X)[0], kzoo.summary(run.model)):
         shown._repr_pretty_(printer := Printer(), False)
         assert printer.said == str(shown)
+
+
+def raising(error):
+    for k in range(5):
+        if k == 3:
+            raise error
+        yield X[:8], Y[:8]
+
+
+def changing():
+    for k in range(5):
+        yield X[:8, : 3 if k == 3 else 4], Y[:8]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: raising(ValueError("the file is gone")), "the file is gone"),
+        (changing, "expected axis -1|Dimension|incompat"),
+    ],
+    ids=["raises", "changes its shape"],
+)
+def test_batches_that_fail_in_the_middle(make, says):
+    """In a line; the run is as after its last checkpoint."""
+    specs = (tf.TensorSpec((None, None)), tf.TensorSpec((None,), tf.int64))
+    data = tf.data.Dataset.from_generator(make, output_signature=specs)
+    with pytest.raises(kzoo.KzooError, match=f"^a batch failed: [^\n]*({says})[^\n]*; the model is as after its last"):
+        fit(network(), data)

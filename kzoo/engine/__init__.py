@@ -23,7 +23,7 @@ from kzoo.engine.freezing import (
     trainable_flags,
 )
 from kzoo.engine.kernels import Kernels
-from kzoo.engine.loop import Action, Place, Trainer, every, labels_checked
+from kzoo.engine.loop import Action, Place, Trainer, batches_checked, every
 from kzoo.engine.losses import Share, wide
 from kzoo.engine.objective import Objective, Phase, Supervised, unchanged
 from kzoo.engine.optimizers import adds_only, build_optimizer, optimizer_of, skip_biases_and_norms

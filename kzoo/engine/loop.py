@@ -15,7 +15,7 @@ import tensorflow as tf
 from kzoo.engine.optimizers import finalize
 from kzoo.engine.progress import TrainingProgress
 from kzoo.engine.step import Engine
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.inputs import LABELS, Batches
 from kzoo.keras_internals import backup_epoch
 
@@ -214,7 +214,7 @@ class Trainer:
                 self.callbacks.on_train_batch_begin(done)
                 engine.push()
             clock = time.perf_counter()
-            taken, ended = labels_checked(lambda steps=steps: engine.train(steps))
+            taken, ended = batches_checked(lambda steps=steps: engine.train(steps))
             seconds = time.perf_counter() - clock
             done += taken
             animated = self.progress.animated and engine.workers == 1  # only the first of several workers has a bar
@@ -244,7 +244,7 @@ class Trainer:
         return False
 
     def _evaluate(self) -> dict[str, float]:
-        return labels_checked(
+        return batches_checked(
             lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None)
         )
 
@@ -261,12 +261,16 @@ def _overrides(callback: keras.callbacks.Callback, hooks: Sequence[str]) -> bool
     return any(hook in vars(callback) or getattr(type(callback), hook) not in BY_OPTION for hook in hooks)
 
 
-def labels_checked(call: Callable[[], Any]) -> Any:
-    """What `call` gives; a batch's labels out of range are a user's mistake."""
+def batches_checked(call: Callable[[], Any]) -> Any:
+    """What `call` gives; what a batch does wrong, its labels or its shape, or the data set that makes it, is said in a
+    line.
+    """
     try:
         return call()
-    except tf.errors.InvalidArgumentError as error:
+    except KzooError:
+        raise
+    except (ValueError, TypeError, tf.errors.OpError) as error:
         found = re.search(rf"{LABELS}\]? \[(-?\d+)\]? \[?(-?\d+)", str(error))
-        if found is None:
-            raise
-        raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
+        if found is not None:
+            raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
+        raise KzooError(f"a batch failed: {first_line(error)}") from error

@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from kzoo.engine import (
     Rising,
+    batches_checked,
     compile_kept,
     inner,
-    labels_checked,
     optimizer_of,
     precise,
     rate_setter,
@@ -171,7 +171,7 @@ def _tried(ready: Ready, feed: Feed, steps: int) -> tuple[list[float], str]:
     while len(losses) < steps:
         ready.objective.reset()
         engine.push()
-        taken, _ = labels_checked(lambda: engine.train(1))
+        taken, _ = batches_checked(lambda: engine.train(1))
         if not taken:  # fewer batches than steps
             epoch += 1
             engine.begin(feed.train, epoch)
