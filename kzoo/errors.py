@@ -18,8 +18,8 @@ def first_line(error: BaseException) -> str:
     """What an error of Keras' or TensorFlow's says, in a line."""
     text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    useful = [line for line in lines if not line.startswith(FRAMES)]
-    return (useful or lines or [type(error).__name__])[0]
+    useful = [line for line in lines if not line.startswith(FRAMES) and "root error(s) found" not in line]
+    return re.sub(r"^\(\d\) [A-Z_ ]+: ", "", (useful or lines or [type(error).__name__])[0])
 
 
 def unknown(what: str, received: object, allowed: Iterable[object], remedy: str = "") -> KzooError:

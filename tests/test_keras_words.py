@@ -156,6 +156,15 @@ def test_data_without_labels(data):
     assert found == pytest.approx(expected, rel=1e-5) or data is not X and found[0] < expected[0]
 
 
+def test_forgotten_labels_are_missed(tmp_path):
+    for data, held in ((X, None), (batches(X), None), ((X, Y), X)):
+        with pytest.raises(kzoo.KzooError, match="was compiled with a loss, and the data has no labels; give"):
+            fit(network(), data, validation=held)
+    with pytest.raises(kzoo.KzooError, match=r"data is a dict of x, y; give \(x, y\[, weight\]\)"):
+        fit(network(), {"x": X, "y": Y})
+    assert not list(tmp_path.iterdir())
+
+
 class InTurn(keras.utils.PyDataset):
     def __init__(self):
         super().__init__()
@@ -174,7 +183,21 @@ class InTurn(keras.utils.PyDataset):
 def test_a_pydataset():
     data = InTurn()
     same(fit(network(), data), by_keras(InTurn()))
-    assert data.ended >= 2
+    assert data.ended == 3  # as Keras: before the first epoch, and after each
+
+
+class Rising(InTurn):
+    """Other numbers each epoch."""
+
+    def __getitem__(self, k):
+        x, y = super().__getitem__(k)
+        return x + self.ended, y
+
+
+@pytest.mark.parametrize("strategy", ["one", "mirrored"])
+def test_a_pydataset_hears_of_the_end_of_each_epoch(strategy):
+    where = kzoo.strategy("mirrored", devices=2) if strategy == "mirrored" else "one"
+    same(fit(network(), Rising(), epochs=3, strategy=where), by_keras(Rising(), epochs=3))
 
 
 def test_a_generator_is_read_once():
@@ -186,6 +209,9 @@ def test_a_generator_is_read_once():
 
     expected = by_keras(forever(), steps_per_epoch=3)
     same(fit(network(), forever(), limit_train_batches=3), expected)
+    for limit in (None, 2):
+        with pytest.raises(kzoo.KzooError, match="the data gave no batch in epoch [23]; a generator can be read once"):
+            fit(network(), ((X[:8], Y[:8]) for _ in range(3)), epochs=3, limit_train_batches=limit)
     with pytest.raises(kzoo.KzooError, match="the data gives no batch"):
         fit(network(), (batch for batch in ()))
 

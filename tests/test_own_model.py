@@ -136,6 +136,12 @@ def test_what_names_no_class_is_judged_by_its_own_loss(kind, tmp_path):
     assert batched.examples == len(x)
 
 
+def test_a_compiled_model_that_was_never_trained_is_evaluated():
+    build, (x, y) = KINDS["regression"]
+    model = build()
+    assert kzoo.evaluate(model, (x, y)).measures == pytest.approx(keras_says(model, x, y), rel=1e-5)
+
+
 def test_numbers_are_no_classes():
     """A rating of 3.5 is not of class 3."""
     model = single((4,), 3, "sparse_categorical_crossentropy", activation="softmax")

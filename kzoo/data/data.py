@@ -57,7 +57,9 @@ class DataInfo:
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
-        counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())
+        counts = ", ".join(
+            f"{n:,} {split}" if n >= 0 else f"{split} of unknown length" for split, n in self.counts.items()
+        )
         if self.units:
             pairs = len(self.units) == 2
             what = f"pairs {'-'.join(self.languages)}".rstrip() if pairs else "texts"

@@ -28,7 +28,9 @@ def batches_of(data: Any) -> tf.data.Dataset:
         KzooError: It gives nothing, or not what Keras takes.
     """
     if isinstance(data, keras.utils.PyDataset):
-        return _generated(lambda: _in_turn(data), data.num_batches)
+        made = _generated(lambda: _in_turn(data), data.num_batches)
+        data.on_epoch_end()  # as Keras does before the first epoch
+        return made
     if inspect.isgenerator(data):
         return _generated(_Once(data), None)
     if isinstance(data.element_spec, tuple):
@@ -39,9 +41,11 @@ def batches_of(data: Any) -> tf.data.Dataset:
 def _in_turn(data: keras.utils.PyDataset) -> Iterator[Any]:
     k = 0
     while data.num_batches is None or k < data.num_batches:
-        yield data[k]
+        batch = data[k]
         k += 1
-    data.on_epoch_end()
+        if k == data.num_batches:  # nobody asks for one more: a training counts its batches
+            data.on_epoch_end()
+        yield batch
 
 
 class _Once:

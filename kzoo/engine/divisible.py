@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.keras_internals import is_seed, layers_in, wrapped_function
+from kzoo.keras_internals import is_seed, layers_in, loss_trackers, wrapped_function
 
 KNOWN = ("keras.", "kzoo.")
 ONE = "train it with strategy='one'"
@@ -59,10 +59,13 @@ def parts_of(batch: Any) -> list[Any]:
 
 def own_metrics(model: keras.Model) -> Iterator[keras.metrics.Metric]:
     """Those that are not Keras' or kzoo's, a function of the user's among them."""
+    kept_by_keras = [*loss_trackers(model), *(m for m in model.metrics if m.name == "loss")]
     for outer in model.metrics:
-        for metric in getattr(outer, "metrics", None) or [outer]:
+        compiled = getattr(outer, "metrics", None)
+        for metric in compiled or [outer]:
             function = wrapped_function(metric)
-            theirs = not type(metric).__module__.startswith(KNOWN)
+            tracker = not compiled and not any(metric is other for other in kept_by_keras)  # of the model's own
+            theirs = tracker or not type(metric).__module__.startswith(KNOWN)
             if theirs or (function is not None and not getattr(function, "__module__", "").startswith(KNOWN)):
                 yield metric
 
@@ -98,19 +101,27 @@ def check_metrics(model: keras.Model, batch: Any, update: Callable[[Any], Any]) 
     return notes
 
 
-def adds_up(values: Callable[[Any], list[Any]], batch: Any) -> list[bool]:
-    """Of numbers that a batch gives: whether each is a sum over its examples, and not their mean or the same for all.
+SUM, MEAN, NEITHER = "sum", "mean", "neither"
+
+
+def nature_of(values: Callable[[Any], list[Any]], batch: Any) -> list[str]:
+    """Of numbers that a batch gives: whether each is a sum over its examples, their mean (or the same for all), or
+    neither, as far as the batch shows it.
 
     Where they are drawn at random in part, they are told apart all the same: a sum is far from a mean.
     """
     if not (parts := parts_of(batch)):
-        return []
+        return [NEITHER for _ in values(batch)]
     whole, *others = ([float(tf.reduce_sum(v)) for v in values(part)] for part in (batch, *parts))
     rows = [tf.nest.flatten(part)[0].shape[0] for part in parts]
     found = []
     for value, *each in zip(whole, *others, strict=False):
-        from_sum = abs(value - sum(each))
-        found.append(from_sum < 0.1 * abs(value) and from_sum < abs(value - np.average(each, weights=rows)))
+        near, size = 0.1 * abs(value), abs(value)
+        from_sum, from_mean = abs(value - sum(each)), abs(value - np.average(each, weights=rows))
+        if not size or min(from_sum, from_mean) > near:
+            found.append(NEITHER)
+        else:
+            found.append(SUM if from_sum < from_mean else MEAN)
     return found
 
 
@@ -136,7 +147,7 @@ def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) 
                 f"a layer sets {moved[0]!r}, which learns, as it is called; replicas would lose that: {ONE}"
             )
     owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}
-    variables = [v for v in owned.values() if tf.as_dtype(v.dtype).is_floating]
+    variables = [v for v in owned.values() if tf.as_dtype(v.dtype).is_floating or tf.as_dtype(v.dtype).is_integer]
     if not variables or not (parts := parts_of(batch)):
         return
     before = [v.numpy() for v in variables]

@@ -228,6 +228,13 @@ class Trainer:
             self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
+        if done == first and ended:
+            raise KzooError(
+                f"the data gave no batch in epoch {epoch + 1}; a generator can be read once: let it never end, and say"
+                " how long an epoch is with limit_train_batches, or give a tf.data.Dataset"
+            )
+        if ended and train.steps is not None and done < train.steps:
+            self.progress.say(f"the data ended after {done} of {train.steps} batches of epoch {epoch + 1}")
         if self.every_batch:
             engine.push()  # what was set after the last batch
         return engine.results()

@@ -93,6 +93,7 @@ class Term:
     Args:
         rows: Rows here.
         denominator: Of the whole batch, added over the replicas; None: it is proportional to the rows.
+        adds: Whether a loss of one number a batch is a sum over examples, which replicas add.
 
     Attributes:
         proportional: Whether the denominator is proportional to the rows, and so known without asking the other
@@ -102,8 +103,10 @@ class Term:
         value: This replica's part of the loss.
     """
 
-    def __init__(self, loss: keras.losses.Loss, share: Share, rows: tf.Tensor, denominator: tf.Tensor | None) -> None:
-        self.loss, self.share, self.rows, self.denominator = loss, share, rows, denominator
+    def __init__(
+        self, loss: keras.losses.Loss, share: Share, rows: tf.Tensor, denominator: tf.Tensor | None, adds: bool = False
+    ) -> None:
+        self.loss, self.share, self.rows, self.denominator, self.adds = loss, share, rows, denominator, adds
         self.divides = loss.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
         self.proportional, self.scalar = True, False
         self.own: Any = None
@@ -115,7 +118,7 @@ class Term:
             self.scalar = True
             total = wide(tf.reduce_sum(loss(y_true, y_pred, sample_weight)))
             self.own = tf.ones([], total.dtype)
-            self.value = times(total, self.share.part)
+            self.value = times(total, self.share.real if self.adds else self.share.part)
             return self.value
         mask = mask_of(y_pred)
         y_pred = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_pred)
@@ -137,6 +140,9 @@ class Term:
             values, weights = squeeze_or_expand_to_same_rank(values, weights)
             values = values * weights
         total = wide(tf.reduce_sum(values))
+        if self.scalar and self.adds:
+            self.own, self.value = tf.ones([], total.dtype), times(total, self.share.real)
+            return self.value
         if not self.divides:
             self.own, self.value = tf.zeros([], total.dtype), total
             return total
@@ -164,10 +170,13 @@ class Terms:
         denominators: Of the whole batch, one a term; None where all are proportional to the rows.
     """
 
-    def __init__(self, model: keras.Model, share: Share, rows: tf.Tensor, denominators: Any = None) -> None:
+    def __init__(
+        self, model: keras.Model, share: Share, rows: tf.Tensor, denominators: Any = None, adds: tuple[bool, ...] = ()
+    ) -> None:
         losses = [leaf.loss for leaf in loss_leaves(model)]
         known = [None] * len(losses) if denominators is None else tf.unstack(denominators, num=len(losses))
-        self.terms = [Term(loss, share, rows, d) for loss, d in zip(losses, known, strict=True)]
+        adds = adds or (False,) * len(losses)
+        self.terms = [Term(loss, share, rows, d, a) for loss, d, a in zip(losses, known, adds, strict=True)]
         self._whole = with_leaves(model, self.terms)
 
     def __call__(self, y: Any, outputs: Any, weight: Any) -> tf.Tensor:

@@ -16,8 +16,17 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.engine.compiling import described
-from kzoo.engine.divisible import adds_up, check_layers, check_metrics, check_rows, check_stateless
+from kzoo.engine.divisible import (
+    NEITHER,
+    SUM,
+    check_layers,
+    check_metrics,
+    check_rows,
+    check_stateless,
+    nature_of,
+)
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
+from kzoo.errors import KzooError
 from kzoo.keras_internals import (
     compile_arguments,
     layers_in,
@@ -167,10 +176,12 @@ class Supervised(Objective):
         self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
         self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
         self.scalars = self.by_terms = self.needs_denominators = False  # until a batch was seen
+        self.scalar_sums: tuple[bool, ...] = ()  # which outputs' losses of one number add up over the examples
         self.sums: tuple[bool, ...] = ()  # which of `_undivided_losses` add up over the examples, for replicas
 
     def prepare(self, batch: Any) -> None:
         x, y, weight = self._unpacked(batch)
+        self._check_labels(y)
         outputs = self._outputs(x, False)
         whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
         if not self.own_loss and loss_leaves(self.model):
@@ -182,6 +193,10 @@ class Supervised(Objective):
         self.test(batch, Share.whole(x))
         self.reset()
 
+    def _check_labels(self, y: Any) -> None:
+        if y is None and self.model.loss is not None and not self.own_loss:
+            raise KzooError(f"{self.model.name!r} was compiled with a loss, and the data has no labels; give (x, y)")
+
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """(x, y, weight); the one label for each of `outputs`."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -190,7 +205,7 @@ class Supervised(Objective):
         return x, y, weight
 
     def _terms(self, x: Any, share: Share, denominators: Any = None) -> Terms:
-        return Terms(self.model, share, tf.shape(tf.nest.flatten(x)[0])[0], denominators)
+        return Terms(self.model, share, tf.shape(tf.nest.flatten(x)[0])[0], denominators, self.scalar_sums)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -216,7 +231,12 @@ class Supervised(Objective):
             how = "added over the replicas" if any(self.sums) else "averaged over the replicas' examples"
             notes.append(f"{name} has a compute_loss of its own: {how}")
         if replicas > 1 and self.scalars:
-            notes.append("a loss of one number a batch is averaged over the replicas' examples")
+            how = (
+                "added over the replicas"
+                if all(self.scalar_sums or [False])
+                else "averaged over the replicas' examples"
+            )
+            notes.append(f"a loss of one number a batch is {how}")
         if replicas > 1 and not self.own_loss and len(self.model.losses) > len(regularization_losses(self.model)):
             notes.append("losses added in layers: sums over examples are added over the replicas, others averaged")
         if not takes_training(self.model) and (deaf := [y for y in layers_in(self.model) if type(y) in TWO_WAYS]):
@@ -231,20 +251,30 @@ class Supervised(Objective):
         check_rows(batch)
         unpacked = self._unpacked(batch)
         check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
-        self.sums = tuple(adds_up(self._undivided_losses, unpacked))
+        natures = nature_of(self._undivided_losses, unpacked)
+        self.sums = tuple(nature == SUM for nature in natures)
+        notes = []
+        if NEITHER in natures:
+            notes.append(
+                "a loss of the model's own is neither a sum nor a mean over examples, as far as the first batch shows:"
+                " replicas average it, and have other numbers than one device"
+            )
+        if self.by_terms and self.scalars:
+            self.scalar_sums = tuple(nature == SUM for nature in nature_of(self._term_values, unpacked))
+        return notes + check_metrics(self.model, unpacked, lambda part: self.test(part, Share.whole(part)))
 
-        def update(part: Any) -> None:
-            x, y, weight = part
-            self.model.compute_metrics(x, y, self._outputs(x, False), sample_weight=weight)
-
-        return check_metrics(self.model, unpacked, update)
+    def _term_values(self, unpacked: Any) -> list[Any]:
+        x, y, weight = unpacked
+        terms = self._terms(x, Share.whole(x))
+        terms(y, self._outputs(x, False), weight)
+        return [term.value for term in terms.terms]
 
     def _undivided_losses(self, unpacked: Any) -> list[Any]:
         """The numbers of which replicas have their part: the loss of `compute_loss`, or those that layers add."""
         x, y, weight = unpacked
         outputs = self._outputs(x, False)
-        if not self.own_loss:
-            return list(self.model.losses)
+        if not self.own_loss:  # regularisers come last
+            return list(self.model.losses)[: len(self.model.losses) - len(regularization_losses(self.model))]
         return [whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)]
 
     def described(self) -> dict[str, str]:
@@ -293,7 +323,7 @@ class Supervised(Objective):
         """
         found = [wide(value) for value in self.model.losses]
         of_rows = [bool(value.shape.rank) and value.shape[0] is None for value in found]
-        sums = self.sums if len(self.sums) == len(found) else (False,) * len(found)
+        sums = (*self.sums, *(False for _ in found[len(self.sums) :]))[: len(found)]
         of_rows = [rows or adds for rows, adds in zip(of_rows, sums, strict=True)]
         total = tf.zeros([], tf.float64 if any(value.dtype == tf.float64 for value in found) else tf.float32)
         for value, rows in zip(found, of_rows, strict=True):
@@ -303,6 +333,7 @@ class Supervised(Objective):
     def _compiled_loss(self, x: Any, y: Any, outputs: Any, weight: Any, share: Share, denominators: Any) -> tf.Tensor:
         if not self.by_terms:
             return tf.zeros([])
+        self._check_labels(y)
         terms = self._terms(x, share, denominators)
         loss = times(terms(y, outputs, weight), share.real)
         for term, tracker in zip(terms.terms, loss_trackers(self.model), strict=False):  # none for a single output

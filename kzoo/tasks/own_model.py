@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
-from kzoo.engine import Supervised, batches_checked, make_engine
+from kzoo.engine import Share, Supervised, batches_checked, compiled
 from kzoo.errors import KzooError, first_line
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.outputs import as_taken, input_spec, named
@@ -81,8 +81,14 @@ class OwnModel(Task):
             objective.prepare(next(iter(batches.epoch(0))))
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise KzooError(f"cannot evaluate {predictor.name!r}: {first_line(error)}") from error
-        engine = make_engine(objective, tf.distribute.get_strategy())
-        found = batches_checked(lambda: engine.evaluate(batches))
+        step = compiled(lambda batch: objective.test(batch, Share.whole(batch)))
+
+        def whole() -> dict[str, float]:
+            for batch in batches.epoch(0):
+                step(batch)
+            return objective.results()
+
+        found = batches_checked(whole)
         return Measures(
             predictor.name, data.info.name, split, int(objective.mean_loss.count), found,
             notes=tuple(predictor.reader.changes(examples.element_spec)),

@@ -19,7 +19,7 @@ from kzoo.errors import KzooError, first_line
 from kzoo.inputs import Reader, reader_of
 from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, model_info
-from kzoo.records import DataOptions, Learning
+from kzoo.records import DataOptions, Learning, options_of
 from kzoo.runs import RunFolder, read_keras
 from kzoo.tasks import Reading, Task, find_task, task_of
 from kzoo.zoo import create_model, model_spec
@@ -157,6 +157,10 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
         holds: What the model's task works on, for a path that could hold several things.
     """
     if isinstance(data, Mapping):
+        if not isinstance(data.get("name"), str) or not set(data) <= {"name", *options_of(DataOptions)}:
+            raise KzooError(
+                f"data is a dict of {', '.join(map(str, data))}; give (x, y[, weight]), where each may be a dict"
+            )
         return load_data(**data), ""
     if isinstance(data, str | os.PathLike):
         return load_data(data, **{**folder_holds(data, holds), **reading.given()}), ""

@@ -248,6 +248,8 @@ def try_batch(objective: Objective, train: Any) -> Any:
         raise KzooError("the train split gives no batch")
     try:
         objective.prepare(batch)
+    except KzooError:
+        raise
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise KzooError(f"cannot train {objective.model.name!r}: {first_line(error)}") from error
     return batch
@@ -289,6 +291,8 @@ def try_validation(objective: Objective, validation: Any) -> None:
         return
     try:
         objective.test(batch, Share.whole(batch))
+    except KzooError:
+        raise
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise KzooError(f"cannot validate {objective.model.name!r}: {first_line(error)}") from error
     objective.reset()

@@ -207,6 +207,49 @@ def test_losses_added_in_layers(vector):
     assert_keras(lambda: with_added_loss(vector), data)
 
 
+def summed(y_true, y_pred):
+    return ops.sum((y_true - y_pred) ** 2)
+
+
+def test_a_loss_that_is_a_sum_over_the_batch():
+    assert_keras(lambda: dense(loss=summed, optimizer=keras.optimizers.SGD(0.001)), batches(X, Z))
+
+
+class Own(layers.Layer):
+    """Adds a loss that is a sum over the examples, or a norm of them all, and keeps track of it."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm, self.tracked = norm, keras.metrics.Mean(name="tracked")
+
+    def call(self, x):
+        value = ops.sum(ops.square(x))
+        value = ops.sqrt(value) if self.norm else value
+        self.add_loss(value)
+        self.tracked.update_state(value)
+        return x
+
+
+def with_own(norm):
+    stack = [keras.Input((4,)), layers.Dense(3), Own(norm), layers.Dense(2, kernel_regularizer="l2")]
+    return compiled(keras.Sequential(stack), keras.optimizers.SGD(0.001), "mse")
+
+
+def test_a_sum_over_examples_is_added_and_a_tracker_of_it_is_said():
+    history, _ = by_keras(lambda: with_own(False), batches(X, Z))
+    run = fit(built(lambda: with_own(False)), batches(X, Z), "mirrored")
+    assert run.history["loss"] == pytest.approx(history["loss"], rel=1e-5)
+    assert any("the metric 'tracked' is one number a batch" in note for note in run.plan.notes)
+
+
+@pytest.mark.parametrize("first", ["a norm", "one row", "zeros"])
+def test_what_the_first_batch_does_not_tell_is_said(first):
+    x = np.concatenate([np.zeros_like(X[:16]), X]) if first == "zeros" else X
+    data = batches(x, np.zeros((len(x), 2), "float32"), size=1 if first == "one row" else 16)
+    notes = fit(built(lambda: with_own(first == "a norm")), data, "mirrored", epochs=1).plan.notes
+    assert any("neither a sum nor a mean over examples, as far as the first batch shows" in note for note in notes)
+
+
 class OwnLoss(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         whole = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
@@ -386,6 +429,22 @@ class Counts(layers.Layer):
     def call(self, x):
         self.count.assign_add(ops.mean(x) if self.mean else ops.sum(x))
         return x
+
+
+class CountsRows(layers.Layer):
+    def build(self, _):
+        self.rows = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="rows")
+
+    def call(self, x):
+        self.rows.assign_add(ops.shape(x)[0])
+        return x
+
+
+def test_a_layer_that_counts_rows():
+    build = lambda: compiled(keras.Sequential([keras.Input((4,)), CountsRows(), layers.Dense(2)]), "sgd", "mse")
+    assert_keras(build, batches(X, Z), ["one", "xla"])
+    with pytest.raises(kzoo.KzooError, match="rows' adds up over a batch"):
+        fit(built(build), batches(X, Z), "mirrored")
 
 
 @pytest.mark.parametrize("mean", [True, False])
