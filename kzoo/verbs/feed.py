@@ -157,7 +157,7 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
         holds: What the model's task works on, for a path that could hold several things.
     """
     if isinstance(data, Mapping):
-        if not isinstance(data.get("name"), str) or not set(data) <= {"name", *options_of(DataOptions)}:
+        if "name" not in data or not set(data) <= {"name", *options_of(DataOptions)}:
             raise KzooError(
                 f"data is a dict of {', '.join(map(str, data))}; give (x, y[, weight]), where each may be a dict"
             )
