@@ -23,8 +23,9 @@ from kzoo.engine.freezing import (
     trainable_flags,
 )
 from kzoo.engine.kernels import Kernels
-from kzoo.engine.loop import Action, Place, Trainer, batches_checked, every
+from kzoo.engine.loop import Action, Place, Trainer, every
 from kzoo.engine.losses import Share, wide
+from kzoo.engine.mistakes import batches_checked, in_a_line
 from kzoo.engine.objective import Objective, Phase, Supervised, unchanged
 from kzoo.engine.optimizers import adds_only, build_optimizer, optimizer_of, skip_biases_and_norms
 from kzoo.engine.precision import check_precision, precise, scaled

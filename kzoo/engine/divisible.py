@@ -44,8 +44,7 @@ def check_stateless(model: keras.Model) -> None:
     for layer in layers_in(model):
         if getattr(layer, "stateful", False):
             raise KzooError(
-                f"the layer {layer.name!r} carries states from batch to batch, which replicas cannot share;"
-                " train it with strategy='one'"
+                f"the layer {layer.name!r} carries states from batch to batch, which replicas cannot share; {ONE}"
             )
 
 
@@ -137,37 +136,34 @@ def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) 
     """
     layers = [y for y in layers_in(model) if not type(y).__module__.startswith(KNOWN)]
     spectral = [y for y in layers_in(model) if isinstance(y, keras.layers.SpectralNormalization)]
-    learned = {id(v): v for layer in [*layers, *spectral] for v in layer.trainable_variables}
-    if old := {key: v.numpy() for key, v in learned.items()}:
-        forward(batch)
-        moved = [v.path for key, v in learned.items() if not np.array_equal(old[key], v.numpy())]
-        _assign(list(learned.values()), list(old.values()))
-        if moved:
-            raise KzooError(
-                f"a layer sets {moved[0]!r}, which learns, as it is called; replicas would lose that: {ONE}"
-            )
-    owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}
-    variables = [v for v in owned.values() if tf.as_dtype(v.dtype).is_floating or tf.as_dtype(v.dtype).is_integer]
-    if not variables or not (parts := parts_of(batch)):
+    learned = list({id(v): v for layer in [*layers, *spectral] for v in layer.trainable_variables}.values())
+    owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}.values()
+    counted = [v for v in owned if tf.as_dtype(v.dtype).is_floating or tf.as_dtype(v.dtype).is_integer]
+    if not learned and not counted:
         return
-    before = [v.numpy() for v in variables]
-    changes = []
-    for part in (batch, *parts):
-        forward(part)
-        changes.append([v.numpy() - old for v, old in zip(variables, before, strict=True)])
-        _assign(variables, before)
+    whole = _changes([*learned, *counted], lambda: forward(batch))
+    moved = [v.path for v, change in zip(learned, whole, strict=False) if change.any()]
+    if moved:
+        raise KzooError(f"a layer sets {moved[0]!r}, which learns, as it is called; replicas would lose that: {ONE}")
+    if not counted or not (parts := parts_of(batch)):
+        return
+    others = [_changes(counted, lambda part=part: forward(part)) for part in parts]
     rows = [tf.nest.flatten(part)[0].shape[0] for part in parts]
-    for variable, whole, *others in zip(variables, *changes, strict=True):
-        mean = np.average(others, axis=0, weights=rows)
-        if _close(whole, np.sum(others, axis=0)) and not _close(whole, mean):
+    for variable, change, *each in zip(counted, whole[len(learned) :], *others, strict=True):
+        if _close(change, np.sum(each, axis=0)) and not _close(change, np.average(each, axis=0, weights=rows)):
             raise KzooError(
                 f"{variable.path!r} adds up over a batch; replicas would average it: {ONE}, or count in a metric"
             )
 
 
-def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
+def _changes(variables: Sequence[keras.Variable], run: Callable[[], Any]) -> list[np.ndarray]:
+    """What `run` adds to each; they are afterwards as before."""
+    before = [v.numpy() for v in variables]
+    run()
+    changes = [v.numpy() - old for v, old in zip(variables, before, strict=True)]
+    for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
+    return changes
 
 
 def _close(one: np.ndarray, other: np.ndarray) -> bool:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from kzoo.engine.mistakes import batches_checked
 from kzoo.engine.optimizers import finalize
 from kzoo.engine.progress import TrainingProgress
 from kzoo.engine.step import Engine
-from kzoo.errors import KzooError, first_line
-from kzoo.inputs import LABELS, Batches
+from kzoo.errors import KzooError
+from kzoo.inputs import Batches
 from kzoo.keras_internals import backup_epoch
 
 SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
@@ -266,18 +265,3 @@ def _wants_batches(callback: keras.callbacks.Callback) -> bool:
 
 def _overrides(callback: keras.callbacks.Callback, hooks: Sequence[str]) -> bool:
     return any(hook in vars(callback) or getattr(type(callback), hook) not in BY_OPTION for hook in hooks)
-
-
-def batches_checked(call: Callable[[], Any]) -> Any:
-    """What `call` gives; what a batch does wrong, its labels or its shape, or the data set that makes it, is said in a
-    line.
-    """
-    try:
-        return call()
-    except KzooError:
-        raise
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        found = re.search(rf"{LABELS}\]? \[(-?\d+)\]? \[?(-?\d+)", str(error))
-        if found is not None:
-            raise KzooError(f"a batch has labels from {found[1]} to {found[2]}, beyond the model's classes") from None
-        raise KzooError(f"a batch failed: {first_line(error)}") from error

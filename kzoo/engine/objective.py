@@ -24,6 +24,7 @@ from kzoo.engine.divisible import (
     check_rows,
     check_stateless,
     nature_of,
+    parts_of,
 )
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
 from kzoo.errors import KzooError
@@ -112,13 +113,21 @@ class Objective:
         """See one batch, eagerly: variables that come into being with it do so here. An objective that never validates
         need not have a `test`: its losses see the batch.
         """
-        share = Share.whole(batch)
-        if type(self).test is not Objective.test:
-            self.test(batch, share)
-        else:
-            for phase in self.phases:
-                phase.loss(batch, share, None)
+        self.see(batch)
         self.reset()
+
+    @property
+    def validates(self) -> bool:
+        return type(self).test is not Objective.test
+
+    def see(self, batch: Any) -> None:
+        """One pass over a batch: as it validates or, where it never does, as it learns."""
+        share = Share.whole(batch)
+        if self.validates:
+            self.test(batch, share)
+            return
+        for phase in self.phases:
+            phase.loss(batch, share, None)
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         """float32 [terms]: this replica's denominators."""
@@ -237,7 +246,7 @@ class Supervised(Objective):
                 else "averaged over the replicas' examples"
             )
             notes.append(f"a loss of one number a batch is {how}")
-        if replicas > 1 and not self.own_loss and len(self.model.losses) > len(regularization_losses(self.model)):
+        if replicas > 1 and not self.own_loss and self._added_losses():
             notes.append("losses added in layers: sums over examples are added over the replicas, others averaged")
         if not takes_training(self.model) and (deaf := [y for y in layers_in(self.model) if type(y) in TWO_WAYS]):
             notes.append(
@@ -251,7 +260,10 @@ class Supervised(Objective):
         check_rows(batch)
         unpacked = self._unpacked(batch)
         check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
-        natures = nature_of(self._undivided_losses, unpacked)
+        for part in parts_of(unpacked[0])[:1]:
+            self._outputs(part, False)  # or an error: of a network that takes batches of one size
+        own = self.own_loss or self._added_losses()
+        natures = nature_of(self._undivided_losses, unpacked) if own else []
         self.sums = tuple(nature == SUM for nature in natures)
         notes = []
         if NEITHER in natures:
@@ -269,12 +281,17 @@ class Supervised(Objective):
         terms(y, self._outputs(x, False), weight)
         return [term.value for term in terms.terms]
 
+    def _added_losses(self) -> list[Any]:
+        """Those that layers have added in the last call; regularisers come behind them."""
+        losses = list(self.model.losses)
+        return losses[: len(losses) - len(regularization_losses(self.model))]
+
     def _undivided_losses(self, unpacked: Any) -> list[Any]:
         """The numbers of which replicas have their part: the loss of `compute_loss`, or those that layers add."""
         x, y, weight = unpacked
         outputs = self._outputs(x, False)
-        if not self.own_loss:  # regularisers come last
-            return list(self.model.losses)[: len(self.model.losses) - len(regularization_losses(self.model))]
+        if not self.own_loss:
+            return self._added_losses()
         return [whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)]
 
     def described(self) -> dict[str, str]:

@@ -81,7 +81,7 @@ def begin(
     folder, config, kept = None, {}, {}
     if keeping.resume is not None:
         folder = RunFolder.find(keeping.resume, verb)
-        config = {"source": None, "objects": [], **folder.read_config()}
+        config = folder.read_config()
         _check_names(config, verb if config["verb"] == verb else None, str(folder / CONFIG))
         if verb == "fit" and (folder / "model.keras").is_file():
             model = _kept_model(model, config, folder)

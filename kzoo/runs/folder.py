@@ -189,7 +189,7 @@ class RunFolder:
         for name, kinds in (("options", dict), ("data", dict | None), ("model", dict | None)):
             if not isinstance(config.get(name, {}), kinds):
                 raise KzooError(f"{str(self / CONFIG)!r} is no config of a run: its {name} is {config[name]!r:.60}")
-        return {"options": {}, "data": None, "model": None, **config}
+        return {"options": {}, "data": None, "model": None, "source": None, "objects": [], **config}
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, to_json(value) + "\n")

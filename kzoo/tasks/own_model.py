@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
-from kzoo.engine import Share, Supervised, batches_checked, compiled
-from kzoo.errors import KzooError, first_line
+from kzoo.engine import Share, Supervised, batches_checked, compiled, in_a_line
+from kzoo.errors import KzooError
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.outputs import as_taken, input_spec, named
 from kzoo.tasks.task import Evaluated, Result, Task
@@ -77,10 +77,8 @@ class OwnModel(Task):
         if int(examples.cardinality()) == 0:
             raise KzooError("the split is empty")
         objective = Supervised(model)
-        try:
+        with in_a_line(f"cannot evaluate {predictor.name!r}"):
             objective.prepare(next(iter(batches.epoch(0))))
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise KzooError(f"cannot evaluate {predictor.name!r}: {first_line(error)}") from error
         step = compiled(lambda batch: objective.test(batch, Share.whole(batch)))
 
         def whole() -> dict[str, float]:

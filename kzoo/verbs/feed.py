@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, is_batches, load_data
-from kzoo.engine import recipe_of
-from kzoo.errors import KzooError, first_line
+from kzoo.engine import in_a_line, recipe_of
+from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
 from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, model_info
@@ -78,10 +78,9 @@ def feed_of(
     """
     endless = options.limit_train_batches is not None
     data, fed = data_of(data, reading or DataOptions(), holds_of(model), endless_ok=endless)
+    fed_validation = fed
     if validation is not None:
         data, fed_validation = with_validation(data, fed, validation)
-    else:
-        fed_validation = fed
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -109,24 +108,24 @@ def feed_of(
     weights = None if weights is None else task.class_weights(weights, data)
     common: dict[str, Any] = {"seed": options.seed}
     common |= {"targets": how.targets} if how.targets is not None else {}
-    made = {"train": fed == "batches", "validation": fed_validation == "batches"}  # by the user
-    sizes = {split: None if ready else options.batch_size for split, ready in made.items()}
-    ready = {split: {"ready": True} if ready else {} for split, ready in made.items()}
+
+    def batches(split: tf.data.Dataset, fed: str, **more: Any) -> Any:
+        if fed == "batches":  # by the user
+            return how.reader.batches(split, None, ready=True, **more, **common)
+        return how.reader.batches(split, options.batch_size, **more, **common)
+
     augmented = {"augment": augment} if augment else {}
-    train = how.reader.batches(
-        data.train, sizes["train"], shuffle=True, limit=options.limit_train_batches, class_weights=weights,
-        **ready["train"], **augmented, **common,
-    )  # fmt: skip
+    train = batches(
+        data.train, fed, shuffle=True, limit=options.limit_train_batches, class_weights=weights, **augmented
+    )
     validation, notes = None, [*data.info.notes, *how.notes]
     if data.validation is not None:
         limit = getattr(options, "limit_validation_batches", None)
         if limit is None and int(data.validation.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise KzooError("the validation data never ends; say how much of it with limit_validation_batches=…")
-        validation = how.reader.batches(
-            data.validation, sizes["validation"], limit=limit, **ready["validation"], **common
-        )
-    for split, batches in (("train", train), ("validation", validation)):
-        notes += [f"{split}: {note}" for note in getattr(batches, "notes", ())]
+        validation = batches(data.validation, fed_validation, limit=limit)
+    for split, made in (("train", train), ("validation", validation)):
+        notes += [f"{split}: {note}" for note in getattr(made, "notes", ())]
     if not all(layer.built for layer in layers_in(model)):
         with placement(strategy):
             build_on(model, train)
@@ -275,10 +274,8 @@ def build_on(model: keras.Model, train: Any) -> None:
         KzooError: It cannot be called on it.
     """
     x, *_ = next(iter(train.epoch(0)), (None,))
-    try:
+    with in_a_line(f"cannot build {model.name!r} on the data"):
         model(x)
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise KzooError(f"cannot build {model.name!r} on the data: {first_line(error)}") from error
 
 
 def info_arguments(name: str) -> list[str]:

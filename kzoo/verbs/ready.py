@@ -21,7 +21,6 @@ from kzoo.engine import (
     Engine,
     Objective,
     Phase,
-    Share,
     adds_only,
     build_optimizer,
     check_precision,
@@ -32,6 +31,7 @@ from kzoo.engine import (
     factors_of,
     freeze,
     freezing_of,
+    in_a_line,
     inner,
     make_engine,
     precise,
@@ -44,7 +44,7 @@ from kzoo.engine import (
     unchanged,
     uncompilable,
 )
-from kzoo.errors import KzooError, first_line
+from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info, networks_of
 from kzoo.records import Plan
@@ -146,7 +146,7 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
             if feed.validation is not None:
                 try_validation(objective, feed.validation)
             limit = objective.label_limit(first_batch)
-            if xla and (why := uncompilable(model, first_batch, lambda: _tried(objective, first_batch))):
+            if xla and (why := uncompilable(model, first_batch, lambda: objective.see(first_batch))):
                 if options.xla == "on":
                     raise KzooError(f"XLA cannot compile {why} in {model.name!r}; use xla='off'")
                 xla, xla_reason = False, f"auto: XLA cannot compile {why}"
@@ -246,12 +246,8 @@ def try_batch(objective: Objective, train: Any) -> Any:
     batch = next(iter(train.epoch(0)), None)
     if batch is None:
         raise KzooError("the train split gives no batch")
-    try:
+    with in_a_line(f"cannot train {objective.model.name!r}"):
         objective.prepare(batch)
-    except KzooError:
-        raise
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise KzooError(f"cannot train {objective.model.name!r}: {first_line(error)}") from error
     return batch
 
 
@@ -261,25 +257,9 @@ def shared_out(objective: Objective, batch: Any) -> list[str]:
     Raises:
         KzooError: They cannot; or the network takes batches of one size only.
     """
-    try:
+    says = f"{objective.model.name!r} cannot take a part of a batch, as replicas give it"
+    with in_a_line(says, "; train it with strategy='one'"):
         return objective.check_divisible(batch)
-    except KzooError:
-        raise
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise KzooError(
-            f"{objective.model.name!r} cannot take a part of a batch, as replicas give it: {first_line(error)}; train"
-            " it with strategy='one'"
-        ) from error
-
-
-def _tried(objective: Objective, batch: Any) -> None:
-    """One pass, in the way in which the objective validates or, where it does not, learns."""
-    share = Share.whole(batch)
-    if type(objective).test is not Objective.test:
-        objective.test(batch, share)
-        return
-    for phase in objective.phases:
-        phase.loss(batch, share, None)
 
 
 def try_validation(objective: Objective, validation: Any) -> None:
@@ -287,15 +267,10 @@ def try_validation(objective: Objective, validation: Any) -> None:
     batch = next(iter(validation.epoch(0)), None)
     if batch is None:
         raise KzooError("the validation split gives no batch")
-    if type(objective).test is Objective.test:  # it never validates
-        return
-    try:
-        objective.test(batch, Share.whole(batch))
-    except KzooError:
-        raise
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise KzooError(f"cannot validate {objective.model.name!r}: {first_line(error)}") from error
-    objective.reset()
+    if objective.validates:
+        with in_a_line(f"cannot validate {objective.model.name!r}"):
+            objective.see(batch)
+        objective.reset()
 
 
 def checksum(batch: Any) -> float:

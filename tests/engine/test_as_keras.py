@@ -1,8 +1,7 @@
 """What other people's programs do, beside Keras' own `fit` on one device: equal numbers, or a refusal by name."""
 
-import functools
-
 import keras
+import nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,15 +16,10 @@ Y = RNG.integers(0, 3, 40)
 IDS = RNG.integers(0, 40, (60, 5))
 
 
-@functools.cache
-def mirrored():
-    return kzoo.strategy("mirrored", devices=2)
-
-
 WAYS = {
     "one": lambda: {"strategy": "one", "xla": "off"},
     "xla": lambda: {"strategy": "default", "xla": "on"},
-    "mirrored": lambda: {"strategy": mirrored(), "xla": "off"},
+    "mirrored": lambda: {"strategy": nets.strategy("mirrored"), "xla": "off"},
 }
 
 
@@ -520,7 +514,7 @@ def test_an_optimizer_with_a_step_of_its_own_is_refused():
 def test_inside_the_scope_of_a_strategy():
     build = lambda: dense(optimizer=keras.optimizers.Adam(0.01))
     history, _ = by_keras(build, batches(X, Z))
-    with mirrored().scope():
+    with nets.strategy("mirrored").scope():
         run = kzoo.fit(built(build), batches(X, Z), epochs=2, xla="off", verbose=False)
     assert run.plan.replicas == 2
     assert run.history["loss"] == pytest.approx(history["loss"], rel=1e-5)

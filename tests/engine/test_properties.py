@@ -6,8 +6,6 @@ whose steps do not shrink with the gradient, rounding is amplified: these train 
 purpose (random layers, batch statistics that are not synchronised) is not drawn.
 """
 
-import functools
-
 import keras
 import nets
 import numpy as np
@@ -16,8 +14,6 @@ import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers
-
-import kzoo
 
 ROWS = st.integers(5, 23)
 WAYS = ("one", "xla", "mirrored")
@@ -165,11 +161,6 @@ def data(plan):
     return tf.data.Dataset.from_tensor_slices(parts).batch(plan["batch"])
 
 
-@functools.cache
-def mirrored():
-    return kzoo.strategy("mirrored", devices=2)
-
-
 def check(plan):
     """History and weights, in the precision in which the plan can be held to it."""
     wide = plan["optimizer"] in AMPLIFYING
@@ -180,7 +171,7 @@ def check(plan):
         model, batches = build(plan), data(plan)
         expected = model.fit(batches, epochs=2, shuffle=False, verbose=0).history
         weights = model.get_weights()
-        other, where = build(plan), mirrored() if plan["way"] == "mirrored" else "one"
+        other, where = build(plan), nets.strategy("mirrored") if plan["way"] == "mirrored" else "one"
         rows = "keras" if plan["way"] != "mirrored" else "sum"
         found = nets.taught(
             other, batches, where, epochs=2, xla="on" if plan["way"] == "xla" else "off", repeated_rows=rows
