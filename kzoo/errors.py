@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 # Lines of TensorFlow's and Keras' errors that frame what happened.
-FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces")
+FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces", 'File "', "Traceback")
 
 
 class KzooError(ValueError):

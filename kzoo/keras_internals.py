@@ -110,6 +110,11 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return dict(config.config) if config is not None else {}
 
 
+def compiled_by(model: keras.Model) -> Any:
+    """What the last `compile` has left: another object after each."""
+    return model._compile_config
+
+
 def loss_leaves(model: keras.Model) -> list[Any]:
     """Of a compiled loss that has seen a batch: one (path, loss, weight, name) an output."""
     return list(model._compile_loss._flat_losses or ()) if model._compile_loss is not None else []

@@ -325,3 +325,99 @@ def test_batches_that_fail_in_the_middle(make, says):
     data = tf.data.Dataset.from_generator(make, output_signature=specs)
     with pytest.raises(kzoo.KzooError, match=f"^a batch failed: [^\n]*({says})[^\n]*; the model is as after its last"):
         fit(network(), data)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Mistakes, in a line, before anything is written
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def regression(loss="mse", **options):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model.compile("sgd", loss, **options)
+    return model
+
+
+def two_outputs(loss):
+    x = keras.Input((4,))
+    model = keras.Model(x, {"p": layers.Dense(2, name="p")(x), "q": layers.Dense(1, name="q")(x)})
+    model.compile("sgd", loss)
+    return model
+
+
+def raising_loss(y_true, y_pred):
+    raise RuntimeError("of mine\nand more")
+
+
+def key_error_loss(y_true, y_pred):
+    return {}["weight"]
+
+
+R, P = RNG.random((40, 1), dtype="float32"), RNG.random((40, 2), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "options", "says"),
+    [
+        (regression, (X, R), {"class_weight": {1: 2.0}}, "class_weight goes with classes, and the labels are numbers"),
+        (lambda: regression("msee"), (X, R), {}, "unknown loss 'msee'; did you mean 'mse'"),
+        (regression, (X, R), {"loss": "hubber"}, "unknown loss 'hubber'; did you mean 'huber'"),
+        (lambda: regression(metrics=["acuracy"]), (X, R), {}, "unknown metric 'acuracy'; did you mean 'accuracy'"),
+        (regression, (X, R), {"metrics": [["mea"]]}, "unknown metric 'mea'; did you mean 'mse' or 'mae'"),
+        (lambda: regression(raising_loss), (X, R), {}, "cannot train 'sequential.*': RuntimeError: of mine$"),
+        (lambda: regression(key_error_loss), (X, R), {}, "cannot train 'sequential.*': KeyError: 'weight'$"),
+        (lambda: regression(lambda a, b: np.zeros(3)), (X, R), {}, "the loss of 'sequential.*' has no gradient"),
+        (lambda: regression(lambda a, b: tf.round(b)), (X, R), {}, "the loss of 'sequential.*' has no gradient"),
+        (regression, tf.data.Dataset.from_tensor_slices((X, R)), {}, r"gives single examples \[4\], .*\.batch\(32\)"),
+        (regression, [(X[:8], R[:8])], {}, "a keras.utils.PyDataset, a generator; received list"),
+        (lambda: two_outputs({"p": "mse", "q": "mse"}), (X, {"P": P, "q": R}), {},
+         r"its outputs and the labels have other names \(outputs: p, q; labels: P, q; losses: p, q\)$"),
+        (lambda: two_outputs({"p": "mse", "q": "mse"}), (X, P), {}, r"\(outputs: p, q; labels: one; losses: p, q\)$"),
+        (lambda: two_outputs({"pp": "mse"}), (X, {"p": P, "q": R}), {}, r"labels: p, q; losses: pp\)$"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_line(make, data, options, says, tmp_path):
+    with pytest.raises(kzoo.KzooError, match=f"^[^\n]*{says}") as error:
+        fit(make(), data, run_dir=tmp_path / "run", **options)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_loss_for_one_of_two_outputs():
+    for y in ({"p": P, "q": R}, {"p": P}):
+        keras.utils.set_random_seed(1)
+        mine, data = two_outputs({"p": "mse"}), tf.data.Dataset.from_tensor_slices((X, y)).batch(8)
+        keras.utils.set_random_seed(1)
+        theirs = two_outputs({"p": "mse"}).fit(data, epochs=2, shuffle=False, verbose=0).history
+        assert fit(mine, data, epochs=2).history == {"loss": pytest.approx(theirs["loss"], rel=1e-5)}
+
+
+def test_batches_of_ones_own_are_counted_as_batches(capsys):
+    run = kzoo.fit(network(), batches(X, Y), validation=batches(X, Y), epochs=1)
+    said = capsys.readouterr().err
+    assert run.plan.data == "your dataset: 3 train in batches, 3 validation in batches"
+    assert " batches/s  " in said and "examples/s" not in said
+
+
+def test_a_run_goes_on_with_its_own_optimizer(tmp_path):
+    """What Adam has noted is of no use to SGD, and the other way round."""
+    for first, then in (("adam", "sgd"), ("sgd", "adam")):
+        run = kzoo.fit(network(), (X, Y), optimizer=first, epochs=2, verbose=False, run_dir=tmp_path / first)
+        with pytest.raises(
+            kzoo.KzooError, match="was written with another optimizer, .*'optimizer/.* (lacks|has no pl)"
+        ):
+            kzoo.fit(resume=run.path, data=(X, Y), optimizer=then, epochs=3, verbose=False)
+        more = kzoo.fit(resume=run.path, data=(X, Y), epochs=3, verbose=False)
+        assert len(more.history["loss"]) == 3
+
+
+def test_predict_reads_the_inputs_of_a_dataset():
+    run = kzoo.fit(network(), (X, Y), epochs=1, verbose=False)
+    expected = [p.scores for p in kzoo.predict(run, X)]
+    single = tf.data.Dataset.from_tensor_slices((X, Y))
+    for given in (batches(X, Y), batches(X), single, InTurn()):
+        found = [p.scores for p in kzoo.predict(run, given)]
+        np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-5)
+    for given, says in ((single.repeat(), "never ends; give as much"), (single.take(0), "the dataset is empty")):
+        with pytest.raises(kzoo.KzooError, match=says):
+            kzoo.predict(run, given)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import serving
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 import kzoo
 
@@ -169,3 +169,64 @@ def test_its_epochs_are_ranked_by_its_loss():
     assert len(run.history["val_loss"]) == 3
     listed = kzoo.list_runs(run.path)[0]
     assert (listed.metric, listed.score) == ("val_loss", min(run.history["val_loss"]))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Subclasses, which do not say what they take
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+class Words(keras.Model):
+    """A word, numbers and a whole number: by their names, or by their places."""
+
+    def __init__(self, by_place=False, **kwargs):
+        super().__init__(**kwargs)
+        self.by_place, self.word = by_place, layers.StringLookup(vocabulary=["a", "b"])
+        self.kind, self.last = layers.Embedding(4, 3), layers.Dense(1)
+
+    def call(self, x, training=None):
+        word, numbers, whole = x if self.by_place else (x["word"], x["numbers"], x["whole"])
+        return self.last(ops.concatenate([self.kind(self.word(word)), numbers, ops.cast(whole, "float32")], -1))
+
+    def get_config(self):
+        return {**super().get_config(), "by_place": self.by_place}
+
+
+GIVEN = {"word": np.array(["a", "b", "c", "b"] * 10), "numbers": A, "whole": V[:, None]}
+
+
+@pytest.mark.parametrize("by_place", [False, True], ids=["by names", "by places"])
+def test_a_subclass_of_several_inputs(by_place, tmp_path):
+    x = tuple(GIVEN.values()) if by_place else GIVEN
+    names = ["input_0", "input_1", "input_2"] if by_place else list(GIVEN)
+    model = Words(by_place)
+    model.compile("adam", "mse")
+    run = kzoo.fit(model, (x, U), epochs=1, verbose=False, run_dir=tmp_path / "run")
+    expected = model(keras.tree.map_structure(tf.constant, x)).numpy()
+    for source in (run, run.path):
+        found = [one.outputs["output"] for one in kzoo.predict(source, x)]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    kzoo.export(run.path, tmp_path / "out")
+    named = dict(zip(names, GIVEN.values(), strict=True))
+    served = kzoo.predict(tmp_path / "out", named)
+    np.testing.assert_allclose([one.outputs["output"] for one in served], expected, rtol=1e-5)
+    assert kzoo.evaluate(run.path, (x, U)).measures["loss"] == pytest.approx(np.mean((expected - U) ** 2), rel=1e-5)
+
+
+def test_an_evaluation_is_compiled_once(trained):
+    run, (x, y) = trained
+    first = kzoo.evaluate(run.model, (x, y)).measures
+    kept = vars(run.model)["kzoo_kept"]["own-model"]
+    step = kept["made"][1]
+    assert kzoo.evaluate(run.model, (x, y)).measures == first
+    assert kept["made"][1] is step and step.experimental_get_tracing_count() <= 2  # whole batches, and the last one
+
+
+def test_another_compile_is_heard_of():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    for loss in ("mse", "mae"):
+        model.compile("sgd", loss)
+        found = kzoo.evaluate(model, (A, U)).measures["loss"]
+        assert found == pytest.approx(model.evaluate(A, U, verbose=0), rel=1e-5)

@@ -38,6 +38,7 @@ class DataInfo:
         units: Of texts: "words" or "characters", one for each column of text, (text,) or (source, target).
         languages: Of translations, (source, target); empty where not known.
         whole: Whether the rows are all that there is: a truth table, of which nothing can be held back.
+        batched: Splits whose counts are batches, which whoever gave them has made.
     """
 
     name: str
@@ -53,13 +54,18 @@ class DataInfo:
     units: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     whole: bool = False
+    batched: tuple[str, ...] = ()
     class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
+        unit = lambda split: " in batches" if split in self.batched else ""
         counts = ", ".join(
-            f"{n:,} {split}" if n >= 0 else f"{split} of unknown length" for split, n in self.counts.items()
+            f"{n:,} {split}{unit(split)}" if n >= 0 else f"{split} of unknown length"
+            for split, n in self.counts.items()
         )
+        if not self.holds:
+            return f"{self.name}: {counts}"
         if self.units:
             pairs = len(self.units) == 2
             what = f"pairs {'-'.join(self.languages)}".rstrip() if pairs else "texts"

@@ -38,6 +38,26 @@ def batches_of(data: Any) -> tf.data.Dataset:
     return data.map(lambda x: (x,))
 
 
+def inputs_of(data: Any, shape: tuple[int | None, ...] | None) -> Any:
+    """x of all examples, as arrays.
+
+    Args:
+        data: In batches, or single examples of that shape.
+
+    Raises:
+        KzooError: It is empty, or never ends.
+    """
+    data = batches_of(data)
+    given = data.element_spec[0]
+    if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise KzooError("the dataset never ends; give as much of it as is wanted: dataset.take(…)")
+    single = isinstance(given, tf.TensorSpec) and shape is not None and given.shape.rank == len(shape)
+    batches = [x for x, *_ in (data.batch(256) if single else data)]
+    if not batches:
+        raise KzooError("the dataset is empty")
+    return tf.nest.map_structure(lambda *parts: np.concatenate([part.numpy() for part in parts]), *batches)
+
+
 def _in_turn(data: keras.utils.PyDataset) -> Iterator[Any]:
     k = 0
     while data.num_batches is None or k < data.num_batches:

@@ -12,7 +12,7 @@ import keras
 from kzoo.engine.optimizers import optimizer_of, optimizer_settings, skip_biases_and_norms
 from kzoo.engine.schedules import Schedule, current_rate, follows_schedule, inner, set_schedule
 from kzoo.engine.tokens import TokenAccuracy, TokenCrossentropy
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.keras_internals import COMPILED, compile_arguments, rate_of
 from kzoo.models import model_info
 from kzoo.records import ModelInfo, Recipe
@@ -100,6 +100,8 @@ def compile_supervised(model: keras.Model, choices: Choices) -> Compiled:
             values[key], sources[key] = None, "the model's compile has none"
         else:
             raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
+    check_names("loss", values["loss"])
+    check_names("metric", values["metrics"])
     outputs = info.outputs if info is not None else ()
     spread = outputs and not isinstance(values["loss"], Mapping)
     if spread:  # one loss: each output learns from it, the first one is measured
@@ -110,6 +112,27 @@ def compile_supervised(model: keras.Model, choices: Choices) -> Compiled:
             values["metrics"] = {outputs[0]: list(metrics)}
     given = any(getattr(choices, key) is not None for key in ("loss", "optimizer", "metrics"))
     return _compile(model, choices, values, sources, own, anew=own is None or spread or given)
+
+
+SHORT = {"loss": ("mse", "mae", "mape", "msle", "bce", "kld"),
+         "metric": ("accuracy", "acc", "crossentropy", "ce", "mse", "mae", "mape", "msle", "bce", "kld")}  # fmt: skip
+
+
+def check_names(what: str, given: Any) -> None:
+    """Names of losses or metrics, in any structure.
+
+    Raises:
+        KzooError: Keras knows one by no such name.
+    """
+    module = {"loss": keras.losses, "metric": keras.metrics}[what]
+    for name in keras.tree.flatten(given):
+        if not isinstance(name, str) or name in SHORT[what]:
+            continue
+        try:
+            module.get(name)
+        except ValueError:
+            known = [*SHORT[what], *(n for n in dir(module) if not n.startswith("_"))]
+            raise unknown(what, name, known, f"See {module.__name__}") from None
 
 
 def compile_optimizer(network: keras.Model, choices: Choices, recipe: Recipe) -> Compiled:

@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.keras_internals import is_seed, layers_in, loss_trackers, wrapped_function
+from kzoo.keras_internals import global_seed_generator, is_seed, layers_in, loss_trackers, wrapped_function
 
 KNOWN = ("keras.", "kzoo.")
+FEW = 6  # examples that tell whether they depend on each other
 ONE = "train it with strategy='one'"
 
 
@@ -124,15 +125,15 @@ def nature_of(values: Callable[[Any], list[Any]], batch: Any) -> list[str]:
     return found
 
 
-def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) -> None:
-    """Layers of the user's that add up over a batch, into a variable that is averaged over replicas; and those that
-    set weights which learn, as they are called.
+def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) -> list[str]:
+    """What is to be said of layers of the user's that set their variables as they are called: replicas average these,
+    which is right for a mean over examples, wrong for a sum, and near it for a variance.
 
     Args:
         forward: Calls the model on a batch, in training.
 
     Raises:
-        KzooError: One does.
+        KzooError: One adds up over a batch, or sets weights that learn.
     """
     layers = [y for y in layers_in(model) if not type(y).__module__.startswith(KNOWN)]
     spectral = [y for y in layers_in(model) if isinstance(y, keras.layers.SpectralNormalization)]
@@ -140,20 +141,75 @@ def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) 
     owned = {id(v): v for layer in layers for v in layer.non_trainable_variables if not is_seed(v)}.values()
     counted = [v for v in owned if tf.as_dtype(v.dtype).is_floating or tf.as_dtype(v.dtype).is_integer]
     if not learned and not counted:
-        return
+        return []
     whole = _changes([*learned, *counted], lambda: forward(batch))
     moved = [v.path for v, change in zip(learned, whole, strict=False) if change.any()]
     if moved:
         raise KzooError(f"a layer sets {moved[0]!r}, which learns, as it is called; replicas would lose that: {ONE}")
     if not counted or not (parts := parts_of(batch)):
-        return
+        return []
     others = [_changes(counted, lambda part=part: forward(part)) for part in parts]
     rows = [tf.nest.flatten(part)[0].shape[0] for part in parts]
+    notes = []
     for variable, change, *each in zip(counted, whole[len(learned) :], *others, strict=True):
-        if _close(change, np.sum(each, axis=0)) and not _close(change, np.average(each, axis=0, weights=rows)):
+        if _close(change, np.average(each, axis=0, weights=rows)):
+            continue
+        if _close(change, np.sum(each, axis=0)):
             raise KzooError(
                 f"{variable.path!r} adds up over a batch; replicas would average it: {ONE}, or count in a metric"
             )
+        kept = "average their own" if tf.as_dtype(variable.dtype).is_floating else "keep the first one's"
+        notes.append(f"{variable.path!r} is no mean over a batch's examples: replicas {kept}, other than one device's")
+    return notes
+
+
+def check_apart(model: keras.Model, batch: Any, forward: Callable[[Any, bool], Any]) -> list[str]:
+    """What is to be said of a network in which an example's output depends on the others of its batch, of which a
+    replica has a part: flipped or mixed rows, a softmax over the batch. Batch normalization, of which engines tell, is
+    looked at with its moving statistics.
+
+    It is found by changing the others; random layers draw the same for a batch of the same shape.
+
+    Args:
+        batch: Inputs; a few rows are looked at.
+        forward: (batch, training) -> outputs.
+    """
+    rows = min(tf.nest.flatten(batch)[0].shape[0], FEW)
+    kept = max(rows // 3, 1)
+    here = tf.nest.map_structure(lambda t: None if t is None else t[:rows], batch)
+    changed = [k if k < kept else 0 for k in range(rows)]
+    other = tf.nest.map_structure(lambda t: None if t is None else tf.gather(t, changed), batch)
+    seeds = [v for v in [*model.non_trainable_variables, global_seed_generator().state] if is_seed(v)]
+
+    def first_rows(batch: Any, training: bool) -> list[np.ndarray]:
+        before = [v.numpy() for v in seeds]
+        outputs = [t for t in tf.nest.flatten(forward(batch, training)) if len(t.shape) and t.shape[0] == rows]
+        for variable, value in zip(seeds, before, strict=True):
+            variable.assign(value)
+        return [t.numpy()[:kept] for t in outputs]
+
+    def same(one: list[np.ndarray], two: list[np.ndarray]) -> bool:
+        return all(_close(a, b) for a, b in zip(one, two, strict=True))
+
+    def depends(training: bool) -> bool:
+        as_given = first_rows(here, training)
+        drawn_anew = not same(as_given, first_rows(here, training))  # by numbers that no seed of Keras' decides
+        return not drawn_anew and not same(as_given, first_rows(other, training))
+
+    normalised = [y for y in layers_in(model) if isinstance(y, keras.layers.BatchNormalization) and y.trainable]
+    for layer in normalised:
+        layer.trainable = False
+    try:
+        mixed = depends(False) or depends(True)
+    finally:
+        for layer in normalised:
+            layer.trainable = True
+    if not mixed:
+        return []
+    return [
+        "an example's output depends on the others of its batch: on replicas on those of its part, so that their"
+        f" numbers are not one device's ({ONE} for these)"
+    ]
 
 
 def _changes(variables: Sequence[keras.Variable], run: Callable[[], Any]) -> list[np.ndarray]:

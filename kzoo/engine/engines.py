@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
 
 from kzoo.engine.kernels import Kernels
@@ -10,7 +11,7 @@ from kzoo.engine.parameter_server import Servers
 from kzoo.engine.replicas import InSync
 from kzoo.engine.step import Engine, InPlace
 from kzoo.errors import KzooError
-from kzoo.keras_internals import made_in
+from kzoo.keras_internals import layers_in, made_in
 
 
 def make_engine(
@@ -39,6 +40,14 @@ def make_engine(
     if servers:
         return Servers(objective, strategy, xla, chosen)
     if not in_place:
-        return InSync(objective, strategy, xla, chosen)
+        engine = InSync(objective, strategy, xla, chosen)
+        layers = [y for network in objective.networks for y in layers_in(network)]
+        normalised = [y for y in layers if isinstance(y, keras.layers.BatchNormalization) and y.trainable]
+        if in_sync and not all(sync_batch_norm or y.synchronized for y in normalised):
+            engine.notes.append(
+                "batch normalization uses the statistics of each replica's part of a batch; sync_batch_norm=True, those"
+                " of the whole"
+            )
+        return engine
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None, slices)

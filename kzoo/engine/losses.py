@@ -67,7 +67,8 @@ class Share(NamedTuple):
 
     @property
     def part(self) -> tf.Tensor:
-        return self.examples / self.total
+        """float64: of thirds in float32 the sum is not one."""
+        return tf.math.divide_no_nan(tf.cast(self.examples, tf.float64), tf.cast(self.total, tf.float64))
 
     @property
     def real(self) -> tf.Tensor:
@@ -78,7 +79,8 @@ class Share(NamedTuple):
         """This replica's part of the mean over the global batch of `values`, [examples] or [examples, ...]."""
         values = wide(values)
         per_example = tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), axis=1)
-        return tf.reduce_sum(per_example) * tf.cast(self.real / self.total, values.dtype)
+        real, total = (tf.cast(number, values.dtype) for number in (self.real, self.total))
+        return tf.math.divide_no_nan(tf.reduce_sum(per_example) * real, total)
 
     @classmethod
     def whole(cls, batch: Any) -> Share:
@@ -123,7 +125,7 @@ class Term:
         mask = mask_of(y_pred)
         y_pred = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_pred)
         y_true = keras.tree.map_structure(lambda t: keras.ops.convert_to_tensor(t, dtype=loss.dtype), y_true)
-        values = loss.call(y_true, y_pred)
+        values = tf.convert_to_tensor(loss.call(y_true, y_pred))  # which a function of the user's may not give
         self.scalar = values.shape.rank == 0
         own_mask = mask_of(values)  # of `ignore_class`
         if own_mask is not None:
@@ -154,7 +156,8 @@ class Term:
             own = tf.size(values)
         self.own = tf.cast(own, total.dtype)
         if self.denominator is None:
-            denominator = self.own * tf.cast(self.share.total, total.dtype) / tf.cast(self.rows, total.dtype)
+            scale = tf.math.divide_no_nan(tf.cast(self.share.total, total.dtype), tf.cast(self.rows, total.dtype))
+            denominator = self.own * scale
         else:
             denominator = tf.cast(self.denominator, total.dtype)
         self.value = tf.math.divide_no_nan(total, denominator)

@@ -15,13 +15,17 @@ from kzoo.inputs import LABELS
 
 @contextlib.contextmanager
 def in_a_line(says: str, end: str = "") -> Iterator[None]:
-    """An error inside is a KzooError: `says`, the error's own first line, `end`."""
+    """An error inside is a KzooError: `says`, the error's own first line, `end`. Its kind is named where it is of
+    a line of the user's.
+    """
     try:
         yield
     except KzooError:
         raise
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise KzooError(f"{says}: {first_line(error)}{end}") from error
+    except Exception as error:
+        said = isinstance(error, ValueError | TypeError | tf.errors.OpError)
+        kind = "" if said or not str(error) else f"{type(error).__name__}: "
+        raise KzooError(f"{says}: {kind}{first_line(error)}{end}") from error
 
 
 def batches_checked(call: Callable[[], Any]) -> Any:

@@ -19,6 +19,7 @@ from kzoo.engine.compiling import described
 from kzoo.engine.divisible import (
     NEITHER,
     SUM,
+    check_apart,
     check_layers,
     check_metrics,
     check_rows,
@@ -27,7 +28,7 @@ from kzoo.engine.divisible import (
     parts_of,
 )
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.keras_internals import (
     compile_arguments,
     layers_in,
@@ -38,6 +39,7 @@ from kzoo.keras_internals import (
     takes_training,
     whole_loss,
 )
+from kzoo.models import model_info
 
 TWO_WAYS = (  # layers that do something else in training
     keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D,
@@ -92,12 +94,14 @@ class Objective:
         phases: In the order in which they learn from each batch.
         metrics: Keras metrics that phases and `test` update; zero at the begin of an epoch.
         needs_denominators: Whether `denominators` must be added over the replicas before the losses are known.
+        learns: Whether a loss depends on the weights that are to learn, once a batch was seen.
     """
 
     model: keras.Model
     phases: Sequence[Phase]
     metrics: Sequence[keras.metrics.Metric] = ()
     needs_denominators = False
+    learns = True
 
     @property
     def networks(self) -> list[keras.Model]:
@@ -128,6 +132,16 @@ class Objective:
             return
         for phase in self.phases:
             phase.loss(batch, share, None)
+
+    def learn(self, batch: Any) -> list[Any]:
+        """Every pass over a batch, and the gradients of those that learn; no weight moves."""
+        self.see(batch)
+        found = []
+        for phase in self.phases:
+            with tf.GradientTape() as tape:
+                loss = phase.loss(batch, Share.whole(batch), None)
+            found.append(tape.gradient(loss, [v.value for v in phase.model.trainable_variables]))
+        return found
 
     def denominators(self, batch: Any, share: Share) -> tf.Tensor:
         """float32 [terms]: this replica's denominators."""
@@ -192,15 +206,38 @@ class Supervised(Objective):
         x, y, weight = self._unpacked(batch)
         self._check_labels(y)
         outputs = self._outputs(x, False)
-        whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
+        try:
+            whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=False)
+        except (ValueError, TypeError, KeyError) as error:  # Keras tells of structures in lines of their own
+            parts = {"outputs": outputs, "labels": y, "losses": self.model.loss}
+            why = first_line(error)
+            if isinstance(y, Mapping) and isinstance(outputs, Mapping) and y.keys() != outputs.keys():
+                why = "its outputs and the labels have other names"
+            told = "; ".join(f"{name}: {_named(part)}" for name, part in parts.items())
+            if not any(isinstance(part, Mapping | list | tuple) for part in parts.values()):
+                raise
+            raise KzooError(f"cannot train {self.model.name!r}: {why} ({told})") from error
         if not self.own_loss and loss_leaves(self.model):
             self.by_terms = True
             terms = self._terms(x, Share.whole(x))
             terms(y, outputs, weight)
             self.needs_denominators = not terms.proportional
             self.scalars = any(term.scalar for term in terms.terms)
-        self.test(batch, Share.whole(x))
+        self.learns = self._learns(batch)
         self.reset()
+
+    def _learns(self, batch: Any) -> bool:
+        """Whether the loss depends on a weight, most often on the last one; by a pass as it validates, where it can."""
+        share, weights = Share.whole(batch), self.model.trainable_variables
+        if any(isinstance(v.value, tf.distribute.DistributedValues) for v in weights[-1:]):
+            weights = []  # made in the scope of replicas: no tape outside of them sees it
+        for watched, training in ((weights[-1:], False), (weights, False), (weights, True)):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([v.value for v in watched])
+                loss = self._loss(batch, share, None, training=training)
+            if not weights or any(g is not None for g in tape.gradient(loss, [v.value for v in watched])):
+                return True
+        return False
 
     def _check_labels(self, y: Any) -> None:
         if y is None and self.model.loss is not None and not self.own_loss:
@@ -259,13 +296,14 @@ class Supervised(Objective):
         check_stateless(self.model)
         check_rows(batch)
         unpacked = self._unpacked(batch)
-        check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
+        notes = check_layers(self.model, unpacked[0], lambda x: self._outputs(x, True))
         for part in parts_of(unpacked[0])[:1]:
             self._outputs(part, False)  # or an error: of a network that takes batches of one size
+        if model_info(self.model) is None:  # of kzoo's own none does
+            notes += check_apart(self.model, unpacked[0], self._outputs)
         own = self.own_loss or self._added_losses()
         natures = nature_of(self._undivided_losses, unpacked) if own else []
         self.sums = tuple(nature == SUM for nature in natures)
-        notes = []
         if NEITHER in natures:
             notes.append(
                 "a loss of the model's own is neither a sum nor a mean over examples, as far as the first batch shows:"
@@ -307,7 +345,7 @@ class Supervised(Objective):
         x, y, weight = self._unpacked(batch)
         terms = self._terms(x, share)
         terms(y, self._outputs(x, False), weight)  # all but shapes, masks and weights is pruned from the graph
-        return tf.stack([term.own for term in terms.terms]) * share.real
+        return times(tf.stack([term.own for term in terms.terms]), share.real)
 
     def test(self, batch: Any, share: Share, denominators: Any = None) -> None:
         self._loss(batch, share, denominators, training=False)
@@ -380,3 +418,10 @@ class Supervised(Objective):
             elif name != "loss":  # one value a class
                 results |= {f"{name}_{i}": float(v) for i, v in enumerate(values)}
         return results
+
+
+def _named(part: Any) -> str:
+    """What a structure of outputs, labels or losses has, by name."""
+    if isinstance(part, Mapping):
+        return ", ".join(map(str, part))
+    return f"{len(part)} in a list" if isinstance(part, list | tuple) else "one"

@@ -158,9 +158,9 @@ class Batches:
         return stream
 
     def counted(self, done: int) -> int:
-        """Images or examples in the first `done` batches of an epoch; 0 where it is not known."""
+        """Images or examples in the first `done` batches of an epoch; of batches of the user's, batches."""
         if self.batch_size is None:
-            return 0
+            return done
         return min(self.batch_size * done, self.examples or self.batch_size * done)
 
     def _finished(

@@ -20,6 +20,7 @@ from kzoo.errors import KzooError, unknown
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
 from kzoo.runs.folder import CONFIG, RunFolder, check_free
+from kzoo.tasks import noted_dtypes
 
 OF_THE_MODEL = ("style", "set", "loss", "metrics", "optimizer", "learning_rate")  # model.keras has what they made
 WHERE = ("data_dir", "download")  # the same data from another place
@@ -208,6 +209,7 @@ def config_of_model(
         "inputs": inputs.to_config() if inputs is not None else None,
         "targets": targets.to_config() if targets is not None else None,
         "labels": list(labels or ()),
+        **({"dtypes": noted} if (noted := noted_dtypes(model)) else {}),
     }
 
 

@@ -24,7 +24,7 @@ from kzoo.records import Using, from_config
 from kzoo.runs.folder import Run, RunFolder
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
-from kzoo.tasks import find_task, task_of
+from kzoo.tasks import find_task, note_dtypes, task_of
 from kzoo.weights import resolve
 
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
@@ -104,6 +104,8 @@ def _load(source: Any, checkpoint: str) -> Predictor:
 
 def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
     config = folder.read_config()
+    if config.get("dtypes"):
+        note_dtypes(model, config["dtypes"])
     inputs = from_config(config["inputs"])
     reader = reader_of(inputs) if inputs is not None else own_reader(model)
     return Predictor(
@@ -181,7 +183,9 @@ def _export(path: Path) -> Predictor:
     made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in takes}
     given = made if len(made) > 1 else next(iter(made.values()))
     outputs = layer(given)
-    outputs = outputs[told["outputs"][0]] if len(told["outputs"]) == 1 else outputs
+    if len(told["outputs"]) == 1:
+        (name,) = told["outputs"]
+        outputs = keras.layers.Identity(name=None if name in made else name)(outputs[name])
     model = keras.Model(given, outputs, name=told["model"]["model"])
     task = find_task(told["task"]) if told["task"] else task_of(model)
     return Predictor(

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kzoo.engine import Objective, Place, current_rate, metrics_of, remembered, remind, scales_of, state_of
+from kzoo.errors import KzooError
 from kzoo.files import atomic
 from kzoo.keras_internals import global_seed_generator
 from kzoo.models import networks_of
@@ -122,9 +123,24 @@ class Recorder:
         """(place of a checkpoint, what gives callbacks their memory back); variables have the checkpoint's values."""
         place, arrays, plain = self.folder.checkpoints.read(name)
         variables, scales = self._variables(place), scales_of(self.objective.phases)
+        self._check_optimizer(name, variables, arrays)
         variables = {k: v for k, v in variables.items() if k in arrays or k not in scales}  # it may begin to scale now
         put(variables, arrays, f"the checkpoint {str(self.folder.checkpoints.path / name)!r}")
         return place, lambda: remind(self.callbacks, self.model, plain, arrays)
+
+    def _check_optimizer(self, name: str, variables: Any, arrays: Any) -> None:
+        """What an optimizer has noted of the weights is of no use to another, nor to one of other weights."""
+        changing = ("/learning_rate", "/dynamic_scale", "/step_counter")  # by a schedule, or the precision
+        mine, before = (
+            {key for key in keys if key.startswith("optimizer") and not key.endswith(changing)}
+            for keys in (variables, arrays)
+        )
+        if odd := sorted(mine ^ before):
+            raise KzooError(
+                f"the checkpoint {name} was written with another optimizer, or other layers that learn: {odd[0]!r}"
+                f" {'lacks' if odd[0] in mine else 'has no place'}; resume it as it was begun, or start a new run from"
+                " its weights: kzoo.fit(kzoo.load_model(…), …)"
+            )
 
     def restore_weights(self, name: str) -> None:
         load_weights(self.folder, name, self.model)

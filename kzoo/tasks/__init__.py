@@ -3,6 +3,15 @@
 from kzoo.tasks.accuracy import Evaluation
 from kzoo.tasks.asked import asked
 from kzoo.tasks.classification import Prediction
-from kzoo.tasks.outputs import has_head, input_spec, output_kind, output_units, random_inputs
+from kzoo.tasks.outputs import (
+    dtypes_in,
+    has_head,
+    input_spec,
+    note_dtypes,
+    noted_dtypes,
+    output_kind,
+    output_units,
+    random_inputs,
+)
 from kzoo.tasks.registry import find_task, register_task, task_names, task_of, task_of_data
 from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
-from kzoo.engine import Choices, Compiled, Objective, Phase, Share, compile_optimizer, described, scaled, wide
+from kzoo.engine import Choices, Compiled, Objective, Phase, Share, compile_optimizer, described, scaled, times, wide
 from kzoo.errors import KzooError
 from kzoo.keras_internals import regularization_losses
 from kzoo.models import Networks, model_info, networks_of
@@ -100,7 +100,7 @@ class Adversarial(Objective):
     @staticmethod
     def _decay(network: keras.Model, share: Share) -> tf.Tensor:
         """Regularisers are the same on each replica, and so count once."""
-        return share.part * tf.add_n([tf.zeros([]), *map(wide, regularization_losses(network))])
+        return times(tf.add_n([tf.zeros([]), *map(wide, regularization_losses(network))]), share.part)
 
     def _note(self, **values: tf.Tensor) -> None:
         """Values of this replica's examples; over replicas, totals and counts are added."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.keras_internals import input_structure, layers_in, node_of
+from kzoo.keras_internals import first_shapes, input_structure, layers_in, node_of
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelInfo
 
@@ -27,13 +27,56 @@ def input_spec(model: keras.Model) -> Any:
     shape, inputs = input_shape_of(model), getattr(model, "inputs", None)
     if inputs and len(inputs) > 1:
         return {name: tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in named_inputs(model).items()}
+    if not inputs and (first := first_inputs(model)):
+        kinds = noted_dtypes(model)
+        return {name: tf.TensorSpec([None, *s[1:]], kinds.get(name, "float32"), name) for name, s in first.items()}
     if shape is None:
         raise KzooError(f"{model.name!r} must have inputs of known shapes; make it a keras.Model of keras.Input")
     if inputs:
         return tf.TensorSpec([None, *shape], inputs[0].dtype, name=inputs[0].name)
     if spec is None:
-        return tf.TensorSpec([None, *shape], tf.float32, name="inputs")
+        return tf.TensorSpec([None, *shape], noted_dtypes(model).get("inputs", "float32"), name="inputs")
     return tf.TensorSpec([None, *shape], tf.as_dtype(spec.input_dtype), name=spec.input_name)
+
+
+def first_inputs(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    """{name: shape} of the several inputs that a subclass was first called on, by their keys or places; {} of any other
+    model.
+    """
+    shapes = first_shapes(model)
+    if len(shapes) != 1 or all(n is None or isinstance(n, int) for n in shapes[0]):
+        return {}
+    named = shapes[0] if isinstance(shapes[0], Mapping) else dict(zip(places(len(shapes[0])), shapes[0], strict=True))
+    simple = all(
+        isinstance(s, tuple | list) and all(n is None or isinstance(n, int) for n in s) for s in named.values()
+    )
+    return {name: tuple(s) for name, s in named.items()} if simple else {}
+
+
+def places(count: int) -> list[str]:
+    """Names of inputs that are given by their place."""
+    return [f"input_{k}" for k in range(count)]
+
+
+NOTED = "kzoo_dtypes"  # beside Keras' attributes
+
+
+def note_dtypes(model: keras.Model, dtypes: Mapping[str, str]) -> None:
+    """What a subclass is fed with, which it does not say."""
+    vars(model)[NOTED] = dict(dtypes)
+
+
+def noted_dtypes(model: keras.Model) -> dict[str, str]:
+    """{name of an input: dtype}; {} where nobody has told."""
+    return vars(model).get(NOTED, {})
+
+
+def dtypes_in(given: Any) -> dict[str, str]:
+    """{name: dtype} of the inputs that a subclass is fed with, x of a batch, by their keys or places."""
+    if isinstance(given, tuple | list):
+        given = dict(zip(places(len(given)), given, strict=True))
+    named = given if isinstance(given, Mapping) else {"inputs": given}
+    return {name: tf.as_dtype(part.dtype).name for name, part in named.items() if hasattr(part, "dtype")}
 
 
 def named_inputs(model: keras.Model) -> dict[str, Any]:
@@ -46,8 +89,12 @@ def named_inputs(model: keras.Model) -> dict[str, Any]:
 
 def as_taken(model: keras.Model, inputs: Any) -> Any:
     """Inputs by name, in the structure in which the model takes them."""
-    if not isinstance(inputs, Mapping) or not getattr(model, "inputs", None):
+    if not isinstance(inputs, Mapping):
         return inputs
+    if not getattr(model, "inputs", None):
+        first = first_shapes(model)
+        by_place = first and not isinstance(first[0], Mapping)
+        return tuple(inputs.values()) if by_place else inputs
     taken = input_structure(model)
     if isinstance(taken, Mapping):
         return inputs
@@ -83,7 +130,7 @@ def output_units(model: keras.Model) -> int | None:
         return outputs[0].shape[-1]
     if outputs:
         return None
-    found = model(random_inputs(model, 2, 0), training=False)
+    found = model(as_taken(model, random_inputs(model, 2, 0)), training=False)
     return found.shape[-1] if tf.is_tensor(found) and len(found.shape) == 2 else None
 
 
@@ -105,7 +152,7 @@ def output_kind(model: keras.Model) -> str:
     if info is None and not _classifies(loss, units or 0):
         return "numbers"
     if units is not None and units > 1:
-        scores = np.asarray(model(random_inputs(model, 4, 0), training=False), "float32")
+        scores = np.asarray(model(as_taken(model, random_inputs(model, 4, 0)), training=False), "float32")
         distribution = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
         return "probabilities" if distribution else "logits"
     return "logits" if trained_on_logits else "value"

@@ -15,6 +15,7 @@ import tensorflow as tf
 from kzoo.data import Data
 from kzoo.engine import Share, Supervised, batches_checked, compiled, in_a_line
 from kzoo.errors import KzooError
+from kzoo.keras_internals import compiled_by
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.outputs import as_taken, input_spec, named
 from kzoo.tasks.task import Evaluated, Result, Task
@@ -76,12 +77,10 @@ class OwnModel(Task):
         batches = predictor.reader.batches(examples, batch_size)
         if int(examples.cardinality()) == 0:
             raise KzooError("the split is empty")
-        objective = Supervised(model)
-        with in_a_line(f"cannot evaluate {predictor.name!r}"):
-            objective.prepare(next(iter(batches.epoch(0))))
-        step = compiled(lambda batch: objective.test(batch, Share.whole(batch)))
+        objective, step = _measuring(predictor, next(iter(batches.epoch(0))))
 
         def whole() -> dict[str, float]:
+            objective.reset()
             for batch in batches.epoch(0):
                 step(batch)
             return objective.results()
@@ -102,6 +101,19 @@ class OwnModel(Task):
                 found.setdefault(name, []).append(value.numpy())
         whole = {name: np.concatenate(parts) for name, parts in found.items()}
         return [Outputs(str(k), {name: value[k] for name, value in whole.items()}) for k in range(count)]
+
+
+def _measuring(predictor: Any, batch: Any) -> tuple[Supervised, Any]:
+    """(the objective of a compiled model, its compiled pass over a batch), made once after a `compile`."""
+    kept, by = predictor.kept("own-model", dict), compiled_by(predictor.model)
+    structure = tf.nest.map_structure(lambda part: None, batch)
+    if kept.get("by") is not by or kept["structure"] != structure:
+        objective = Supervised(predictor.model)
+        with in_a_line(f"cannot evaluate {predictor.name!r}"):
+            objective.prepare(batch)
+        step = compiled(lambda batch: objective.test(batch, Share.whole(batch)))
+        kept.update(by=by, structure=structure, made=(objective, step))
+    return kept["made"]
 
 
 def _arrays(predictor: Any, given: Any) -> tuple[Any, int]:

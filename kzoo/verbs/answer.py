@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+import tensorflow as tf
+
+from kzoo.data import inputs_of
 from kzoo.errors import KzooError
+from kzoo.models import input_shape_of
 from kzoo.records import VERBS, Answering, takes
 from kzoo.runs import load
 from kzoo.tasks import Result, asked
@@ -17,8 +22,8 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
     Args:
         model: As for `evaluate`.
         inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
-            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255); of a model of your own with
-            several inputs {name: array}.
+            of raw examples [n, ...], as `load_data` gives them (images in 0 to 255), or a tf.data.Dataset or PyDataset
+            of such, of which x is read; of a model of your own with several inputs {name: array}.
 
     Returns:
         One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax. Of a model
@@ -57,4 +62,6 @@ def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> lis
         does = "names no classes" if verb == "predict" else "does not generate"
         raise KzooError(f"{predictor.name} {does} (its task is {task.name}); use kzoo {task.verb}")
     own = asked(verb, task, options, Answering)
+    if isinstance(inputs, tf.data.Dataset | keras.utils.PyDataset):
+        inputs = inputs_of(inputs, input_shape_of(predictor.model))
     return task.answer(predictor, inputs, batch_size=chosen.batch_size, **own)

@@ -18,10 +18,10 @@ from kzoo.engine import in_a_line, recipe_of
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
 from kzoo.keras_internals import layers_in
-from kzoo.models import attach_info, model_info
+from kzoo.models import attach_info, input_shape_of, model_info
 from kzoo.records import DataOptions, Learning, options_of
 from kzoo.runs import RunFolder, read_keras
-from kzoo.tasks import Reading, Task, find_task, task_of
+from kzoo.tasks import Reading, Task, dtypes_in, find_task, note_dtypes, task_of
 from kzoo.zoo import create_model, model_spec
 
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
@@ -130,6 +130,8 @@ def feed_of(
         with placement(strategy):
             build_on(model, train)
         task = task_of(model, data.info.holds)  # which its outputs show
+    if fed and not getattr(model, "inputs", None):
+        note_dtypes(model, dtypes_in(data.train.element_spec[0]))
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)
@@ -140,7 +142,24 @@ def _fed(model: keras.Model, data: Data, fed: str) -> Reading:
     info = model_info(model)
     if info is not None:
         reader_of(info.inputs).check_fed(model.name, data)
+    if fed == "batches":
+        check_batched(model, data.train.element_spec[0])
     return Reading(Reader(), None, "as given, neither resized nor scaled", [])
+
+
+def check_batched(model: keras.Model, given: Any) -> None:
+    """
+    Raises:
+        KzooError: The examples of a dataset are single ones.
+    """
+    wanted = input_shape_of(model)
+    if wanted is None or not isinstance(given, tf.TensorSpec) or given.shape.rank != len(wanted):
+        return
+    if wanted and given.shape[0] is not None and given.shape.is_compatible_with(wanted):
+        raise KzooError(
+            f"your dataset gives single examples {list(given.shape)}, and {model.name!r} takes batches: give it"
+            " .batch(32), or kzoo.Data(dataset)"
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -172,7 +191,8 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
         return data, ""
     if is_batches(data):
         data = batches_of(data)
-        info = DataInfo("your dataset", "", notes=("your dataset is fed as it is: batched and prepared by you",))
+        notes = ("your dataset is fed as it is: batched and prepared by you",)
+        info = DataInfo("your dataset", "", notes=notes, batched=("train",))
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
             raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
         return Data(data, info=info), "batches"
@@ -187,8 +207,8 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
         return Data(data), "arrays"
     received = "none" if data is None else type(data).__name__
     raise KzooError(
-        "data must be a name such as 'digits', a path, kzoo.Data, arrays (x, y[, weight]) or a batched tf.data.Dataset;"
-        f" received {received}"
+        "data must be a name such as 'digits', a path, kzoo.Data, arrays (x, y[, weight]), or batches: a"
+        f" tf.data.Dataset, a keras.utils.PyDataset, a generator; received {received}"
     )
 
 
@@ -218,7 +238,8 @@ def with_validation(data: Data, fed: str, validation: Any) -> tuple[Data, str]:
         raise KzooError(
             "validation is batched, and data is not: kzoo prepares raw examples; give single ones, with unbatch()"
         )
-    info = replace(data.info, arguments={})  # no name reads all of it again
+    batched = data.info.batched if single else ("train", "validation")
+    info = replace(data.info, arguments={}, batched=batched)  # no name reads all of it again
     given = Data(validation, info=info)
     whole = Data(**{**data.splits, "validation": given.train}, info=info)
     whole.labels = {**data.labels, **({"validation": given.labels["train"]} if given.labels else {})}

@@ -113,7 +113,9 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         notes.append("the run before had callbacks, which a file cannot hold; this one has none")
     plan = replace(plan, notes=(*plan.notes, *notes))
     recorder = Recorder(folder, feed.task, ready.objective, callbacks, feed.reading.reader, folder.read_metrics())
-    progress = TrainingProgress(feed.options.epochs, unit=feed.reading.reader.unit, verbose=bool(say))
+    progress = TrainingProgress(
+        feed.options.epochs, unit=feed.reading.reader.unit if feed.train.batch_size else "batches", verbose=bool(say)
+    )
     place, remind, over = Place(0, 0, 0, {}), lambda: None, ""
     if begun.resumed:
         place, remind = _restore(recorder, rates if rate is not None else [])

@@ -146,10 +146,11 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
             if feed.validation is not None:
                 try_validation(objective, feed.validation)
             limit = objective.label_limit(first_batch)
-            if xla and (why := uncompilable(model, first_batch, lambda: objective.see(first_batch))):
+            if xla and (why := uncompilable(model, first_batch, lambda: objective.learn(first_batch))):
                 if options.xla == "on":
                     raise KzooError(f"XLA cannot compile {why} in {model.name!r}; use xla='off'")
                 xla, xla_reason = False, f"auto: XLA cannot compile {why}"
+        with _beside(feed), unchanged(objective.networks):  # from the states that the training begins with
             shared = shared_out(objective, first_batch) if replicas > 1 else []
         engine = make_engine(
             objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm,
@@ -248,6 +249,11 @@ def try_batch(objective: Objective, train: Any) -> Any:
         raise KzooError("the train split gives no batch")
     with in_a_line(f"cannot train {objective.model.name!r}"):
         objective.prepare(batch)
+    if not objective.learns:
+        raise KzooError(
+            f"the loss of {objective.model.name!r} has no gradient: it depends on none of the weights that learn;"
+            " compute it of the outputs, by operations of TensorFlow or keras.ops"
+        )
     return batch
 
 
@@ -297,6 +303,8 @@ def check_class_weights(
     else:
         classes = limit or max(data.labels.get("train", (0, len(weights) - 1))[1] + 1, 2)
         limit = max(classes, len(weights))
+    if y.dtype.is_floating and (strange := [v for v in np.ravel(y) if v != np.round(v)]):
+        raise KzooError(f"class_weight goes with classes, and the labels are numbers such as {strange[0]:g}")
     if len(weights) > classes:
         raise KzooError(f"class_weight must name classes from 0 to {classes - 1}; received class {len(weights) - 1}")
     return (*weights, *(1.0 for _ in range(classes - len(weights)))), limit
