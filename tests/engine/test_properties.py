@@ -213,7 +213,9 @@ def test_a_network_of_stock_parts_has_keras_numbers(plan):
 
 def search(part, count):
     """So many networks; which, the part decides."""
-    held = settings(max_examples=count, print_blob=True, **QUIET)(given(networks().filter(held_on_replicas))(check))
+    held = settings(max_examples=count, print_blob=True, **QUIET)(
+        given(networks().filter(held_on_replicas))(lambda plan: check(plan))
+    )
     seed(part)(held)()
 
 
