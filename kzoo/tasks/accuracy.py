@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import tensorflow as tf
 from sklearn import metrics
 
 from kzoo.data import Data
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, listed
 from kzoo.inputs import Reader, no_size_warnings, open_image
 from kzoo.report import Picture, Shown, Text, pictures
 from kzoo.tasks.task import Evaluated
@@ -98,26 +99,84 @@ class Evaluation(Evaluated):
         return "\n".join(lines)
 
 
-def class_names(predictor: Any, data: Data, columns: int) -> tuple[str, ...]:
-    if data.info.classes and predictor.labels and len(data.info.classes) != len(predictor.labels):
-        raise KzooError(
-            f"{predictor.name} knows {len(predictor.labels)} classes and {data.info.name} has"
-            f" {len(data.info.classes)}; evaluate it on data with the same classes"
-        )
-    names = data.info.classes or predictor.labels or tuple(map(str, range(columns)))
-    if len(names) > columns:
-        raise KzooError(f"{predictor.name} has {columns} outputs, but {data.info.name} has {len(names)} classes")
-    return tuple(names) + tuple(map(str, range(len(names), columns)))
+class Names:
+    """Which of a model's classes each class of the data is: the one of the same name, where any name is shared.
+
+    Attributes:
+        names: Of the model's classes, in the order of its outputs.
+        numbers: int64: of each class of the data the model's, -1 where it has none; None where numbers are the same.
+        notes: What is to be said of it first.
+    """
+
+    def __init__(self, predictor: Any, data: Data, columns: int) -> None:
+        known, given = tuple(predictor.labels or ()), data.info.classes
+        self.numbers, self.notes = None, []
+        if known and given and (shared := shared_names(known, given)):
+            self.numbers = np.array([known.index(shared[c]) if c in shared else -1 for c in given], "int64")
+            if other := [f"{c} as {shared[c]}" for c in given if shared.get(c, c) != c]:
+                self.notes = [f"classes that are written otherwise are taken for the same: {listed(other)}"]
+        elif known and given and len(known) != len(given):
+            raise KzooError(
+                f"{predictor.name} knows {len(known)} classes and {data.info.name} has {len(given)}, of other names;"
+                " evaluate it on data with the same classes"
+            )
+        elif known and given:
+            self.notes = [
+                f"no class has the same name: {listed(given)} are taken for {listed(known)}, in the order of their"
+                " numbers"
+            ]
+        names = known or given or tuple(map(str, range(columns)))
+        if len(names) > columns:
+            raise KzooError(f"{predictor.name} has {columns} outputs, but {data.info.name} has {len(names)} classes")
+        self.names = (*names, *map(str, range(len(names), columns)))
+
+    def of(self, y: np.ndarray, predictor: Any, data: Data) -> np.ndarray:
+        """The data's labels as the model's.
+
+        Raises:
+            KzooError: One is of no class of the model's.
+        """
+        count = len(self.names) if self.numbers is None else len(self.numbers)
+        if y.min() < 0 or y.max() >= count:
+            wrong = y.min() if y.min() < 0 else y.max()
+            raise KzooError(f"the labels of {data.info.name} reach {wrong}, but {predictor.name} has {count} classes")
+        if self.numbers is None:
+            return y
+        found = self.numbers[y]
+        if (found < 0).any():
+            strange = [data.info.classes[k] for k in np.unique(y[found < 0])]
+            raise KzooError(
+                f"{data.info.name} has examples of {listed(list(map(repr, strange)))}, which {predictor.name} does not"
+                f" know; it knows {listed(self.names)}: leave them out with only=… (--only)"
+            )
+        return found
+
+
+def shared_names(known: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    """{name in the data: the model's}: the same, or the same but for case, spaces and the form of its accents.
+
+    >>> shared_names(("Cow", "bee"), ("bee", "cow", "ant"))
+    {'bee': 'bee', 'cow': 'Cow'}
+    """
+    plain = lambda name: " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    alike: dict[str, list[str]] = {}
+    for name in known:
+        alike.setdefault(plain(name), []).append(name)
+    found = {}
+    for name in given:
+        others = alike.get(plain(name), [])
+        if name in known:
+            found[name] = name
+        elif len(others) == 1 and others[0] not in given:
+            found[name] = others[0]
+    return found
 
 
 def figures(
     predictor: Any, data: Data, split: str, scores: np.ndarray, y: np.ndarray, order: np.ndarray, notes: list[str]
 ) -> Evaluation:
-    names = class_names(predictor, data, scores.shape[1])
-    if y.min() < 0 or y.max() >= len(names):
-        raise KzooError(
-            f"the labels of {data.info.name} reach {y.max()}, but {predictor.name} has {len(names)} classes"
-        )
+    matched = Names(predictor, data, scores.shape[1])
+    names, y = matched.names, matched.of(y, predictor, data)
     numbers = np.arange(len(names))
     guess = scores.argmax(axis=1)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(y, guess, labels=numbers, zero_division=0)
@@ -144,7 +203,7 @@ def figures(
         },
         confusion=confusion,
         mistakes=mistakes,
-        notes=(*data.info.notes, *notes),
+        notes=(*matched.notes, *data.info.notes, *notes),
         shown=(
             Picture(
                 "confusion.png",

@@ -112,7 +112,7 @@ class Classification(Task):
         order = batches.order(0)
         order = np.arange(len(y)) if order is None else order
         y = y.reshape(-1).astype("int64")
-        notes = [*reader.changes(examples.element_spec), *other_names(predictor, data), *batches.notes]
+        notes = [*reader.changes(examples.element_spec), *batches.notes]
         return figures(predictor, data, split, probabilities(predictor, found), y, order, notes)
 
     def answer(
@@ -199,12 +199,6 @@ def check_examples(predictor: Any, data: Data) -> None:
     expected, spec = input_shape_of(predictor.model), next(iter(data.splits.values())).element_spec[0]
     if predictor.reader.as_given and expected is not None and not spec.shape.is_compatible_with(expected):
         raise KzooError(f"{predictor.name} reads {expected}, but the data gives {tuple(spec.shape)}")
-
-
-def other_names(predictor: Any, data: Data) -> list[str]:
-    if not predictor.labels or not data.info.classes or predictor.labels == data.info.classes:
-        return []
-    return [f"classes are named as in the data; {predictor.name} calls them {', '.join(predictor.labels[:10])}"]
 
 
 def one_output(predictor: Any, outputs: Any) -> tf.Tensor:

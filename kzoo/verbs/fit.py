@@ -23,7 +23,7 @@ from kzoo.engine import (
     unchanged,
 )
 from kzoo.engine import strategy as make_strategy
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, listed
 from kzoo.models import attach_info, model_info
 from kzoo.records import VERBS, FindingRate, Fit, Plan, takes
 from kzoo.runs import (
@@ -167,13 +167,21 @@ def check_patience(patience: int | None, feed: Feed) -> None:
 
 
 def check_classes(begun: Begun, feed: Feed) -> None:
-    """A run that goes on learns the classes that it has learned: their numbers are its model's outputs."""
-    before = begun.config.get("labels") if begun.resumed else None
-    if before and feed.labels and list(feed.labels) != list(before):
-        said = [", ".join(names[:10]) + ", …" * (len(names) > 10) for names in (before, feed.labels)]
+    """What goes on learns the classes that it has learned: their numbers are its model's outputs. A model that is
+    trained anew may have learned others, if none of them has another place now.
+
+    Raises:
+        KzooError: The classes are others.
+    """
+    info = model_info(feed.model)
+    before = begun.config.get("labels") if begun.resumed else info.labels if info is not None else None
+    who = str(begun.folder.path) if begun.resumed else repr(feed.model.name)
+    if not before or not feed.labels or list(feed.labels) == list(before):
+        return
+    if begun.resumed or any(name in before and before.index(name) != k for k, name in enumerate(feed.labels)):
         raise KzooError(
-            f"{begun.folder.path} learned the classes {said[0]}; {feed.data.info.name} has {said[1]}; start a new run,"
-            " or tune it to them by kzoo.fine_tune"
+            f"{who} learned the classes {listed(before, 10)}; {feed.data.info.name} has {listed(feed.labels, 10)};"
+            " start with a new model, or tune it to them by kzoo.fine_tune"
         )
 
 
