@@ -2,4 +2,4 @@
 
 from kzoo.data.data import SPLITS, Data, DataInfo, balanced_weights
 from kzoo.data.fed import batches_of, inputs_of, is_batches
-from kzoo.data.load import folder_holds, load_data
+from kzoo.data.load import folder_holds, load_data, load_held

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
-from kzoo.data.images import Pair, examples_of, many, printable, refuse_alike, relative
-from kzoo.data.names import SPLIT_FOLDERS, subfolders
-from kzoo.errors import KzooError
+from kzoo.data.images import Pair, examples_of, many, printable, relative
+from kzoo.data.labels import refuse_alike
+from kzoo.data.names import split_of, subfolders
+from kzoo.errors import KzooError, listed
 from kzoo.inputs import IMAGE_SUFFIXES, is_hidden
 
 
 def image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
-    roots = {}
-    for child in subfolders(folder):
-        if child.name.lower() in SPLIT_FOLDERS:
-            split = SPLIT_FOLDERS[child.name.lower()]
-            if split in roots:
-                raise KzooError(f"{str(folder)!r} has two {split} folders: {roots[split].name} and {child.name}")
-            roots[split] = child
-    if roots and "train" not in roots:
-        raise KzooError(f"{str(folder)!r} has {', '.join(r.name for r in roots.values())}, but no train folder")
+    given, folder, notes = folder, *_inside(folder)
+    roots = _splits(folder)
     beside = [child.name for child in subfolders(folder) if roots and child not in roots.values()]
-    notes = [f"folders beside {', '.join(roots)} are left out: {', '.join(beside)}"] if beside else []
+    notes += [f"folders beside {', '.join(roots)} are left out: {', '.join(beside)}"] if beside else []
     roots = roots or {"train": folder}
     loops: list[str] = []
     children = {split: _class_folders(root, folder, loops) for split, root in roots.items()}
+    files = {child: _files_below(child, folder, loops) for found in children.values() for child in found}
+    strange = [child for child, inside in files.items() if inside and not any(map(_is_image, inside))]
+    if strange and len(strange) < len(files):
+        notes.append(f"folders without images are left out: {', '.join(relative(c, folder) for c in strange)}")
+        children = {split: [c for c in found if c not in strange] for split, found in children.items()}
     classes = sorted({printable(child.name) for found in children.values() for child in found})
     if not classes:
         raise KzooError(
@@ -36,22 +36,68 @@ def image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
         )
     refuse_alike(classes, f"class folders of {str(folder)!r}")
     loose = sum(
-        path.is_file() and not is_hidden(path.name) and path.suffix.lower() in IMAGE_SUFFIXES
+        path.is_file() and not is_hidden(path.name) and _is_image(path)
         for root in dict.fromkeys([folder, *roots.values()])
         for path in root.iterdir()
     )
     if loose:
         notes.append(f"{many(loose, 'image')} beside the class folders left out")
+    deeper = Counter(
+        relative(path.parent, folder)
+        for found in children.values() for child in found for path in files[child]
+        if path.parent != child and _is_image(path)
+    )  # fmt: skip
+    if deeper:
+        inside = [f"{name} ({count:,})" for name, count in sorted(deeper.items())]
+        notes.append(f"images in folders inside a class folder are taken for that class: {listed(inside, 5)}")
     pairs: dict[str, list[Pair]] = {}
     for split, found in children.items():
         pairs[split] = [
-            Pair(path, classes.index(printable(child.name)), relative(path, folder))
+            Pair(path, classes.index(printable(child.name)), relative(path, given))
             for child in found
-            for path in _files_below(child, folder, loops)
+            for path in files[child]
         ]
     if loops:
-        notes.append(f"links that lead back into the folder are not followed: {', '.join(loops)}")
-    return examples_of(pairs, classes, folder, notes)
+        notes.append(f"links that lead back into the folder are not followed: {', '.join(dict.fromkeys(loops))}")
+    return examples_of(pairs, classes, given, notes)
+
+
+def _inside(folder: Path) -> tuple[Path, list[str]]:
+    """(the folder that the classes or splits lie in, notes): archives often have one folder around them."""
+    here = folder
+    while True:
+        children = subfolders(here)
+        single = [child for child in children if subfolders(child) and not _has_images(child)]
+        others = [child for child in children if child not in single and any(map(_is_image, _all_below(child)))]
+        if len(single) != 1 or others or split_of(single[0].name) or _has_images(here):
+            break
+        here = single[0]
+    return here, [f"read in {relative(here, folder)}, the only folder with images in it"] if here != folder else []
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """{split: its folder}. One of a split has folders of classes in it: one of images may be a class of that name."""
+    found: dict[str, list[Path]] = {}
+    for child in subfolders(folder):
+        if (split := split_of(child.name)) and subfolders(child):
+            found.setdefault(split, []).append(child)
+    for split, roots in found.items():
+        if len(roots) > 1:
+            raise KzooError(f"{str(folder)!r} has two {split} folders: {roots[0].name} and {roots[1].name}")
+    return {split: roots[0] for split, roots in found.items()}
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _has_images(folder: Path) -> bool:
+    """Right in it."""
+    return any(_is_image(path) and not is_hidden(path.name) for path in folder.iterdir())
+
+
+def _all_below(folder: Path) -> Iterable[Path]:
+    return (Path(here, name) for here, _, names in os.walk(folder) for name in names)
 
 
 def _class_folders(root: Path, folder: Path, loops: list[str]) -> list[Path]:
@@ -66,7 +112,7 @@ def _class_folders(root: Path, folder: Path, loops: list[str]) -> list[Path]:
     return found
 
 
-def _files_below(child: Path, folder: Path, loops: list[str]) -> Iterable[Path]:
+def _files_below(child: Path, folder: Path, loops: list[str]) -> list[Path]:
     """Files in a class folder and the folders in it, links followed, each folder once."""
     seen = {os.path.realpath(child), *map(os.path.realpath, child.absolute().parents)}
     files = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,9 +50,9 @@ def examples_of(
         digests[split] = good
         if good:
             splits[split] = _decoded(good)
-    if "train" not in splits:
+    if not splits or ("train" in pairs and "train" not in splits):
         why = f"; skipped: {'; '.join(skipped[:3])}" if skipped else ""
-        raise KzooError(f"no readable image in the train part of {str(folder)!r}{why}")
+        raise KzooError(f"no readable image in {'the train part of ' * ('train' in pairs)}{str(folder)!r}{why}")
     if skipped:
         shown = f"{'; '.join(skipped[:5])}{' …' if len(skipped) > 5 else ''}"
         notes = [f"{many(len(skipped), 'file')} skipped: {shown}", *notes]
@@ -135,19 +134,6 @@ def _decoded(good: list[tuple[Pair, Found]]) -> Examples:
         return rows.map(lambda path, label: (read(path), label), num_parallel_calls=at_once)
 
     return Examples(labels, select, (None, None, channels), files)
-
-
-def refuse_alike(classes: Sequence[str], where: str) -> None:
-    """Names that other systems take for one: "Cat" and "cat", or one accent written in two ways."""
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            raise KzooError(
-                f"the {where} {' and '.join(map(repr, names))} differ in case or accents only, and are one on other"
-                " systems; rename or merge them"
-            )
 
 
 def relative(path: Path, folder: Path) -> str:

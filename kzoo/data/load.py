@@ -85,6 +85,24 @@ def load_data(
     >>> load_data("digits").info.counts
     {'train': 1295, 'validation': 143, 'test': 359}
     """
+    return _load(
+        name, data_dir=data_dir, download=download, only=only, validation=validation, test=test, per_class=per_class,
+        split_seed=split_seed, languages=languages, columns=columns, holds=holds,
+    )  # fmt: skip
+
+
+def load_held(name: str | os.PathLike[str], **options: Any) -> Data:
+    """As `load_data`, for who only looks how good a model is: of a path without splits all is the test, and a part for
+    training need not be there.
+    """
+    return _load(name, held=True, **options)
+
+
+def _load(
+    name: Any, *, data_dir: Any = None, download: bool = False, only: Any = None, validation: Any = None,
+    test: Any = None, per_class: Any = None, split_seed: Any = 0, languages: Any = None, columns: Any = None,
+    holds: Any = None, held: bool = False,
+) -> Data:  # fmt: skip
     name = _named(name)
     if holds is not None and holds not in HOLDS:
         raise unknown("holds", holds, HOLDS)
@@ -111,6 +129,11 @@ def load_data(
 
     notes = list(info.notes)
     classes = list(info.classes)
+    held = held and is_path and validation is None and test is None
+    if held:
+        notes += _as_test(splits)
+    elif "train" not in splits:
+        raise KzooError(f"{name!r} has {', '.join(splits)}, but no train part")
     indices = {split: np.arange(len(e.labels)) for split, e in splits.items()}
     renumber = None
     if only and not classes:
@@ -122,16 +145,16 @@ def load_data(
         indices = {split: np.flatnonzero(np.isin(e.labels, kept)) for split, e in splits.items()}
         classes = [classes[k] for k in kept]
         notes.append(f"only the classes {', '.join(classes)}")
-    if len(classes) == 1:
+    if len(classes) == 1 and not held:
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
-    if splits["train"].files is not None:
+    if splits["train"].files is not None and not held:
         _check_every_class(name, splits["train"].labels[indices["train"]], info, classes)
-    notes += shares.draw(name, splits, indices, classes, info.whole)
+    notes += shares.draw(name, splits, indices, classes, info.whole or held)
     labels = {split: splits[split].labels[rows] for split, rows in indices.items()}
     labels = labels if renumber is None else {split: renumber[y] for split, y in labels.items()}
     counts = {split: counts_of(y, len(classes)) for split, y in labels.items()} if classes else {}
     notes += shares.shortages(counts, classes)
-    if classes and not info.whole:
+    if classes and not info.whole and not held:
         notes += [line] if (line := imbalance(counts["train"], classes)) else []
     data, files = {}, {}
     for split in (name for name in SPLITS if name in splits):
@@ -156,6 +179,16 @@ def load_data(
 def folder_holds(path: Any, holds: str | None) -> dict[str, str]:
     """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder."""
     return {"holds": holds} if holds in ("texts", "pairs", "prose") and Path(path).is_dir() else {}
+
+
+def _as_test(splits: dict[str, Examples]) -> list[str]:
+    """Make what is there the test, where nothing is; what was done."""
+    if set(splits) == {"train"}:
+        splits["test"] = splits["train"]
+        return ["no splits: all of it is the test"]
+    if "train" not in splits:  # which Data has always
+        splits["train"] = next(iter(splits.values()))
+    return []
 
 
 def _check_read(name: str, info: DataInfo, holds: str | None, languages: Any, columns: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,36 @@ from typing import Any
 from kzoo.errors import KzooError, unknown
 from kzoo.inputs import is_hidden
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "validate", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
+BESIDE_SPLITS = ("set", "data", "dataset", "split", "images", "image", "imgs", "img", "seg")  # test_set, seg_train, …
 # Of a header, in lower case; of several of one role the first in this order is taken.
-FILES = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "name")
+FILES = ("file", "filename", "file_name", "filenames", "filepath", "file_path", "path", "image", "image_path",
+         "img_path", "image_name", "imagename", "img_name", "image_file", "img", "photo", "picture", "image_id",
+         "img_id", "images", "name", "id")  # fmt: skip
 LABELS = ("label", "labels", "class", "class_name", "category", "sentiment", "polarity", "intent", "topic", "emotion",
           "rating", "stars", "score", "target")  # fmt: skip
 SPLITS = ("split", "set", "subset", "partition")
 TEXTS = ("text", "texts", "sentence", "review", "comment", "tweet", "message", "document", "content", "phrase",
          "utterance", "query", "question")  # fmt: skip
 SOURCES, TARGETS = ("source", "src"), ("target", "tgt", "trg")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name means, of a folder, a file or a cell.
+
+    >>> [split_of(name) for name in ("Training", "test_set", "trainset", "seg_pred", "images-val", "test2017")]
+    ['train', 'test', 'train', None, 'validation', None]
+    """
+    if any(letter.isdecimal() for letter in name):
+        return None
+    words = re.split(r"[\W_]+", name.strip().lower())
+    words = [word.removesuffix("set") if word.removesuffix("set") in SPLIT_WORDS else word for word in words]
+    words = [word for word in words if word not in BESIDE_SPLITS]
+    return SPLIT_WORDS.get(words[0]) if len(words) == 1 else None
 
 
 def subfolders(folder: Path) -> list[Path]:

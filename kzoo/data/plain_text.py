@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from kzoo.data.data import DataInfo, Examples
-from kzoo.data.texts import SPLIT_STEMS, chosen, decoded, labelled, unpacked
+from kzoo.data.names import split_of
+from kzoo.data.texts import chosen, decoded, labelled, unpacked
 from kzoo.errors import KzooError
 
 
@@ -19,8 +20,8 @@ def is_plain(path: Path) -> bool:
 def plain_files(folder: Path) -> dict[str, Path]:
     """{stem: path} of the `.txt` files that are named after splits; {} where train is not among them."""
     found = {Path(unpacked(p)).stem: p for p in sorted(folder.iterdir()) if p.is_file() and is_plain(p)}
-    found = {stem: path for stem, path in found.items() if stem.lower() in SPLIT_STEMS}
-    return found if any(stem.lower() == "train" for stem in found) else {}
+    found = {stem: path for stem, path in found.items() if split_of(stem)}
+    return found if any(split_of(stem) == "train" for stem in found) else {}
 
 
 def plain_text(path: Path) -> tuple[dict[str, Examples], DataInfo]:

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
-from kzoo.data.names import subfolders
+from kzoo.data.names import split_of, subfolders
 from kzoo.data.plain_text import plain_files, plain_text
 from kzoo.data.text_tables import is_table, text_tables
 from kzoo.data.texts import (
-    SPLIT_STEMS,
     chosen,
     decoded,
     direction,
@@ -112,7 +111,7 @@ def _parallel_folder(
     folder: Path, found: dict[str, dict[str, Path]], languages: str | None
 ) -> tuple[dict[str, Examples], DataInfo]:
     where = str(folder)
-    train = next((sides for stem, sides in found.items() if stem.lower() == "train"), None)
+    train = next((sides for stem, sides in found.items() if split_of(stem) == "train"), None)
     if train is not None and len(train) < 2:
         raise KzooError(
             f"{where!r} has {next(iter(train.values())).name} alone; pairs need a second language beside it"
@@ -120,7 +119,7 @@ def _parallel_folder(
     pair = direction(languages, sorted(train), where) if train else ()
     whole = {stem for stem, sides in found.items() if set(pair) <= set(sides)}
     for stem, sides in found.items():
-        if stem not in whole and stem.lower() in SPLIT_STEMS and set(pair) & set(sides):
+        if stem not in whole and split_of(stem) and set(pair) & set(sides):
             (there,), (missing,) = set(pair) & set(sides), set(pair) - set(sides)
             raise KzooError(f"{where!r} has {sides[there].name} without its {stem}.{missing}; add it or take both away")
     stems, notes = chosen(whole, repr(where))
@@ -147,7 +146,7 @@ def _parallel_lines(source: Path, target: Path) -> tuple[list[str], list[str]]:
 def _text_tree(folder: Path) -> tuple[dict[str, Examples], DataInfo] | None:
     """One folder a class, one .txt file a text, with or without train/val/test above; None where it is not that."""
     children = subfolders(folder)
-    roots = [child for child in children if child.name.lower() in SPLIT_STEMS] or [folder]
+    roots = [child for child in children if split_of(child.name)] or [folder]
     # aclImdb keeps its unlabelled reviews among the classes.
     held = {root: [child for child in subfolders(root) if child.name != "unsup"] for root in roots}
     if not _only_txt(child for classes in held.values() for child in classes):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
+from kzoo.data.labels import check_classes, ordered, refuse_alike, unquoted
 from kzoo.data.names import LABELS, SOURCES, TARGETS, TEXTS, places
 from kzoo.data.texts import decoded, direction, labelled, lines_of, paired, some, unpacked
 from kzoo.errors import KzooError
@@ -113,17 +114,19 @@ def text_tables(
         units.append(unit_of(found["train"][1]))
         splits = {split: paired(*both) for split, both in found.items()}
         return splits, DataInfo(name, holds, notes=tuple(notes), units=tuple(units), languages=pair)
-    classes = ordered({label.strip() for label in found["train"][1]})
+    classes = ordered({unquoted(label) for label in found["train"][1]})
+    check_classes(classes, len(found["train"][1]), train.path.name)
+    refuse_alike(classes, f"labels of {train.path.name!r}")
     numbers = {label: k for k, label in enumerate(classes)}
     splits = {}
     for split, (texts, labels) in found.items():
         for line, label in zip(tables[split].lines, labels, strict=True):
-            if label.strip() not in numbers:
+            if unquoted(label) not in numbers:
                 raise KzooError(
-                    f"line {line} of {str(tables[split].path)!r} has the label {label.strip()[:40]!r}, which"
+                    f"line {line} of {str(tables[split].path)!r} has the label {unquoted(label)[:40]!r}, which"
                     f" {train.path.name} has not; allowed: {some(classes)}"
                 )
-        splits[split] = labelled(texts, [numbers[label.strip()] for label in labels])
+        splits[split] = labelled(texts, [numbers[unquoted(label)] for label in labels])
     return splits, DataInfo(name, holds, tuple(classes), notes=tuple(notes), units=tuple(units))
 
 
@@ -197,9 +200,3 @@ def _header(head: Sequence[str], path: Path, split: str) -> Header:
         return Header("pairs", {name.strip(): k for k, name in enumerate(head)})
     shown = ", ".join(" ".join(cell.split())[:40] for cell in head)
     raise KzooError(f"line 1 of {str(path)!r} has no names that say what its columns are, {shown[:80]!r}; {REMEDY}")
-
-
-def ordered(labels: set[str]) -> list[str]:
-    """Whole numbers by their value, names by the alphabet."""
-    whole = all(re.fullmatch(r"[+-]?[0-9]+", label) for label in labels)
-    return sorted(labels, key=lambda label: (int(label), label)) if whole else sorted(labels)

@@ -18,11 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data.data import Examples
-from kzoo.data.names import SPLIT_FOLDERS
+from kzoo.data.names import split_of
 from kzoo.errors import KzooError, unknown
 
 PACKED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
-SPLIT_STEMS = SPLIT_FOLDERS | {"dev": "validation"}
 OTHER_TESTS = re.compile(r"test[\W_\d]")  # test_2016_flickr, test2017, …
 
 
@@ -74,7 +73,7 @@ def lines_of(path: Path) -> list[str]:
 
 def of_split(stem: str) -> bool:
     """Whether a file's name is that of a split."""
-    return stem.lower() in SPLIT_STEMS or bool(OTHER_TESTS.match(stem.lower()))
+    return split_of(stem) is not None or bool(OTHER_TESTS.match(stem.lower()))
 
 
 def chosen(stems: Iterable[str], where: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -82,7 +81,7 @@ def chosen(stems: Iterable[str], where: str) -> tuple[dict[str, str], tuple[str,
     found: dict[str, str] = {}
     others = []
     for stem in sorted(stems):
-        split = SPLIT_STEMS.get(stem.lower())
+        split = split_of(stem)
         if split is None:
             others.append(stem)
         elif split in found:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.embedded import EMBEDDED
-from kzoo.data.names import SPLIT_FOLDERS
+from kzoo.data.names import SPLIT_WORDS
 from kzoo.data.plain_text import prose
 from kzoo.data.texts import direction, labelled, paired
 from kzoo.errors import KzooError, unknown
@@ -49,9 +49,9 @@ def from_tfds(name: str, data_dir: Any, download: bool, languages: str | None) -
             raise KzooError(f"{name!r} is not an image-classification set: its target {keys[1]!r} is not a class label")
         image, label = keys[:2]
         splits = {
-            SPLIT_FOLDERS[split]: _images(tfds, builder, split, image, label)
+            SPLIT_WORDS[split]: _images(tfds, builder, split, image, label)
             for split in builder.info.splits
-            if split in SPLIT_FOLDERS
+            if split in SPLIT_WORDS
         }
         info = DataInfo(name, "images", tuple(features[label].names))
     else:
@@ -144,7 +144,7 @@ def _columns(builder: Any, read: Any, texts: int) -> tuple[dict[str, tuple[np.nd
     """({split: two columns, the first `texts` of them text}, notes). Rows without a text or a label are left out."""
     columns, notes, left_out = {}, [], []
     for split in builder.info.splits:
-        if split not in SPLIT_FOLDERS:
+        if split not in SPLIT_WORDS:
             left_out.append(split)
             continue
         batches = list(builder.as_dataset(split=split).map(read).batch(4096).as_numpy_iterator())
@@ -159,6 +159,6 @@ def _columns(builder: Any, read: Any, texts: int) -> tuple[dict[str, tuple[np.nd
         if not whole.all():
             notes.append(f"{split}: {(~whole).sum():,} rows without a text or a label are left out")
         if whole.any():
-            columns[SPLIT_FOLDERS[split]] = tuple(column[whole] for column in both)
+            columns[SPLIT_WORDS[split]] = tuple(column[whole] for column in both)
     notes += [f"splits left out: {', '.join(left_out)}"] if left_out else []
     return columns, tuple(notes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kzoo.data import Data, load_data
+from kzoo.data import Data, folder_holds, load_data, load_held
 from kzoo.errors import KzooError
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
@@ -44,7 +45,7 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
     own = asked("evaluate", predictor.task, options, Evaluating, DataOptions)
     if split == "test" and "test" not in data.splits:
         raise KzooError(
-            f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)}"
+            f"{data.info.name} has no test split; evaluate split={' or '.join(repr(s) for s in data.splits)} (--split)"
         )
     found = predictor.task.evaluate(predictor, data, split, batch_size=chosen.batch_size, **own)
     folder = Path(place) if place is not None else predictor.run.path if predictor.run else None
@@ -57,12 +58,15 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
 def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
     if isinstance(data, tuple) and len(data) in (2, 3):
         return Data(data, test=data)
-    if data is None:
-        if not predictor.data:
-            raise KzooError(f"{predictor.name} does not say what it was trained on; give data=… (--data)")
+    if data is None and not predictor.data:
+        raise KzooError(f"{predictor.name} does not say what it was trained on; give data=… (--data)")
+    named = isinstance(data, str | os.PathLike)
+    if data is None or (named and str(Path(data).absolute()) == predictor.data.get("name")):  # which has its splits
         return load_data(**{**predictor.data, **reading.given()})
-    if isinstance(data, str) and reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
-        reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
+    if named:
+        if reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
+            reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
+        return load_held(data, **{**folder_holds(data, predictor.task.holds), **reading.given()})
     found, fed = data_of(data, reading, predictor.task.holds)
     if fed:  # batches of the user's: one split, whatever it is called
         return Data(found.train, test=found.train if fed != "batches" else found.train.unbatch(), info=found.info)

@@ -9,32 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pets import image, labels_of, pets
 from PIL import Image
 
 import kzoo
 from kzoo.data import balanced_weights
 from kzoo.data.shares import some_of_each
-
-SIZE = (9, 7)
-
-
-def image(path, seed, size=SIZE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype="uint8")
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def pets(root, counts=None):
-    """Images no two of which are alike."""
-    for c, (name, count) in enumerate((counts or {"cat": 5, "dog": 5}).items()):
-        for k in range(count):
-            image(root / name / f"{k}.png", seed=1000 * c + k)
-    return root
-
-
-def labels_of(split):
-    return [int(y) for _, y in split.as_numpy_iterator()]
 
 
 class TestWhatLiesThere:
@@ -244,8 +224,8 @@ class TestLabelsCsv:
         data = self.write(tmp_path / "flat", text)
         assert data.info.counts == {"train": 4, "test": 2}
         assert data.info.files["test"] == ("images/0.png", "images/1.png")
-        with pytest.raises(kzoo.KzooError, match="row 2 .* has the split 'dev'; allowed: train"):
-            self.write(tmp_path / "other", "file,label,split\nimages/0.png,a,dev\nimages/1.png,b,train\n")
+        with pytest.raises(kzoo.KzooError, match="row 2 .* has the split 'later'; allowed: train"):
+            self.write(tmp_path / "other", "file,label,split\nimages/0.png,a,later\nimages/1.png,b,train\n")
 
     def test_files_elsewhere_are_read_and_said(self, tmp_path):
         far = image(tmp_path / "disk" / "far.png", 50)

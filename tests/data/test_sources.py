@@ -142,8 +142,8 @@ class TestFolders:
     def test_what_is_no_data_folder(self, tmp_path):
         with pytest.raises(kzoo.KzooError, match="has no subfolders; expected one folder of images a class"):
             kzoo.load_data(tmp_path)
-        (tmp_path / "test" / "cat").mkdir(parents=True)
-        with pytest.raises(kzoo.KzooError, match="has test, but no train folder"):
+        folder_of_images(tmp_path / "test")
+        with pytest.raises(kzoo.KzooError, match="has test, but no train part"):
             kzoo.load_data(tmp_path)
 
     def test_labels_csv_with_a_short_row(self, tmp_path):
