@@ -13,8 +13,11 @@ import tensorflow as tf
 def answer(export, signature, inputs):
     serve = tf.saved_model.load(export).signatures[signature]
     takes = serve.structured_input_signature[1]
-    found = serve(**{name: tf.constant(value, takes[name].dtype) for name, value in inputs.items()})
+    found = serve(**{name: tf.constant([whole(v) for v in value], takes[name].dtype) for name, value in inputs.items()})
     return {name: plain(tensor.numpy().tolist()) for name, tensor in found.items()}
+
+def whole(value):
+    return open(value["file"], "rb").read() if isinstance(value, dict) else value
 
 def plain(value):
     if isinstance(value, list):
@@ -39,7 +42,7 @@ def _process():
 
 
 def served(export, signature, **inputs):
-    """{output: nested lists} that a signature of an export gives for lists of numbers or texts."""
+    """{output: nested lists} that a signature of an export gives for numbers, texts or files, {"file": path}."""
     server = _process()
     print(json.dumps([str(export), signature, inputs]), file=server.stdin, flush=True)
     said = json.loads(server.stdout.readline())

@@ -21,11 +21,12 @@ IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept as an a
 
 
 class Found(NamedTuple):
-    """What was seen of an image: its size, whether it is grey, the digest of its file."""
+    """What was seen of an image: its size, whether it is grey, the digest of its file, whether a graph decodes it."""
 
     size: tuple[int, int]
     grey: bool
     digest: bytes
+    in_graph: bool
 
 
 class Pair(NamedTuple):
@@ -97,10 +98,11 @@ def _look(path: Path) -> Found | str:
     if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
         return f"not an image ({path.suffix or 'no suffix'})"
     try:
-        image, grey, contents = open_image(path)
+        image = open_image(path)
     except Unreadable as error:
         return str(error)
-    return Found((image.shape[0], image.shape[1]), grey, hashlib.blake2b(contents, digest_size=16).digest())
+    digest = hashlib.blake2b(image.contents, digest_size=16).digest()
+    return Found(tuple(image.pixels.shape[:2]), image.grey, digest, image.in_graph)
 
 
 def _decoded(good: list[tuple[Pair, Found]]) -> Examples:
@@ -111,8 +113,20 @@ def _decoded(good: list[tuple[Pair, Found]]) -> Examples:
     sizes = {found.size for _, found in good}
     channels = 1 if all(found.grey for _, found in good) else 3
 
+    others = tf.constant([os.fsencode(pair.path) for pair, found in good if not found.in_graph] or [b""])
+
+    def by_pillow(path: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(lambda name: open_image(Path(os.fsdecode(name))).pixels.numpy(), [path], tf.uint8)
+
     def read(path: tf.Tensor) -> tf.Tensor:
-        return decode_image(tf.io.read_file(path))[..., :channels]
+        in_graph = lambda: decode_image(tf.io.read_file(path))
+        other = tf.reduce_any(path == others)
+        pixels = (
+            in_graph()
+            if all(found.in_graph for _, found in good)
+            else tf.cond(other, lambda: by_pillow(path), in_graph)
+        )
+        return tf.ensure_shape(pixels, [None, None, 3])[..., :channels]
 
     if len(sizes) == 1:
         (height, width) = next(iter(sizes))

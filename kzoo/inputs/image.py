@@ -22,6 +22,7 @@ from kzoo.inputs.image_files import (
     decode_image,
     is_hidden,
     no_size_warnings,
+    on_white,
     open_image,
 )
 from kzoo.inputs.reader import Reader, Served, are_paths
@@ -142,7 +143,7 @@ class Images(Reader):
         for path, given in paths:
             try:
                 with no_size_warnings():
-                    image = open_image(path)[0]
+                    image = open_image(path).pixels
             except Unreadable as error:
                 if given:
                     kinds = ", ".join(s[1:] for s in IMAGE_SUFFIXES)
@@ -204,13 +205,13 @@ def image_paths(inputs: Any) -> list[tuple[Path, bool]]:
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Grey to RGB by repeating, RGB to grey by luma (rounded where the image is uint8); alpha is dropped."""
+    """Grey to RGB by repeating, RGB to grey by luma (rounded where the image is uint8); transparent ones on white."""
     if images.shape[-1] == channels:
         return images
     if channels not in (1, 3):
         raise KzooError(f"the network reads {channels} channels; images of {images.shape[-1]} cannot be made into them")
     if images.shape[-1] == 4:
-        images = images[..., :3]
+        images = on_white(images)
     if images.shape[-1] == channels:
         return images
     if channels == 3:

@@ -1,5 +1,8 @@
 """Image files: opened whole or named with the reason why not, and the one decoder: the same in data, predict and
 export.
+
+What TensorFlow's decoder reads right is decoded by it everywhere. Other kinds (TIFF, AVIF, PPM, bitmaps with a palette)
+are read by Pillow, where there is Python: not in an export.
 """
 
 from __future__ import annotations
@@ -9,15 +12,22 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+GRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".gif", ".bmp", ".webp")  # what an export reads
+IMAGE_SUFFIXES = (*GRAPH_SUFFIXES, ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 MAX_PIXELS = 100_000_000  # a larger image would take gigabytes to decode
 LARGE_PIXELS = 10_000_000  # such images are decoded one at a time: a few at once would take gigabytes, too
 # What operating systems leave in folders. It is nobody's data, so nobody is told; nor of names that begin with a dot.
 SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "lost+found")
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes
+FAINT = 4096  # 16-bit images with nothing above this are of fewer bits: nearly black when the upper eight are taken
+PNG_HEAD = 1 << 16  # bytes of a PNG in which its transparent colours stand
+JPEG_HEAD = 4096  # bytes of a JPEG in which its orientation stands, right behind the first marks
 
 _one_large_image = threading.Lock()
 
@@ -26,18 +36,114 @@ class Unreadable(ValueError):
     """Why a file is no image that can be used."""
 
 
+class Opened(NamedTuple):
+    """An image file.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], upright, on white where it is transparent.
+        grey: Whether it is.
+        contents: The file's bytes.
+        in_graph: Whether `decode_image` gives these pixels of them.
+    """
+
+    pixels: tf.Tensor
+    grey: bool
+    contents: bytes
+    in_graph: bool
+
+
 def is_hidden(name: str) -> bool:
     """Files and folders of the system's: `.DS_Store`, `Thumbs.db`, `__MACOSX`, `._photo.jpg`."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def decode_image(contents: tf.Tensor) -> tf.Tensor:
-    """One encoded image (string scalar; PNG, JPEG, GIF, BMP or WebP) to uint8 [height, width, 3].
+# ----------------------------------------------------------------------------------------------------------------------
+# In a graph
+# ----------------------------------------------------------------------------------------------------------------------
 
-    Always three channels: with `channels=0` TensorFlow 2.21 corrupts the heap on an animated WebP.
+
+def decode_image(contents: tf.Tensor) -> tf.Tensor:
+    """One encoded image (string scalar; PNG, JPEG, GIF, BMP or WebP) to uint8 [height, width, 3]: turned upright as its
+    EXIF data says, on white where it is transparent.
+
+    Always with a known number of channels: with `channels=0` TensorFlow 2.21 corrupts the heap on an animated WebP.
     """
-    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+    contents = tf.convert_to_tensor(contents)
+    whole = lambda channels: tf.io.decode_image(contents, channels=channels, expand_animations=False)
+    opaque = lambda: tf.ensure_shape(whole(3), [None, None, 3])
+    pixels = tf.cond(_has_alpha(contents), lambda: on_white(tf.ensure_shape(whole(4), [None, None, 4])), opaque)
+    return _upright(pixels, _orientation(contents))
+
+
+def on_white(images: tf.Tensor) -> tf.Tensor:
+    """uint8 or float [..., 4] in 0 to 255, the last channel opacity, to [..., 3] of the same dtype."""
+    if images.dtype == tf.uint8:
+        wide = tf.cast(images, tf.int32)
+        rgb, alpha = wide[..., :3], wide[..., 3:]
+        return tf.cast((rgb * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+    rgb, alpha = images[..., :3], images[..., 3:] / 255
+    return rgb * alpha + 255 * (1 - alpha)
+
+
+def _has_alpha(contents: tf.Tensor) -> tf.Tensor:
+    """Of a PNG with opacity, or with a chunk of transparent colours; of a WebP that says so. Only of these: TensorFlow
+    makes up the opacity of a palette without such a chunk.
+    """
+    byte = lambda place: tf.io.decode_raw(tf.strings.substr(contents, place, 1), tf.uint8)
+    bit = lambda place, mask: tf.reduce_any(tf.bitwise.bitwise_and(byte(place), tf.constant(mask, tf.uint8)) > 0)
+    starts = lambda pattern: tf.strings.regex_full_match(tf.strings.substr(contents, 0, 16), pattern)
+    long_enough = tf.strings.length(contents) > 26
+    kind = lambda number: tf.reduce_any(byte(25) == tf.constant(number, tf.uint8))
+    chunk = tf.strings.regex_full_match(tf.strings.substr(contents, 0, PNG_HEAD), r"(?s)\C*\x00\x00[\x00\x01]\CtRNS\C*")
+    opacity = tf.reduce_any([kind(4), kind(6), chunk])
+    png = tf.logical_and(starts(r"(?s)\CPNG\r\n\x1a\n\C*"), opacity)
+    extended = tf.logical_and(starts(r"(?s)RIFF\C{4}WEBPVP8X"), bit(20, 0x10))
+    lossless = tf.logical_and(starts(r"(?s)RIFF\C{4}WEBPVP8L"), bit(24, 0x10))
+    return tf.logical_and(long_enough, tf.reduce_any([png, extended, lossless]))
+
+
+# EXIF data begin with the order of their bytes; tag 0x0112 is the orientation, one short number.
+EXIF = r"(?:Exif\x00\x00|eXIf|EXIF\C{4})(?:Exif\x00\x00)?"
+TAG = (
+    r"(?:II\*\x00\C*\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])\x00"
+    r"|MM\x00\*\C*\x01\x12\x00\x03\x00\x00\x00\x01\x00([\x01-\x08]))"
+)
+
+
+def _orientation(contents: tf.Tensor) -> tf.Tensor:
+    """int32 scalar, 1 to 8: how the picture is turned; 1 where nothing says it."""
+    jpeg = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2), r"(?s)\C{2}")
+    first = tf.io.decode_raw(tf.strings.substr(contents, 0, 1), tf.uint8)
+    jpeg = tf.logical_and(jpeg, tf.reduce_all(first == tf.constant(0xFF, tf.uint8)))
+    within = tf.cond(jpeg, lambda: tf.strings.substr(contents, 0, JPEG_HEAD), lambda: contents)
+    there = tf.strings.regex_full_match(within, rf"(?s)\C*{EXIF}{TAG}\C*")  # without groups to fill it is fast
+
+    def said() -> tf.Tensor:
+        found = tf.strings.regex_replace(within, rf"(?s)^\C*{EXIF}{TAG}\C*$", r"\1\2", replace_global=False)
+        return tf.cast(tf.io.decode_raw(found, tf.uint8)[0], tf.int32)
+
+    return tf.cond(there, said, lambda: tf.constant(1))
+
+
+def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    transposed = lambda t: tf.transpose(t, [1, 0, 2])
+    turns = [
+        lambda: pixels,
+        lambda: pixels[:, ::-1],
+        lambda: pixels[::-1, ::-1],
+        lambda: pixels[::-1],
+        lambda: transposed(pixels),
+        lambda: transposed(pixels)[:, ::-1],
+        lambda: transposed(pixels)[::-1, ::-1],
+        lambda: transposed(pixels)[::-1],
+    ]
+    turned = tf.cond(tf.equal(orientation, 1), lambda: pixels, lambda: tf.switch_case(orientation - 1, turns))
+    return tf.ensure_shape(turned, [None, None, 3])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -48,11 +154,11 @@ def no_size_warnings() -> Iterator[None]:
         yield
 
 
-def open_image(path: Path) -> tuple[tf.Tensor, bool, bytes]:
-    """(uint8 [height, width, 3], whether it is grey, the file's bytes).
-
+def open_image(path: Path) -> Opened:
+    """
     Raises:
-        Unreadable: No such file, no image, cut short or damaged (never half an image), too many pixels.
+        Unreadable: No such file, no image, cut short or damaged (never half an image), too many pixels, several
+            pictures in one, of 16 bits of which few are used.
     """
     try:
         if not path.is_file():
@@ -63,17 +169,51 @@ def open_image(path: Path) -> tuple[tf.Tensor, bool, bytes]:
             pixels = header.width * header.height
             if pixels > MAX_PIXELS:
                 raise Unreadable(f"{header.width}x{header.height} pixels are too many (at most {MAX_PIXELS:,})")
-            grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
+            if header.format == "WEBP" and getattr(header, "n_frames", 1) > 1:
+                raise Unreadable("an animated WebP; save one picture of it")
+            kind, mode, in_graph = header.format, header.mode, _in_graph(header)
         contents = path.read_bytes()
+        if kind == "PNG" and contents[24] == 16:
+            _check_bits(tf.io.decode_png(contents, dtype=tf.uint16).numpy())
+        decode = (lambda: decode_image(tf.constant(contents))) if in_graph else (lambda: _by_pillow(path))
         if pixels < LARGE_PIXELS:
-            return decode_image(tf.constant(contents)), grey, contents
+            return Opened(decode(), mode in GREY, contents, in_graph)
         with _one_large_image:
-            return decode_image(tf.constant(contents)), grey, contents
+            return Opened(decode(), mode in GREY, contents, in_graph)
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
         raise Unreadable(f"too many pixels (at most {MAX_PIXELS:,})") from error
     except PermissionError as error:
         raise Unreadable("no permission to read it") from error
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Image.UnidentifiedImageError as error:
+        raise Unreadable("corrupt image" if path.suffix.lower() in IMAGE_SUFFIXES else "no image") from error
+    except (OSError, ValueError, SyntaxError, tf.errors.OpError) as error:
         raise Unreadable("corrupt image") from error
+
+
+def _in_graph(header: Image.Image) -> bool:
+    """Whether TensorFlow's decoder reads it right: of bitmaps it takes numbers of a palette for greys."""
+    if header.format == "BMP":
+        return header.mode == "RGB" and header.info.get("compression", 0) == 0
+    return header.format in ("PNG", "JPEG", "MPO", "GIF", "WEBP")
+
+
+def _by_pillow(path: Path) -> tf.Tensor:
+    """uint8 [height, width, 3]."""
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I;16", "I;16B", "I", "F"):
+            values = np.asarray(image).astype("float64")
+            if image.mode in ("I", "F") or values.min() < 0:
+                raise Unreadable("pixels of more than 16 bits, or of fractions; save it as 8 bits")
+            _check_bits(values)
+            return tf.repeat(tf.constant((values // 257).astype("uint8"))[..., None], 3, axis=-1)
+        return on_white(tf.constant(np.asarray(image.convert("RGBA"))))
+
+
+def _check_bits(values: np.ndarray) -> None:
+    if 0 < values.max() < FAINT:
+        raise Unreadable(
+            f"16 bits a pixel, and none above {values.max():.0f}: almost black in 8 bits; save it as 8 bits"
+        )

@@ -270,6 +270,6 @@ def _raw(data: Data, split: str, mistakes: Sequence[Mistake]) -> list[Any]:
         paths = [Path(data.info.arguments.get("name", ".")) / mistake.input for mistake in mistakes]
         if all(path.is_file() for path in paths):  # a name that is no UTF-8 is written with marks in it
             with no_size_warnings():
-                return [open_image(path)[0].numpy() for path in paths]
+                return [open_image(path).pixels.numpy() for path in paths]
     found = dict(_examples_at(data, split, [mistake.index for mistake in mistakes]))
     return [found[mistake.index] for mistake in mistakes]
