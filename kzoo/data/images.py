@@ -1,4 +1,4 @@
-"""Image files with their labels to examples: every file is decoded once; what cannot be is named and left out."""
+"""Image files with their labels to examples, which are decoded when they are needed; what cannot be is left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +14,17 @@ import tensorflow as tf
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.errors import KzooError
-from kzoo.inputs import IMAGE_SUFFIXES, LARGE_PIXELS, Unreadable, decode_image, no_size_warnings, open_image
-
-IN_MEMORY = 1 << 30  # bytes of decoded images of one size that are kept as an array
-
-
-class Found(NamedTuple):
-    """What was seen of an image: its size, whether it is grey, the digest of its file, whether a graph decodes it."""
-
-    size: tuple[int, int]
-    grey: bool
-    digest: bytes
-    in_graph: bool
+from kzoo.inputs import (
+    IMAGE_SUFFIXES,
+    LARGE_PIXELS,
+    Seen,
+    Unreadable,
+    decode_image,
+    look_at,
+    no_size_warnings,
+    open_image,
+    read_later,
+)
 
 
 class Pair(NamedTuple):
@@ -40,15 +38,15 @@ class Pair(NamedTuple):
 def examples_of(
     pairs: dict[str, list[Pair]], classes: list[str], folder: Path, notes: list[str]
 ) -> tuple[dict[str, Examples], DataInfo]:
-    """Decode every file once: what cannot be read is named, counted and left out."""
+    """Look at every file without decoding it: what cannot be read is named, counted and left out."""
     skipped: list[str] = []
-    splits, digests = {}, {}
+    splits, there = {}, {}
     for split, files in pairs.items():
-        with no_size_warnings(), ThreadPoolExecutor() as pool:
-            looked = list(pool.map(lambda pair: _look(pair.path), files))
-        good = [(pair, found) for pair, found in zip(files, looked, strict=True) if not isinstance(found, str)]
-        skipped += [f"{p.name}: {found}" for p, found in zip(files, looked, strict=True) if isinstance(found, str)]
-        digests[split] = good
+        with no_size_warnings():
+            looked = [_look(pair.path) for pair in files]
+        good = [(pair, seen) for pair, seen in zip(files, looked, strict=True) if not isinstance(seen, str)]
+        skipped += [f"{p.name}: {seen}" for p, seen in zip(files, looked, strict=True) if isinstance(seen, str)]
+        there[split] = [pair for pair, _ in good]
         if good:
             splits[split] = _decoded(good)
     if not splits or ("train" in pairs and "train" not in splits):
@@ -61,18 +59,25 @@ def examples_of(
         name=folder.resolve().name,
         holds="images",
         classes=tuple(classes),
-        notes=(*notes, *_twice(digests, classes)),
+        notes=(*notes, *_twice(there, classes)),
         skipped=tuple(skipped),
     )
     return splits, info
 
 
-def _twice(good: dict[str, list[tuple[Pair, Found]]], classes: Sequence[str]) -> list[str]:
-    """Notes on files that are the same, byte for byte: under two labels, in two splits, twice in one of them."""
+def _twice(there: dict[str, list[Pair]], classes: Sequence[str]) -> list[str]:
+    """Notes on files that are the same, byte for byte: under two labels, in two splits, twice in one of them. Of files
+    whose lengths differ none is read.
+    """
+    lengths: dict[int, list[tuple[str, Pair]]] = {}
+    for split, pairs in there.items():
+        for pair in pairs:
+            lengths.setdefault(pair.path.stat().st_size, []).append((split, pair))
     alike: dict[bytes, list[tuple[str, Pair]]] = {}
-    for split, examples in good.items():
-        for pair, found in examples:
-            alike.setdefault(found.digest, []).append((split, pair))
+    for group in lengths.values():
+        for split, pair in group if len(group) > 1 else ():
+            digest = hashlib.blake2b(pair.path.read_bytes(), digest_size=16).digest()
+            alike.setdefault(digest, []).append((split, pair))
     groups = [group for group in alike.values() if len(group) > 1]
     labels = [{pair.label: f"{pair.name} ({classes[pair.label]})" for _, pair in group} for group in groups]
     other = [" = ".join(names.values()) for names in labels if len(names) > 1]
@@ -93,61 +98,43 @@ def _in_one(group: list[tuple[str, Pair]]) -> bool:
     return max(Counter((split, pair.label) for split, pair in group).values()) > 1
 
 
-def _look(path: Path) -> Found | str:
-    """What an image that decodes is like; otherwise why not."""
+def _look(path: Path) -> Seen | str:
+    """What an image is like; otherwise why it cannot be used."""
     if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_file():
         return f"not an image ({path.suffix or 'no suffix'})"
     try:
-        image = open_image(path)
+        return look_at(path)
     except Unreadable as error:
         return str(error)
-    digest = hashlib.blake2b(image.contents, digest_size=16).digest()
-    return Found(tuple(image.pixels.shape[:2]), image.grey, digest, image.in_graph)
 
 
-def _decoded(good: list[tuple[Pair, Found]]) -> Examples:
-    """As one array where all images have one size and fit; otherwise decoded when they are read."""
+def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
+    """Decoded when they are read."""
     paths = np.array([os.fsencode(pair.path) for pair, _ in good], object)
     labels = np.array([pair.label for pair, _ in good], "int64")
     files = tuple(pair.name for pair, _ in good)
-    sizes = {found.size for _, found in good}
-    channels = 1 if all(found.grey for _, found in good) else 3
-
-    others = tf.constant([os.fsencode(pair.path) for pair, found in good if not found.in_graph] or [b""])
+    sizes = {seen.size for _, seen in good}
+    channels = 1 if all(seen.grey for _, seen in good) else 3
+    height, width = next(iter(sizes)) if len(sizes) == 1 else (None, None)
+    others = [os.fsencode(pair.path) for pair, seen in good if not seen.in_graph]
 
     def by_pillow(path: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(lambda name: open_image(Path(os.fsdecode(name))).pixels.numpy(), [path], tf.uint8)
 
-    def read(path: tf.Tensor) -> tf.Tensor:
+    def read(path: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         in_graph = lambda: decode_image(tf.io.read_file(path))
-        other = tf.reduce_any(path == others)
-        pixels = (
-            in_graph()
-            if all(found.in_graph for _, found in good)
-            else tf.cond(other, lambda: by_pillow(path), in_graph)
-        )
-        return tf.ensure_shape(pixels, [None, None, 3])[..., :channels]
+        pixels = tf.cond(tf.reduce_any(path == others), lambda: by_pillow(path), in_graph) if others else in_graph()
+        return tf.ensure_shape(
+            tf.ensure_shape(pixels, [None, None, 3])[..., :channels], [height, width, channels]
+        ), label
 
-    if len(sizes) == 1:
-        (height, width) = next(iter(sizes))
-        if len(good) * height * width * channels <= IN_MEMORY:
-            images = np.empty((len(good), height, width, channels), "uint8")
-
-            def fill(k: int) -> None:
-                images[k] = read(tf.constant(paths[k])).numpy()
-
-            with ThreadPoolExecutor() as pool:
-                list(pool.map(fill, range(len(good))))
-            return Examples.of_arrays(images, labels, files)
-
-    large = max(height * width for height, width in sizes) >= LARGE_PIXELS
+    at_once = 1 if any(h * w >= LARGE_PIXELS for h, w in sizes) else tf.data.AUTOTUNE
 
     def select(indices: np.ndarray) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices((paths[indices], labels[indices]))
-        at_once = 1 if large else tf.data.AUTOTUNE
-        return rows.map(lambda path, label: (read(path), label), num_parallel_calls=at_once)
+        return read_later(rows, read, [files[i] for i in indices], at_once)
 
-    return Examples(labels, select, (None, None, channels), files)
+    return Examples(labels, select, (height, width, channels), files)
 
 
 def relative(path: Path, folder: Path) -> str:

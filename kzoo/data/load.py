@@ -27,6 +27,7 @@ from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
 from kzoo.data.tfds import from_tfds, is_tfds
 from kzoo.errors import KzooError, unknown
+from kzoo.inputs import mapped
 
 
 def load_data(
@@ -161,7 +162,8 @@ def _load(
         data[split] = splits[split].select(indices[split])
         if renumber is not None:
             table = tf.constant(renumber)
-            data[split] = data[split].map(lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64))))
+            renumbered = lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64)))
+            data[split] = mapped(data[split], renumbered)
         if splits[split].files is not None:
             files[split] = tuple(splits[split].files[i] for i in indices[split])
     info = replace(

@@ -7,12 +7,15 @@ from kzoo.inputs.image_files import (
     IMAGE_SUFFIXES,
     LARGE_PIXELS,
     MAX_PIXELS,
+    Seen,
     Unreadable,
     decode_image,
     is_hidden,
+    look_at,
     no_size_warnings,
     open_image,
 )
+from kzoo.inputs.later import mapped, read_later
 from kzoo.inputs.reader import Inputs, Reader, Served, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.text import texts_of, unit_of

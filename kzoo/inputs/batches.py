@@ -1,4 +1,4 @@
-"""From a raw split to batches: cache, shuffle, geometry, augment, normalise, batch, prefetch.
+"""From a raw split to batches: shuffle, geometry, augment, normalise, batch, prefetch.
 
 The order of an epoch depends on the seed and on the epoch's number alone, so that a resumed run sees what it would have
 seen, from the middle of an epoch too.
@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from kzoo.inputs.augment import AUGMENTATIONS, Draw, check_size
+from kzoo.inputs.later import KEPT_BYTES, Passes, bytes_of, rows_of
 from kzoo.tensorflow_internals import in_memory, variant_of
 
 if TYPE_CHECKING:
     from kzoo.inputs.reader import Reader
 
 LABELS = "labels out of range"  # what the error of a batch with such labels says
-CACHE_BYTES = 1 << 30  # a split of decoded images larger than this is read anew each epoch
-SHUFFLE = 50_000  # examples in the shuffle buffer where a split is larger
+SHUFFLE = 50_000  # rows in the shuffle buffer where a split is larger
 AHEAD = 2  # batches that are made while the network learns
 
 
@@ -60,6 +61,7 @@ class Batches:
         draws: {phase: shape of the numbers that are drawn for it, uniform in -1 to 1}, of one shape for all.
         class_weights: Of each class' examples, by its number.
         label_limit: Labels must lie below it: losses would make NaN of others, or garbage, silently.
+        keep: Whether what is read from files is kept in memory, where it fits: for who reads it more than once.
     """
 
     split: tf.data.Dataset
@@ -74,6 +76,7 @@ class Batches:
     draws: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     class_weights: tuple[float, ...] | None = None
     label_limit: int | None = None
+    keep: bool = False
 
     def __post_init__(self) -> None:
         if self.augment:
@@ -84,6 +87,8 @@ class Batches:
         # Of data that never ends, or whose end is not known, an epoch is so many batches, and the next one goes on.
         self.flows = self.ready and self.limit is not None and known_length(self.split) is None
         self.examples = self.rows = None if self.ready else known_length(self.split)  # `rows`: before `limit` cuts
+        self._later: Passes | None = None
+        self._buffer = SHUFFLE
         if self.ready:
             self.steps = known_length(self.split)
         else:
@@ -95,22 +100,26 @@ class Batches:
                 self.examples = min(self.examples, self.limit * self.batch_size)
 
     def _prepare_examples(self) -> tf.data.Dataset:
-        """What does not change from epoch to epoch, cached where it was not in memory already and fits."""
-        data = self.split
+        """Examples that can be batched: images of different sizes become equal before. What a user's data set makes is
+        kept where it fits; where it does not, fewer examples are shuffled with each other.
+        """
+        data, later = self.split, rows_of(self.split)
         shaped = self.reader.geometry is not None
-        self._per_example = shaped and not data.element_spec[0].shape.is_fully_defined()
-        if self._per_example:  # images of different sizes become equal before they can be cached and batched
+        first = tf.nest.flatten(data.element_spec[0])[0]
+        self._per_example = shaped and (later is not None or not first.shape.is_fully_defined())
+        change = lambda *example: example
+        if self._per_example:
             geometry = tf.function(self.reader.geometry, autograph=False)
-            data = data.map(lambda x, *rest: (geometry(x), *rest), num_parallel_calls=tf.data.AUTOTUNE)
-        if self.examples is not None and not in_memory(self.split):
-            size = sum(
-                spec.shape.num_elements() * spec.dtype.size
-                for spec in tf.nest.flatten(data.element_spec)
-                if spec.shape.is_fully_defined() and spec.dtype != tf.string
-            )
-            if size * self.examples <= CACHE_BYTES:
-                data = data.cache()
-        return data
+            change = lambda x, *rest: (geometry(x), *rest)
+        made = data.map(change, num_parallel_calls=tf.data.AUTOTUNE) if self._per_example else data
+        size = bytes_of(made.element_spec)
+        if later is not None:
+            self._later = Passes(later, change, made.element_spec, self.keep, self.notes)
+        elif not in_memory(self.split):
+            if size and self.examples is not None and size * self.examples <= KEPT_BYTES:
+                return made.cache()
+            self._buffer = max(min(SHUFFLE, KEPT_BYTES // max(size, 1)), self.batch_size)
+        return made
 
     def epoch(self, number: int, part: Part | None = None, start: int = 0) -> tf.data.Dataset:
         """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes
@@ -123,20 +132,27 @@ class Batches:
             data = self._checked(self.split if self.limit is None or self.flows else self.split.take(self.limit))
             data = data.skip(start) if start else data
             return data if part is None else data.map(lambda *batch: cut(batch, part)[1:])
-        data = self._single
-        if self.shuffle:
-            buffer = min(self.rows or SHUFFLE, SHUFFLE)
-            data = data.shuffle(buffer, seed=mix(self.seed, number), reshuffle_each_iteration=False)
-        data = data.batch(self.batch_size)
-        if self.limit is not None:
-            data = data.take(self.limit)
-        data = data.skip(start) if start else data
+        if self._later is not None:
+            data = self._later.batches(lambda rows: self._shuffled(rows, number), self.batch_size, start, self.limit)
+        else:
+            data = self._shuffled(self._single, number).batch(self.batch_size)
+            data = data if self.limit is None else data.take(self.limit)
+            data = data.skip(start) if start else data
         return self._finished(data, tf.constant([mix(self.seed, number), 0], tf.int32), part, start)
 
-    def order(self, number: int) -> None:
-        """Places in the split of the examples of an epoch; None: in the order of the split, where nothing is
-        shuffled.
+    def _shuffled(self, data: tf.data.Dataset, number: int) -> tf.data.Dataset:
+        if not self.shuffle:
+            return data
+        buffer = min(self.rows or self._buffer, self._buffer)
+        return data.shuffle(buffer, seed=mix(self.seed, number), reshuffle_each_iteration=False)
+
+    def order(self, number: int) -> np.ndarray | None:
+        """Places in the split of the examples of an epoch that is over; None: in the order of the split, where nothing
+        is shuffled and nothing was left out.
         """
+        if self._later is not None and self._later.unreadable.any():
+            return np.flatnonzero(~self._later.unreadable)
+        return None
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
         """What makes, in another process too, an endless stream of batches in an order of its own.

@@ -36,20 +36,34 @@ class Unreadable(ValueError):
     """Why a file is no image that can be used."""
 
 
+class Seen(NamedTuple):
+    """What an image file says of itself.
+
+    Attributes:
+        size: (height, width), upright.
+        grey: Whether it is.
+        in_graph: Whether `decode_image` reads it right.
+        kind: Pillow's name of the format.
+    """
+
+    size: tuple[int, int]
+    grey: bool
+    in_graph: bool
+    kind: str
+
+
 class Opened(NamedTuple):
     """An image file.
 
     Attributes:
         pixels: uint8 [height, width, 3], upright, on white where it is transparent.
-        grey: Whether it is.
+        seen: What it says of itself.
         contents: The file's bytes.
-        in_graph: Whether `decode_image` gives these pixels of them.
     """
 
     pixels: tf.Tensor
-    grey: bool
+    seen: Seen
     contents: bytes
-    in_graph: bool
 
 
 def is_hidden(name: str) -> bool:
@@ -154,32 +168,40 @@ def no_size_warnings() -> Iterator[None]:
         yield
 
 
+def look_at(path: Path) -> Seen:
+    """By its first and last bytes, where these show that it is whole; one that may not be is decoded.
+
+    Raises:
+        Unreadable: As `open_image`.
+    """
+    with _reasons(path):
+        seen, whole = _look(path)
+    return seen if whole else open_image(path).seen
+
+
 def open_image(path: Path) -> Opened:
     """
     Raises:
         Unreadable: No such file, no image, cut short or damaged (never half an image), too many pixels, several
             pictures in one, of 16 bits of which few are used.
     """
-    try:
-        if not path.is_file():
-            raise Unreadable("no such file")
-        if path.stat().st_size == 0:
-            raise Unreadable("empty file")
-        with Image.open(path) as header:
-            pixels = header.width * header.height
-            if pixels > MAX_PIXELS:
-                raise Unreadable(f"{header.width}x{header.height} pixels are too many (at most {MAX_PIXELS:,})")
-            if header.format == "WEBP" and getattr(header, "n_frames", 1) > 1:
-                raise Unreadable("an animated WebP; save one picture of it")
-            kind, mode, in_graph = header.format, header.mode, _in_graph(header)
+    with _reasons(path):
+        seen, _ = _look(path)
         contents = path.read_bytes()
-        if kind == "PNG" and contents[24] == 16:
+        if seen.kind == "PNG" and contents[24] == 16:
             _check_bits(tf.io.decode_png(contents, dtype=tf.uint16).numpy())
-        decode = (lambda: decode_image(tf.constant(contents))) if in_graph else (lambda: _by_pillow(path))
-        if pixels < LARGE_PIXELS:
-            return Opened(decode(), mode in GREY, contents, in_graph)
+        decode = (lambda: decode_image(tf.constant(contents))) if seen.in_graph else (lambda: _by_pillow(path))
+        if seen.size[0] * seen.size[1] < LARGE_PIXELS:
+            return Opened(decode(), seen, contents)
         with _one_large_image:
-            return Opened(decode(), mode in GREY, contents, in_graph)
+            return Opened(decode(), seen, contents)
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """What is wrong with a file, in a few words."""
+    try:
+        yield
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -190,6 +212,45 @@ def open_image(path: Path) -> Opened:
         raise Unreadable("corrupt image" if path.suffix.lower() in IMAGE_SUFFIXES else "no image") from error
     except (OSError, ValueError, SyntaxError, tf.errors.OpError) as error:
         raise Unreadable("corrupt image") from error
+
+
+ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}  # near the last byte of a whole file
+EXIF_ORIENTATION = 0x0112
+
+
+def _look(path: Path) -> tuple[Seen, bool]:
+    """(what it says of itself, whether its last bytes show that it is whole)."""
+    if not path.is_file():
+        raise Unreadable("no such file")
+    with path.open("rb") as file:
+        length = file.seek(0, 2)
+        if length == 0:
+            raise Unreadable("empty file")
+        file.seek(max(length - 16, 0))
+        last = file.read()
+        file.seek(0)
+        with Image.open(file) as header:
+            height, width = header.height, header.width
+            if height * width > MAX_PIXELS:
+                raise Unreadable(f"{width}x{height} pixels are too many (at most {MAX_PIXELS:,})")
+            if header.format == "WEBP" and getattr(header, "n_frames", 1) > 1:
+                raise Unreadable("an animated WebP; save one picture of it")
+            told = "exif" in header.info or header.format in ("TIFF", "AVIF")
+            if told and header.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
+                height, width = width, height
+            in_graph = _in_graph(header)
+            seen = Seen((height, width), header.mode in GREY, in_graph, header.format)
+            kind, mode = header.format, header.mode
+        file.seek(0)
+        head = file.read(32)
+    whole = ENDS[kind] in last if kind in ENDS else False
+    if kind == "PNG":
+        whole &= head[24] < 16 and mode != "I"
+    elif kind == "BMP":
+        whole = length >= 54 + height * ((3 * width + 3) // 4 * 4)
+    elif kind == "WEBP":
+        whole = int.from_bytes(head[4:8], "little") + 8 <= length
+    return seen, whole and in_graph
 
 
 def _in_graph(header: Image.Image) -> bool:

@@ -107,6 +107,7 @@ def feed_of(
     weights = balanced_weights(data.info) if weights == "balanced" else weights
     weights = None if weights is None else task.class_weights(weights, data)
     common: dict[str, Any] = {"seed": options.seed}
+    common |= {"keep": True} if data.info.holds == "images" else {}  # every epoch reads it
     common |= {"targets": how.targets} if how.targets is not None else {}
 
     def batches(split: tf.data.Dataset, fed: str, **more: Any) -> Any:
