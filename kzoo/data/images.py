@@ -15,11 +15,15 @@ import tensorflow as tf
 from kzoo.data.data import DataInfo, Examples
 from kzoo.errors import KzooError
 from kzoo.inputs import (
+    BY_PILLOW,
     IMAGE_SUFFIXES,
+    IN_GRAPH,
     LARGE_PIXELS,
+    PLAIN,
     Seen,
     Unreadable,
     decode_image,
+    decode_plain,
     look_at,
     no_size_warnings,
     open_image,
@@ -116,14 +120,19 @@ def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
     sizes = {seen.size for _, seen in good}
     channels = 1 if all(seen.grey for _, seen in good) else 3
     height, width = next(iter(sizes)) if len(sizes) == 1 else (None, None)
-    others = [os.fsencode(pair.path) for pair, seen in good if not seen.in_graph]
+    ways = np.array([seen.way for _, seen in good], "int32")
 
     def by_pillow(path: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(lambda name: open_image(Path(os.fsdecode(name))).pixels.numpy(), [path], tf.uint8)
 
-    def read(path: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        in_graph = lambda: decode_image(tf.io.read_file(path))
-        pixels = tf.cond(tf.reduce_any(path == others), lambda: by_pillow(path), in_graph) if others else in_graph()
+    def read(path: tf.Tensor, label: tf.Tensor, way: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        how = {
+            PLAIN: lambda: decode_plain(tf.io.read_file(path)),
+            IN_GRAPH: lambda: decode_image(tf.io.read_file(path)),
+            BY_PILLOW: lambda: by_pillow(path),
+        }
+        there = sorted(set(ways.tolist()))
+        pixels = how[there[0]]() if len(there) == 1 else tf.switch_case(way, [how[k] for k in sorted(how)])
         return tf.ensure_shape(
             tf.ensure_shape(pixels, [None, None, 3])[..., :channels], [height, width, channels]
         ), label
@@ -131,7 +140,7 @@ def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
     at_once = 1 if any(h * w >= LARGE_PIXELS for h, w in sizes) else tf.data.AUTOTUNE
 
     def select(indices: np.ndarray) -> tf.data.Dataset:
-        rows = tf.data.Dataset.from_tensor_slices((paths[indices], labels[indices]))
+        rows = tf.data.Dataset.from_tensor_slices((paths[indices], labels[indices], ways[indices]))
         return read_later(rows, read, [files[i] for i in indices], at_once)
 
     return Examples(labels, select, (height, width, channels), files)

@@ -4,12 +4,16 @@ from kzoo.inputs.augment import AUGMENTATIONS
 from kzoo.inputs.batches import LABELS, Batches, Drawn, known_length, mix, ported
 from kzoo.inputs.image import image_paths
 from kzoo.inputs.image_files import (
+    BY_PILLOW,
     IMAGE_SUFFIXES,
+    IN_GRAPH,
     LARGE_PIXELS,
     MAX_PIXELS,
+    PLAIN,
     Seen,
     Unreadable,
     decode_image,
+    decode_plain,
     is_hidden,
     look_at,
     no_size_warnings,

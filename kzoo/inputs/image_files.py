@@ -32,6 +32,9 @@ JPEG_HEAD = 4096  # bytes of a JPEG in which its orientation stands, right behin
 _one_large_image = threading.Lock()
 
 
+PLAIN, IN_GRAPH, BY_PILLOW = 0, 1, 2
+
+
 class Unreadable(ValueError):
     """Why a file is no image that can be used."""
 
@@ -42,13 +45,14 @@ class Seen(NamedTuple):
     Attributes:
         size: (height, width), upright.
         grey: Whether it is.
-        in_graph: Whether `decode_image` reads it right.
+        way: How it is decoded: PLAIN, by `decode_plain`, which gives what `decode_image` does; IN_GRAPH, by that;
+            BY_PILLOW, by neither.
         kind: Pillow's name of the format.
     """
 
     size: tuple[int, int]
     grey: bool
-    in_graph: bool
+    way: int
     kind: str
 
 
@@ -87,6 +91,11 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     opaque = lambda: tf.ensure_shape(whole(3), [None, None, 3])
     pixels = tf.cond(_has_alpha(contents), lambda: on_white(tf.ensure_shape(whole(4), [None, None, 4])), opaque)
     return _upright(pixels, _orientation(contents))
+
+
+def decode_plain(contents: tf.Tensor) -> tf.Tensor:
+    """As `decode_image`, of one that is upright and opaque."""
+    return tf.ensure_shape(tf.io.decode_image(contents, channels=3, expand_animations=False), [None, None, 3])
 
 
 def on_white(images: tf.Tensor) -> tf.Tensor:
@@ -190,7 +199,8 @@ def open_image(path: Path) -> Opened:
         contents = path.read_bytes()
         if seen.kind == "PNG" and contents[24] == 16:
             _check_bits(tf.io.decode_png(contents, dtype=tf.uint16).numpy())
-        decode = (lambda: decode_image(tf.constant(contents))) if seen.in_graph else (lambda: _by_pillow(path))
+        by_pillow = seen.way == BY_PILLOW
+        decode = (lambda: _by_pillow(path)) if by_pillow else (lambda: decode_image(tf.constant(contents)))
         if seen.size[0] * seen.size[1] < LARGE_PIXELS:
             return Opened(decode(), seen, contents)
         with _one_large_image:
@@ -236,10 +246,13 @@ def _look(path: Path) -> tuple[Seen, bool]:
             if header.format == "WEBP" and getattr(header, "n_frames", 1) > 1:
                 raise Unreadable("an animated WebP; save one picture of it")
             told = "exif" in header.info or header.format in ("TIFF", "AVIF")
-            if told and header.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
+            turned = header.getexif().get(EXIF_ORIENTATION, 1) if told else 1
+            if turned in (5, 6, 7, 8):
                 height, width = width, height
             in_graph = _in_graph(header)
-            seen = Seen((height, width), header.mode in GREY, in_graph, header.format)
+            plain = header.format in ("JPEG", "MPO", "GIF", "BMP") and turned == 1
+            way = BY_PILLOW if not in_graph else PLAIN if plain else IN_GRAPH
+            seen = Seen((height, width), header.mode in GREY, way, header.format)
             kind, mode = header.format, header.mode
         file.seek(0)
         head = file.read(32)

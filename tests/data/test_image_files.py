@@ -9,7 +9,7 @@ import serving
 import tensorflow as tf
 
 import kzoo
-from kzoo.inputs import Unreadable, decode_image, open_image
+from kzoo.inputs import BY_PILLOW, PLAIN, Unreadable, decode_image, decode_plain, open_image
 from kzoo.inputs.image_files import GRAPH_SUFFIXES
 
 
@@ -27,10 +27,12 @@ def test_what_people_see(name, tmp_path):
     found, wanted = open_image(tmp_path / name), filthy.seen(make(5))
     assert found.pixels.shape == wanted.shape
     assert np.abs(found.pixels.numpy().astype(int) - wanted).max() <= tolerance
-    if found.seen.in_graph:
+    if found.seen.way != BY_PILLOW:
         graph = tf.function(decode_image, input_signature=[tf.TensorSpec([], tf.string)])
         np.testing.assert_array_equal(graph(found.contents), found.pixels)
         assert name.lower().endswith(GRAPH_SUFFIXES)
+    if found.seen.way == PLAIN:
+        np.testing.assert_array_equal(decode_plain(found.contents), found.pixels)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -80,7 +82,7 @@ def test_the_whole_way_on_such_a_folder(folder, tmp_path, capsys):
     right = sum(a.labels[0] == a.input.split("/")[-2] for a in answers)
     assert right / good == pytest.approx(held.accuracy)
     export = kzoo.export(run, tmp_path / "out")
-    names = [n for n in filthy.READ if open_image(root / "cat" / n).seen.in_graph]
+    names = [n for n in filthy.READ if open_image(root / "cat" / n).seen.way != BY_PILLOW]
     served = serving.served(export.path, "serve_bytes", bytes=[{"file": str(root / "cat" / name)} for name in names])
     by_name = {a.input.split("/")[-1]: a for a in answers if "/cat/" in a.input}
     for name, scores in zip(names, served["scores"], strict=True):
