@@ -20,6 +20,7 @@ from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils.naming import to_snake_case  # of what has no name of its own
+from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
 if keras.backend.backend() == "tensorflow":  # which training needs; models run on any
     import tensorflow as tf
@@ -138,6 +139,12 @@ def loss_trackers(model: keras.Model) -> list[keras.metrics.Mean]:
 def whole_loss(model: keras.Model, **batch: Any) -> Any:
     """Keras' own loss of a batch: `compute_loss`, as `fit` calls it."""
     return model._compute_loss(**batch)
+
+
+def build_by_shapes(model: keras.Model, x: Any) -> None:
+    """As `fit` builds a model that is not: its `call` is traced on what has the shapes of x, and nothing is run."""
+    symbolic = lambda part: keras.KerasTensor(part.shape, dtype=backend.standardize_dtype(part.dtype))
+    backend.compute_output_spec(model, keras.tree.map_structure(symbolic, x))
 
 
 def takes_training(model: keras.Model) -> bool:
@@ -334,6 +341,16 @@ def slots_of(optimizer: keras.optimizers.Optimizer) -> dict[str, list[Any]]:
 def keep_generator(generator: Any) -> None:
     """Keras keeps the generator of unseeded operations a thread; a replica is traced in a thread of its own."""
     global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
+
+
+def global_seeds() -> dict[str, Any]:
+    """What `set_random_seed` changes of Keras': the seed and the generator of operations without one."""
+    return {name: global_state.get_global_attribute(name) for name in (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)}
+
+
+def set_global_seeds(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        global_state.set_global_attribute(name, value)
 
 
 def is_seed(variable: keras.Variable) -> bool:

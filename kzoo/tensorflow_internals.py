@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tensorflow.python.framework.config import is_op_determinism_enabled  # it can be set, and not be asked
 
 
@@ -22,6 +23,20 @@ def variant_of(data: tf.data.Dataset) -> tf.Tensor:
 def in_memory(data: tf.data.Dataset) -> bool:
     """Whether its examples are slices of tensors: a cache would keep them twice."""
     return type(data).__name__ == "_TensorSliceDataset"
+
+
+def random_state() -> tuple[Any, Any]:
+    """Of eager operations without a seed of their own: (the global seed, where its numbers are)."""
+    place = context.context()
+    numbers = getattr(place, "_rng", None)  # there is none before a seed is set
+    return place._seed, None if numbers is None else numbers.getstate()
+
+
+def set_random_state(state: tuple[Any, Any]) -> None:
+    place = context.context()
+    place._set_global_seed(state[0])
+    if state[1] is not None:
+        place._rng.setstate(state[1])
 
 
 def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:

@@ -389,7 +389,7 @@ def test_a_loss_for_one_of_two_outputs():
         mine, data = two_outputs({"p": "mse"}), tf.data.Dataset.from_tensor_slices((X, y)).batch(8)
         keras.utils.set_random_seed(1)
         theirs = two_outputs({"p": "mse"}).fit(data, epochs=2, shuffle=False, verbose=0).history
-        assert fit(mine, data, epochs=2).history == {"loss": pytest.approx(theirs["loss"], rel=1e-5)}
+        assert fit(mine, data, epochs=2) == {"loss": pytest.approx(theirs["loss"], rel=1e-5)}
 
 
 def test_batches_of_ones_own_are_counted_as_batches(capsys):
@@ -421,3 +421,101 @@ def test_predict_reads_the_inputs_of_a_dataset():
     for given, says in ((single.repeat(), "never ends; give as much"), (single.take(0), "the dataset is empty")):
         with pytest.raises(kzoo.KzooError, match=says):
             kzoo.predict(run, given)
+
+
+def ends(count=3):
+    return ((X[8 * k : 8 * k + 8], Y[8 * k : 8 * k + 8]) for k in range(count))
+
+
+def test_a_generator_is_evaluated_and_validates_whole():
+    """It can be read once: its batches are kept."""
+    run = kzoo.fit(network(), (X, Y), epochs=1, verbose=False)
+    expected = run.model.evaluate(X[:24], Y[:24], verbose=0, return_dict=True)
+    assert kzoo.evaluate(run.model, ends()).examples == 24
+    assert kzoo.evaluate(run.model, InTurn()).examples == kzoo.evaluate(run.model, batches(X, Y)).examples == 40
+    still = kzoo.fit(network(), (X, Y), optimizer="sgd:learning_rate=1e-12", validation=ends(), epochs=3, verbose=False)
+    assert still.history["val_loss"] == [pytest.approx(still.history["val_loss"][0], rel=1e-6)] * 3
+    assert still.history["val_loss"][0] > 0.5 and expected["loss"] > 0
+
+
+def test_an_epoch_of_a_generator_is_said():
+    notes = kzoo.fit(network(), ends(), epochs=1, verbose=False).plan.notes
+    assert "an epoch of a generator lasts until it ends; limit_train_batches says how long else" in notes
+
+
+def test_labels_true_and_false_of_classes():
+    yes = Y > 0
+    for made in ((X, yes), batches(X, yes)):
+        assert fit(network(), made) == fit(
+            network(),
+            (X, yes.astype(int)) if made is not None and isinstance(made, tuple) else batches(X, yes.astype(int)),
+        )
+    binary = lambda: network("binary_crossentropy", 1)
+    assert fit(binary(), (X, yes), class_weight={1: 2.0}) == fit(binary(), (X, yes.astype(int)), class_weight={1: 2.0})
+
+
+def test_names_in_an_array_of_objects():
+    names = np.array(["ant", "bee", "cow"])
+    assert fit(network(), (X, names.astype(object)[Y])) == fit(network(), (X, names[Y])) == fit(network(), (X, Y))
+    with pytest.raises(kzoo.KzooError, match="the labels are texts, and losses read numbers; number them"):
+        fit(network(), batches(X, names[Y]))
+
+
+def raising_at_once():
+    raise ValueError("no such camera")
+    yield
+
+
+class Broken(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, k):
+        raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (raising_at_once, "no such camera"),
+        (Broken, "KeyError: 'mine'"),
+        (lambda: tf.data.Dataset.range(9).map(lambda k: tf.py_function(raising_at_once, [k], tf.float32)), "failed: "),
+    ],
+)
+def test_data_that_fails_at_once(data, says, tmp_path):
+    for given in ({"data": data()}, {"data": (X, Y), "validation": data()}):
+        with pytest.raises(kzoo.KzooError, match=f"^[^\n]*{says}") as error:
+            kzoo.fit(network(), **given, run_dir=tmp_path / "run", epochs=1)
+        assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_numbers_of_several_outputs_are_no_classes():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(kzoo.KzooError, match="are numbers such as .*, no classes"):
+        kzoo.evaluate(model, (X, P))
+
+
+class OwnAnswer(keras.Sequential):
+    def predict_step(self, data):
+        return 0.0
+
+
+class OwnTest(keras.Sequential):
+    def test_step(self, data):
+        return {"loss": 0.0}
+
+
+def test_own_answers_and_evaluations_are_refused_by_name():
+    for kind, call, says in (
+        (OwnAnswer, lambda model: kzoo.predict(model, X), "has a predict_step of its own, .* or use its own predict"),
+        (OwnTest, lambda model: kzoo.evaluate(model, (X, Y)), "has a test_step of its own, .* or use its own evaluate"),
+    ):
+        model = kind([keras.Input((4,)), layers.Dense(3, "softmax")])
+        with pytest.raises(kzoo.KzooError, match=says):
+            call(model)
+
+
+def test_an_export_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(kzoo.KzooError, match="cannot be written: Not a directory"):
+        kzoo.export(network(), tmp_path / "file" / "out")

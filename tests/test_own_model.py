@@ -230,3 +230,18 @@ def test_another_compile_is_heard_of():
         model.compile("sgd", loss)
         found = kzoo.evaluate(model, (A, U)).measures["loss"]
         assert found == pytest.approx(model.evaluate(A, U, verbose=0), rel=1e-5)
+
+
+class Both(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = layers.Dense(3), layers.Dense(2)
+
+    def call(self, x, training=None):
+        return self.one(x), self.other(x)
+
+
+def test_a_model_that_is_not_built_is_by_what_it_answers():
+    model = Both()
+    found = kzoo.predict(model, A[:2])
+    assert [value.shape for value in found[1].outputs.values()] == [(3,), (2,)]

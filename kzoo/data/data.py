@@ -139,20 +139,26 @@ def _numbered(splits: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """
     if not isinstance(splits["train"], tuple) or len(splits["train"]) < 2:
         return splits, ()
-    named = lambda part: isinstance(part, np.ndarray | list) and np.asarray(part).dtype.kind in "SU"
+    named = lambda part: isinstance(part, np.ndarray | list) and _texts(part)
     first = tf.nest.flatten(splits["train"][0])[0]
     if not named(splits["train"][1]) or isinstance(first, str | bytes) or named(first):
         return splits, ()
-    classes, numbered = tuple(np.unique(splits["train"][1]).tolist()), {}
+    plain = lambda part: np.asarray(part).ravel().astype("S" if isinstance(np.asarray(part).flat[0], bytes) else "U")
+    classes, numbered = tuple(np.unique(plain(splits["train"][1])).tolist()), {}
     for name, split in splits.items():
         if split is None or not isinstance(split, tuple):
             numbered[name] = split
             continue
-        labels = np.asarray(split[1]).ravel()
+        labels = plain(split[1])
         if strange := sorted(set(labels.tolist()) - set(classes)):
             raise unknown(f"class in the {name} split:", strange[0], classes)
         numbered[name] = (split[0], np.searchsorted(classes, labels), *split[2:])
     return numbered, tuple(map(str, classes))
+
+
+def _texts(part: Any) -> bool:
+    array = np.asarray(part)
+    return array.dtype.kind in "SU" or array.dtype.kind == "O" and all(isinstance(v, str | bytes) for v in array.flat)
 
 
 def _whole_labels(split: Any) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,6 +37,18 @@ def batches_of(data: Any) -> tf.data.Dataset:
     if isinstance(data.element_spec, tuple):
         return data
     return data.map(lambda x: (x,))
+
+
+def held(data: Any, limit: int | None = None) -> Any:
+    """Batches that can be read again and again: those of a generator, or at most `limit` of them, are kept in memory.
+
+    Raises:
+        KzooError: There is none.
+    """
+    if not inspect.isgenerator(data):
+        return data
+    batches = [_tuple(batch) for batch in itertools.islice(data, limit)]
+    return _generated(lambda: iter(batches), len(batches))
 
 
 def inputs_of(data: Any, shape: tuple[int | None, ...] | None) -> Any:

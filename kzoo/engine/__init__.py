@@ -31,6 +31,7 @@ from kzoo.engine.optimizers import adds_only, build_optimizer, optimizer_of, ski
 from kzoo.engine.precision import check_precision, precise, scaled
 from kzoo.engine.progress import TrainingProgress, numbers
 from kzoo.engine.schedules import SCHEDULES, Rising, current_rate, follows_schedule, inner, rate_setter
+from kzoo.engine.seeds import own_seeds
 from kzoo.engine.state import RATE, metrics_of, remembered, remind, scales_of, state_of
 from kzoo.engine.step import Engine, compiled
 from kzoo.engine.strategies import CLUSTERS, NAMES, device_names, logical_devices, strategy, strategy_name

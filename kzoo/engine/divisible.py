@@ -101,12 +101,12 @@ def check_metrics(model: keras.Model, batch: Any, update: Callable[[Any], Any]) 
     return notes
 
 
-SUM, MEAN, NEITHER = "sum", "mean", "neither"
+SUM, MEAN, NEITHER, ZERO = "sum", "mean", "neither", "zero"
 
 
 def nature_of(values: Callable[[Any], list[Any]], batch: Any) -> list[str]:
     """Of numbers that a batch gives: whether each is a sum over its examples, their mean (or the same for all), or
-    neither, as far as the batch shows it.
+    neither, or zero, as far as the batch shows it.
 
     Where they are drawn at random in part, they are told apart all the same: a sum is far from a mean.
     """
@@ -118,7 +118,9 @@ def nature_of(values: Callable[[Any], list[Any]], batch: Any) -> list[str]:
     for value, *each in zip(whole, *others, strict=False):
         near, size = 0.1 * abs(value), abs(value)
         from_sum, from_mean = abs(value - sum(each)), abs(value - np.average(each, weights=rows))
-        if not size or min(from_sum, from_mean) > near:
+        if not size:
+            found.append(ZERO)
+        elif min(from_sum, from_mean) > near:
             found.append(NEITHER)
         else:
             found.append(SUM if from_sum < from_mean else MEAN)
@@ -163,16 +165,20 @@ def check_layers(model: keras.Model, batch: Any, forward: Callable[[Any], Any]) 
     return notes
 
 
+class NotApart(Exception):
+    """What a batch gives has no row for each example."""
+
+
 def check_apart(model: keras.Model, batch: Any, forward: Callable[[Any, bool], Any]) -> list[str]:
-    """What is to be said of a network in which an example's output depends on the others of its batch, of which a
-    replica has a part: flipped or mixed rows, a softmax over the batch. Batch normalization, of which engines tell, is
-    looked at with its moving statistics.
+    """What is to be said of a network in which an example's output or loss depends on the others of its batch, of which
+    a replica has a part: flipped or mixed rows, a softmax over the batch, a loss that compares examples. Batch
+    normalization, of which engines tell, is looked at with its moving statistics.
 
     It is found by changing the others; random layers draw the same for a batch of the same shape.
 
     Args:
-        batch: Inputs; a few rows are looked at.
-        forward: (batch, training) -> outputs.
+        batch: A few rows are looked at.
+        forward: (batch, training) -> what it gives example by example.
     """
     rows = min(tf.nest.flatten(batch)[0].shape[0], FEW)
     kept = max(rows // 3, 1)
@@ -183,7 +189,9 @@ def check_apart(model: keras.Model, batch: Any, forward: Callable[[Any, bool], A
 
     def first_rows(batch: Any, training: bool) -> list[np.ndarray]:
         before = [v.numpy() for v in seeds]
-        outputs = [t for t in tf.nest.flatten(forward(batch, training)) if len(t.shape) and t.shape[0] == rows]
+        outputs = [t for t in tf.nest.flatten(forward(batch, training)) if len(t.shape)]
+        if any(t.shape[0] != rows for t in outputs):  # not example by example at all
+            raise NotApart
         for variable, value in zip(seeds, before, strict=True):
             variable.assign(value)
         return [t.numpy()[:kept] for t in outputs]
@@ -201,14 +209,16 @@ def check_apart(model: keras.Model, batch: Any, forward: Callable[[Any, bool], A
         layer.trainable = False
     try:
         mixed = depends(False) or depends(True)
+    except NotApart:
+        mixed = True
     finally:
         for layer in normalised:
             layer.trainable = True
     if not mixed:
         return []
     return [
-        "an example's output depends on the others of its batch: on replicas on those of its part, so that their"
-        f" numbers are not one device's ({ONE} for these)"
+        "an example's output or loss depends on the others of its batch: on replicas on those of its part, so that"
+        f" their numbers are not one device's ({ONE} for these)"
     ]
 
 

@@ -103,6 +103,8 @@ class Term:
         scalar: Whether the loss is one number a batch (Dice), which replicas can only average.
         own: This replica's denominator.
         value: This replica's part of the loss.
+        shown: The same of what is told of it: of a loss that reduces nothing Keras tells the mean, and trains on the
+            sum.
     """
 
     def __init__(
@@ -113,6 +115,11 @@ class Term:
         self.proportional, self.scalar = True, False
         self.own: Any = None
         self.value: Any = None
+        self._mean: Any = None
+
+    @property
+    def shown(self) -> Any:
+        return self.value if self._mean is None else self._mean
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
         loss = self.loss
@@ -147,6 +154,9 @@ class Term:
             return self.value
         if not self.divides:
             self.own, self.value = tf.zeros([], total.dtype), total
+            if loss.reduction not in ("sum",) and not self.scalar:
+                each = tf.cast(tf.size(values), total.dtype) / tf.cast(self.rows, total.dtype)
+                self._mean = tf.math.divide_no_nan(total, each * tf.cast(self.share.total, total.dtype))
             return total
         if loss.reduction == "mean_with_sample_weight" and weights is not None:
             self.proportional, own = False, tf.reduce_sum(weights)
@@ -180,10 +190,19 @@ class Terms:
         known = [None] * len(losses) if denominators is None else tf.unstack(denominators, num=len(losses))
         adds = adds or (False,) * len(losses)
         self.terms = [Term(loss, share, rows, d, a) for loss, d, a in zip(losses, known, adds, strict=True)]
-        self._whole = with_leaves(model, self.terms)
+        self._whole, self._weights = with_leaves(model, self.terms), [leaf.loss_weights for leaf in loss_leaves(model)]
 
     def __call__(self, y: Any, outputs: Any, weight: Any) -> tf.Tensor:
         return self._whole(y, outputs, weight)
+
+    @property
+    def untold(self) -> Any:
+        """What the loss has more than is told of it, once it was called; None where that is nothing."""
+        term, weight = self.terms[0], self._weights[0]
+        if term.shown is term.value:
+            return None
+        more = term.value - term.shown
+        return more if weight is None else times(more, tf.constant(weight, more.dtype))
 
     @property
     def proportional(self) -> bool:

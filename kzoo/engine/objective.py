@@ -19,6 +19,7 @@ from kzoo.engine.compiling import described
 from kzoo.engine.divisible import (
     NEITHER,
     SUM,
+    ZERO,
     check_apart,
     check_layers,
     check_metrics,
@@ -38,6 +39,7 @@ from kzoo.keras_internals import (
     sparse_without_ignored,
     takes_training,
     whole_loss,
+    with_leaves,
 )
 from kzoo.models import model_info
 
@@ -219,6 +221,7 @@ class Supervised(Objective):
             raise KzooError(f"cannot train {self.model.name!r}: {why} ({told})") from error
         if not self.own_loss and loss_leaves(self.model):
             self.by_terms = True
+            self._check_reductions()
             terms = self._terms(x, Share.whole(x))
             terms(y, outputs, weight)
             self.needs_denominators = not terms.proportional
@@ -239,9 +242,21 @@ class Supervised(Objective):
                 return True
         return False
 
+    def _check_reductions(self) -> None:
+        leaves = loss_leaves(self.model)
+        if len(leaves) > 1 and any(leaf.loss.reduction in (None, "none") for leaf in leaves):
+            raise KzooError(
+                "a loss with reduction=None beside others: Keras adds the others to each of its values, as many times"
+                " as it has examples; give it reduction='sum'"
+            )
+
     def _check_labels(self, y: Any) -> None:
         if y is None and self.model.loss is not None and not self.own_loss:
             raise KzooError(f"{self.model.name!r} was compiled with a loss, and the data has no labels; give (x, y)")
+        if not self.own_loss and any(getattr(part, "dtype", None) == tf.string for part in tf.nest.flatten(y)):
+            raise KzooError(
+                "the labels are texts, and losses read numbers; number them (arrays of names are numbered here)"
+            )
 
     def _unpacked(self, batch: Any) -> tuple[Any, Any, Any]:
         """(x, y, weight); the one label for each of `outputs`."""
@@ -300,10 +315,15 @@ class Supervised(Objective):
         for part in parts_of(unpacked[0])[:1]:
             self._outputs(part, False)  # or an error: of a network that takes batches of one size
         if model_info(self.model) is None:  # of kzoo's own none does
-            notes += check_apart(self.model, unpacked[0], self._outputs)
+            notes += check_apart(self.model, unpacked, self._of_each)
         own = self.own_loss or self._added_losses()
         natures = nature_of(self._undivided_losses, unpacked) if own else []
         self.sums = tuple(nature == SUM for nature in natures)
+        if ZERO in natures:
+            notes.append(
+                "a loss of the model's own is 0 on the first batch, which does not tell a sum over examples from a"
+                " mean: replicas average it"
+            )
         if NEITHER in natures:
             notes.append(
                 "a loss of the model's own is neither a sum nor a mean over examples, as far as the first batch shows:"
@@ -312,6 +332,32 @@ class Supervised(Objective):
         if self.by_terms and self.scalars:
             self.scalar_sums = tuple(nature == SUM for nature in nature_of(self._term_values, unpacked))
         return notes + check_metrics(self.model, unpacked, lambda part: self.test(part, Share.whole(part)))
+
+    def _of_each(self, unpacked: Any, training: bool) -> list[Any]:
+        """What a batch gives example by example: outputs, and losses that are not one number a batch."""
+        x, y, weight = unpacked
+        outputs = self._outputs(x, training)
+        if not self.by_terms:
+            return [outputs]
+        found: list[Any] = []
+
+        def noted(loss: keras.losses.Loss) -> Callable[..., tf.Tensor]:
+            def call(y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+                if type(loss).__call__ is keras.losses.Loss.__call__:
+                    found.append(
+                        loss.call(
+                            *(
+                                keras.tree.map_structure(lambda t: tf.cast(t, loss.dtype), part)
+                                for part in (y_true, y_pred)
+                            )
+                        )
+                    )
+                return tf.zeros([])
+
+            return call
+
+        with_leaves(self.model, [noted(leaf.loss) for leaf in loss_leaves(self.model)])(y, outputs, weight)
+        return [outputs, *found]
 
     def _term_values(self, unpacked: Any) -> list[Any]:
         x, y, weight = unpacked
@@ -355,15 +401,16 @@ class Supervised(Objective):
 
     def _loss(self, batch: Any, share: Share, denominators: Any, *, training: bool) -> tf.Tensor:
         x, y, weight = self._unpacked(batch)
+        untold = None
         with undivided():  # a loss of Keras' may be called in a layer
             outputs = self._outputs(x, training)
             if self.own_loss:
                 loss = whole_loss(self.model, x=x, y=y, y_pred=outputs, sample_weight=weight, training=training)
                 loss = times(loss, share.real if any(self.sums) else share.part)
             else:
-                loss = self._compiled_loss(x, y, outputs, weight, share, denominators)
+                loss, untold = self._compiled_loss(x, y, outputs, weight, share, denominators)
                 loss += tf.cast(self._added(share), loss.dtype)
-        self._note(self.mean_loss, loss, share)
+        self._note(self.mean_loss, loss if untold is None else loss - untold, share)
         self.model.compute_metrics(x, y, outputs, sample_weight=weight)
         return loss
 
@@ -385,15 +432,18 @@ class Supervised(Objective):
             total += tf.cast(times(tf.reduce_sum(value), share.real if rows else share.part), total.dtype)
         return total
 
-    def _compiled_loss(self, x: Any, y: Any, outputs: Any, weight: Any, share: Share, denominators: Any) -> tf.Tensor:
+    def _compiled_loss(
+        self, x: Any, y: Any, outputs: Any, weight: Any, share: Share, denominators: Any
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """(this replica's part, what of it is not told; None for nothing)."""
         if not self.by_terms:
-            return tf.zeros([])
+            return tf.zeros([]), None
         self._check_labels(y)
         terms = self._terms(x, share, denominators)
         loss = times(terms(y, outputs, weight), share.real)
         for term, tracker in zip(terms.terms, loss_trackers(self.model), strict=False):  # none for a single output
-            self._note(tracker, times(term.value, share.real), share)
-        return loss
+            self._note(tracker, times(term.shown, share.real), share)
+        return loss, None if terms.untold is None else times(terms.untold, share.real)
 
     @staticmethod
     def _note(tracker: keras.metrics.Mean, part: tf.Tensor, share: Share) -> None:
@@ -409,6 +459,9 @@ class Supervised(Objective):
         """Of everything since `reset`; losses are means over examples."""
         results = {"loss": float(self.mean_loss.result())}
         named = {}
+        for tracker in (m for m in self.model.metrics if m.name == "loss" and isinstance(m, keras.metrics.Mean)):
+            for mine, its in zip(self.mean_loss.variables, tracker.variables, strict=True):
+                its.assign(mine)  # Keras' own, of which a `get_metrics_result` of the model's may tell more
         for name, value in self.model.get_metrics_result().items():
             named |= value if isinstance(value, Mapping) else {name: value}  # of a metric that gives several
         for name, value in named.items():

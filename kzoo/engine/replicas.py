@@ -155,6 +155,7 @@ class State:
 def state_variables(objective: Objective) -> list[keras.Variable]:
     """Of networks, optimizers and metrics, each once."""
     weights = [v for network in objective.networks for v in network.variables]
+    weights += [v for phase in objective.phases for v in variables_of(phase)]  # some may be of no layer any more
     slots = [v for phase in objective.phases for v in phase.optimizer.variables]
     metrics = [v for metric in objective.metrics for v in metric.variables]
     unseeded = global_seed_generator().state  # of random operations outside of layers

@@ -71,6 +71,8 @@ def draws_otherwise(model: keras.Model) -> list[str]:
     """What is to be said of random layers in a network that XLA compiles: it makes other floats of the same random
     bits. Plain dropout has a kernel that draws the same.
     """
-    kinds = [type(y) for y in layers_in(model) if getattr(y, "seed_generator", None) is not None]
+    drops = lambda y: any(getattr(y, name, None) != 0 for name in ("dropout", "recurrent_dropout") if hasattr(y, name))
+    drawing = [y for y in layers_in(model) if getattr(y, "seed_generator", None) is not None]
+    kinds = [type(y) for y in drawing if not hasattr(y, "recurrent_dropout") or drops(y)]
     names = sorted({kind.__name__ for kind in kinds if kind is not keras.layers.Dropout})
     return [f"{', '.join(names)}: other random numbers than without XLA"] if names else []

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import kzoo
+from kzoo.engine import unchanged
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
@@ -93,8 +94,11 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
     found = predictor.task.signatures(predictor, **asked("export", predictor.task, options, Exporting))
     module, functions = _module(predictor, found)
     told = _told(predictor, functions)
-    path.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".export-", dir=path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".export-", dir=path))
+    except OSError as error:
+        raise KzooError(f"path {str(path)!r} cannot be written: {error.strerror}") from error
     try:
         tf.saved_model.save(module, str(work), signatures=functions)
         (work / EXPORT_INFO).parent.mkdir(exist_ok=True)
@@ -153,7 +157,8 @@ def _difference(predictor: Predictor, signature: Signature, path: Path) -> float
     """Between the SavedModel, loaded anew, and the model, on random inputs of three examples."""
     model, inputs = predictor.model, random_inputs(predictor.model, 3, 1)
     named = inputs if isinstance(inputs, dict) else {next(iter(signature.takes)): inputs}
-    expected = signature.call(**named) if isinstance(inputs, dict) else signature.call(inputs)
+    with unchanged([model]):
+        expected = signature.call(**named) if isinstance(inputs, dict) else signature.call(inputs)
     loaded = tf.saved_model.load(str(path))  # kept: its variables go with it
     found = loaded.signatures["serving_default"](**named)
     difference = max(float(np.abs(found[name].numpy() - expected[name].numpy()).max()) for name in expected)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kzoo.data import Data, balanced_weights
-from kzoo.engine import optimizer_of, recipe_of, set_trainable
+from kzoo.engine import optimizer_of, own_seeds, recipe_of, set_trainable
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError
 from kzoo.finetuning.origin import Origin, blank, fill, origin_of
@@ -26,6 +26,7 @@ LATER = ("head_epochs", "epochs", "patience")  # what a resumed run may be given
 
 
 @takes(*VERBS["fine_tune"])
+@own_seeds()
 def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     """Tune a network that has learned elsewhere to your data: first its head, then more and more of what is below.
 

@@ -20,6 +20,6 @@ from kzoo.inputs.image_files import (
     open_image,
 )
 from kzoo.inputs.later import mapped, read_later
-from kzoo.inputs.reader import Inputs, Reader, Served, own_reader, reader_of
+from kzoo.inputs.reader import Inputs, Reader, Served, are_paths, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.text import texts_of, unit_of

@@ -239,7 +239,8 @@ class Batches:
 def checked_labels(batch: Any, limit: int | None, weights: tuple[float, ...] | None) -> Any:
     """The batch, whose labels are in range (an error of the data comes before the step, under XLA too), weighted."""
     if limit is not None:
-        low, high = tf.reduce_min(batch[1]), tf.reduce_max(batch[1])
+        labels = tf.cast(batch[1], tf.int32) if batch[1].dtype == tf.bool else batch[1]
+        low, high = tf.reduce_min(labels), tf.reduce_max(labels)
         fits = tf.logical_and(low >= 0, high < tf.cast(limit, high.dtype))
         with tf.control_dependencies([tf.debugging.Assert(fits, [LABELS, low, high])]):
             batch = tf.nest.map_structure(tf.identity, batch)

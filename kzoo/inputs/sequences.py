@@ -49,6 +49,7 @@ class Sequences:
     limit: int | None = None
     class_weights: tuple[float, ...] | None = None
     label_limit: int | None = None
+    keep: bool = True  # texts are in memory
     flows: ClassVar[bool] = False  # every epoch has all of it
 
     def __post_init__(self) -> None:

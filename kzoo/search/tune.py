@@ -22,7 +22,7 @@ from typing import Any
 
 import keras_tuner
 
-from kzoo.engine import check_precision, recipe_metrics
+from kzoo.engine import check_precision, own_seeds, recipe_metrics
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, unknown
 from kzoo.records import VERBS, Searched, Searching, takes
@@ -48,6 +48,7 @@ LATER = ("trials", "compare_seeds")  # what a resumed search may be given anew
 
 
 @takes(*VERBS["tune"])
+@own_seeds()
 def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
     """Search for a better recipe: trials through kzoo's own engine, their values by keras-tuner.
 

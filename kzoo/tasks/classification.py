@@ -102,9 +102,12 @@ class Classification(Task):
         found, y = np.concatenate(scores), np.concatenate(labels)
         if found.ndim != 2:
             raise KzooError(f"{predictor.name} is no classifier: its output for one example is {found.shape[1:]}")
-        if y.ndim == 2 and y.shape[1] > 1:  # one-hot
-            y = y.argmax(axis=1)
-        if y.dtype.kind == "f" and (wrong := y[y != np.round(y)]).size:
+        if y.ndim == 2 and y.shape[1] > 1:  # one-hot, or shares of classes
+            shares = (y >= 0).all() and np.allclose(y.sum(axis=1), 1, atol=1e-3)
+            y = y.argmax(axis=1) if shares else y
+        wrong = y[y != np.round(y)] if y.dtype.kind == "f" else y[:0]
+        wrong = y.ravel() if y.ndim == 2 and y.shape[1] > 1 and not wrong.size else wrong
+        if wrong.size:
             raise KzooError(
                 f"the labels of {data.info.name} are numbers such as {wrong[0]:g}, no classes: {predictor.name} cannot"
                 " be judged on them by its classes; a model that was compiled with a loss of numbers is by that"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kzoo.engine import unchanged
 from kzoo.errors import KzooError
 from kzoo.keras_internals import first_shapes, input_structure, layers_in, node_of
 from kzoo.models import input_shape_of, model_info
@@ -130,7 +131,8 @@ def output_units(model: keras.Model) -> int | None:
         return outputs[0].shape[-1]
     if outputs:
         return None
-    found = model(as_taken(model, random_inputs(model, 2, 0)), training=False)
+    with unchanged([model]):
+        found = model(as_taken(model, random_inputs(model, 2, 0)), training=False)
     return found.shape[-1] if tf.is_tensor(found) and len(found.shape) == 2 else None
 
 
@@ -152,7 +154,8 @@ def output_kind(model: keras.Model) -> str:
     if info is None and not _classifies(loss, units or 0):
         return "numbers"
     if units is not None and units > 1:
-        scores = np.asarray(model(as_taken(model, random_inputs(model, 4, 0)), training=False), "float32")
+        with unchanged([model]):
+            scores = np.asarray(model(as_taken(model, random_inputs(model, 4, 0)), training=False), "float32")
         distribution = (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
         return "probabilities" if distribution else "logits"
     return "logits" if trained_on_logits else "value"

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
-from kzoo.engine import Share, Supervised, batches_checked, compiled, in_a_line
+from kzoo.engine import Share, Supervised, batches_checked, compiled, in_a_line, unchanged
 from kzoo.errors import KzooError
 from kzoo.keras_internals import compiled_by
 from kzoo.tasks.classification import Classification
@@ -109,7 +109,7 @@ def _measuring(predictor: Any, batch: Any) -> tuple[Supervised, Any]:
     structure = tf.nest.map_structure(lambda part: None, batch)
     if kept.get("by") is not by or kept["structure"] != structure:
         objective = Supervised(predictor.model)
-        with in_a_line(f"cannot evaluate {predictor.name!r}"):
+        with in_a_line(f"cannot evaluate {predictor.name!r}"), unchanged([predictor.model]):
             objective.prepare(batch)
         step = compiled(lambda batch: objective.test(batch, Share.whole(batch)))
         kept.update(by=by, structure=structure, made=(objective, step))

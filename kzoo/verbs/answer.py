@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kzoo.data import inputs_of
+from kzoo.engine import in_a_line
 from kzoo.errors import KzooError
+from kzoo.inputs import are_paths
+from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import input_shape_of
 from kzoo.records import VERBS, Answering, takes
-from kzoo.runs import load
+from kzoo.runs import Predictor, load
 from kzoo.tasks import Result, asked
+from kzoo.verbs.feed import check_own_methods
 
 
 @takes(*VERBS["predict"])
@@ -57,11 +62,16 @@ def generate(model: Any, inputs: Any = None, **options: Any) -> list[Any]:
 def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> list[Result]:
     chosen = Answering.of(options)
     predictor = load(model, checkpoint=chosen.checkpoint)
+    if not all(layer.built for layer in layers_in(predictor.model)) and not are_paths(inputs):
+        with in_a_line(f"cannot build {predictor.name!r} on the inputs"):
+            build_by_shapes(predictor.model, keras.tree.map_structure(np.asarray, inputs))
+        predictor = Predictor.of(predictor.model)
     task = predictor.task
     if task.verb != verb:
         does = "names no classes" if verb == "predict" else "does not generate"
         raise KzooError(f"{predictor.name} {does} (its task is {task.name}); use kzoo {task.verb}")
     own = asked(verb, task, options, Answering)
+    check_own_methods(predictor.model, ("predict_step", "predict", "make_predict_function"))
     if isinstance(inputs, tf.data.Dataset | keras.utils.PyDataset):
         inputs = inputs_of(inputs, input_shape_of(predictor.model))
     return task.answer(predictor, inputs, batch_size=chosen.batch_size, **own)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kzoo.data import Data, folder_holds, load_data, load_held
+from kzoo.data import Data, folder_holds, held, load_data, load_held
 from kzoo.errors import KzooError
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
 from kzoo.tasks import Evaluated, asked, task_of
-from kzoo.verbs.feed import data_of
+from kzoo.verbs.feed import check_own_methods, data_of
 
 
 @takes(*VERBS["evaluate"])
@@ -39,6 +39,7 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
     if place is not None and Path(place).exists() and not Path(place).is_dir():
         raise KzooError(f"output_dir {str(place)!r} is a file; give a folder")
     predictor = load(model, checkpoint=chosen.checkpoint)
+    check_own_methods(predictor.model, ("test_step", "evaluate", "make_test_function"))
     data = read(predictor, data, reading)
     if model_info(predictor.model) is None and predictor.run is None and predictor.export is None:
         predictor = replace(predictor, task=task_of(predictor.model, data.info.holds))
@@ -67,9 +68,10 @@ def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
         if reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
             reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
         return load_held(data, **{**folder_holds(data, predictor.task.holds), **reading.given()})
-    found, fed = data_of(data, reading, predictor.task.holds)
+    found, fed = data_of(held(data), reading, predictor.task.holds)
     if fed:  # batches of the user's: one split, whatever it is called
-        return Data(found.train, test=found.train if fed != "batches" else found.train.unbatch(), info=found.info)
+        examples = found.train.unbatch() if fed == "batches" else found.train
+        return Data(examples, test=examples, info=replace(found.info, batched=()))
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, is_batches, load_data
+from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, held, is_batches, load_data
 from kzoo.engine import in_a_line, recipe_of
 from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
-from kzoo.keras_internals import layers_in
+from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import attach_info, input_shape_of, model_info
 from kzoo.records import DataOptions, Learning, options_of
 from kzoo.runs import RunFolder, read_keras
@@ -80,7 +81,9 @@ def feed_of(
     data, fed = data_of(data, reading or DataOptions(), holds_of(model), endless_ok=endless)
     fed_validation = fed
     if validation is not None:
-        data, fed_validation = with_validation(data, fed, validation)
+        with in_a_line("the validation data failed"):
+            again = held(validation, getattr(options, "limit_validation_batches", None))
+            data, fed_validation = with_validation(data, fed, again)
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -106,8 +109,7 @@ def feed_of(
     weights = options.class_weight
     weights = balanced_weights(data.info) if weights == "balanced" else weights
     weights = None if weights is None else task.class_weights(weights, data)
-    common: dict[str, Any] = {"seed": options.seed}
-    common |= {"keep": True} if data.info.holds == "images" else {}  # every epoch reads it
+    common: dict[str, Any] = {"seed": options.seed, "keep": True}  # every epoch reads it
     common |= {"targets": how.targets} if how.targets is not None else {}
 
     def batches(split: tf.data.Dataset, fed: str, **more: Any) -> Any:
@@ -191,8 +193,11 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
                 raise KzooError(f"the {name} split of {data.info.name} never ends; batch it, and give the batches")
         return data, ""
     if is_batches(data):
-        data = batches_of(data)
         notes = ("your dataset is fed as it is: batched and prepared by you",)
+        if inspect.isgenerator(data) and not endless_ok:
+            notes += ("an epoch of a generator lasts until it ends; limit_train_batches says how long else",)
+        with in_a_line("the data's first batch failed"):
+            data = batches_of(data)
         info = DataInfo("your dataset", "", notes=notes, batched=("train",))
         if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not endless_ok:
             raise KzooError("your dataset never ends; say how long an epoch is with limit_train_batches=…")
@@ -295,9 +300,10 @@ def build_on(model: keras.Model, train: Any) -> None:
     Raises:
         KzooError: It cannot be called on it.
     """
-    x, *_ = next(iter(train.epoch(0)), (None,))
+    with in_a_line("the data's first batch failed"):
+        x, *_ = next(iter(train.epoch(0)), (None,))
     with in_a_line(f"cannot build {model.name!r} on the data"):
-        model(x)
+        build_by_shapes(model, x)
 
 
 def info_arguments(name: str) -> list[str]:
@@ -333,19 +339,25 @@ REPLACED = {
     "make_train_function": "losses can be added in layers, or override compute_loss",
     "make_test_function": "losses can be added in layers, or override compute_loss",
 }
+INSTEAD = {"test_step": "evaluate", "evaluate": "evaluate", "make_test_function": "evaluate",
+           "predict_step": "predict", "predict": "predict", "make_predict_function": "predict"}  # fmt: skip
 
 
-def check_own_methods(model: keras.Model) -> None:
+def check_own_methods(model: keras.Model, names: Sequence[str] = tuple(REPLACED)) -> None:
     """
     Raises:
-        KzooError: The model has a training of its own in part, which kzoo's loop would leave out without a word.
+        KzooError: The model has a training, an evaluation or an answer of its own in part, which kzoo would leave out
+            without a word.
     """
-    for name, instead in REPLACED.items():
-        if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
-            raise KzooError(
-                f"{type(model).__name__} has a {name} of its own, which kzoo's loop would not run; remove it"
-                f" ({instead}), or train it with Keras' fit"
-            )
+    for name in names:
+        if name not in vars(model) and getattr(type(model), name) is getattr(keras.Model, name):
+            continue
+        who = f"{type(model).__name__} has a {name} of its own"
+        if names != tuple(REPLACED):
+            raise KzooError(f"{who}, which kzoo would not run; remove it, or use its own {INSTEAD[name]}")
+        raise KzooError(
+            f"{who}, which kzoo's loop would not run; remove it ({REPLACED[name]}), or train it with Keras' fit"
+        )
 
 
 def placement(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager:

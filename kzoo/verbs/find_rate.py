@@ -24,6 +24,7 @@ from kzoo.engine import (
     compile_kept,
     inner,
     optimizer_of,
+    own_seeds,
     precise,
     rate_setter,
     recipe_of,
@@ -110,6 +111,7 @@ class RateSearch(Printed):
 
 
 @takes(*VERBS["find_learning_rate"])
+@own_seeds()
 def find_learning_rate(model: keras.Model | str, data: Any, **given: Any) -> RateSearch:
     """Try rising learning rates, one a step of training, and suggest one to train with.
 

@@ -19,6 +19,7 @@ from kzoo.engine import (
     every,
     follows_schedule,
     inner,
+    own_seeds,
     precise,
     unchanged,
 )
@@ -51,6 +52,7 @@ NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config
 
 
 @takes(*VERBS["fit"], words=WORDS)
+@own_seeds()
 def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) -> Run:
     """Train a model and write a run folder.
 

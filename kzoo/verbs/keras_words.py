@@ -20,6 +20,9 @@ WORDS = {
     "validation_batch_size": "batch_size, of both; batches of yours are taken as they are",
     "validation_freq": "every epoch is validated; limit_validation_batches makes it short",
     "steps_per_epoch": "limit_train_batches",
+    "workers": "keras.utils.PyDataset is read in this process",
+    "use_multiprocessing": "keras.utils.PyDataset is read in this process",
+    "max_queue_size": "batches are made ahead by themselves",
     "initial_epoch": "resume=a run, which goes on where it was",
     "shuffle": "raw examples and arrays are shuffled anew each epoch, by seed; batches of yours come in their order",
 }

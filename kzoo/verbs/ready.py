@@ -244,7 +244,8 @@ def _beside(feed: Feed) -> contextlib.AbstractContextManager:
 
 def try_batch(objective: Objective, train: Any) -> Any:
     """The first batch, seen once in inference mode: what does not fit together shows before anything is written."""
-    batch = next(iter(train.epoch(0)), None)
+    with in_a_line("the data's first batch failed"):
+        batch = next(iter(train.epoch(0)), None)
     if batch is None:
         raise KzooError("the train split gives no batch")
     with in_a_line(f"cannot train {objective.model.name!r}"):
@@ -270,7 +271,8 @@ def shared_out(objective: Objective, batch: Any) -> list[str]:
 
 def try_validation(objective: Objective, validation: Any) -> None:
     """Its first batch, so that a training does not end after its first epoch."""
-    batch = next(iter(validation.epoch(0)), None)
+    with in_a_line("the validation data's first batch failed"):
+        batch = next(iter(validation.epoch(0)), None)
     if batch is None:
         raise KzooError("the validation split gives no batch")
     if objective.validates:

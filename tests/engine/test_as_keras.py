@@ -241,7 +241,10 @@ def test_what_the_first_batch_does_not_tell_is_said(first):
     x = np.concatenate([np.zeros_like(X[:16]), X]) if first == "zeros" else X
     data = batches(x, np.zeros((len(x), 2), "float32"), size=1 if first == "one row" else 16)
     notes = fit(built(lambda: with_own(first == "a norm")), data, "mirrored", epochs=1).plan.notes
-    assert any("neither a sum nor a mean over examples, as far as the first batch shows" in note for note in notes)
+    said = (
+        "is 0 on the first batch" if first == "zeros" else "neither a sum nor a mean over examples, as far as the first"
+    )
+    assert any(said in note for note in notes)
 
 
 class OwnLoss(keras.Model):
@@ -577,7 +580,15 @@ def ended(*kinds):
 )
 def test_examples_that_see_each_other_are_said(kinds):
     notes = fit(built(ended(*kinds)), batches(X, Z), "mirrored", epochs=1).plan.notes
-    assert any("an example's output depends on the others of its batch" in note for note in notes)
+    assert any("an example's output or loss depends on the others of its batch" in note for note in notes)
+
+
+@pytest.mark.parametrize("loss", ["circle", "cosine over the batch"])
+def test_losses_that_compare_examples_are_said(loss):
+    made = {"circle": keras.losses.Circle(), "cosine over the batch": keras.losses.CosineSimilarity(axis=0)}[loss]
+    build = lambda: dense(3, made, kind=keras.Sequential)
+    notes = fit(built(build), batches(X, Y if loss == "circle" else np.eye(3)[Y]), "mirrored", epochs=1).plan.notes
+    assert any("an example's output or loss depends on the others of its batch" in note for note in notes)
 
 
 @pytest.mark.parametrize("kind", [layers.Dropout, layers.GaussianNoise], ids=["dropout", "noise"])
@@ -696,3 +707,95 @@ def test_an_operation_of_a_gradient_that_xla_cannot_compile():
     np.testing.assert_allclose(run.history["loss"], by_keras(build, batches(X, Z))[0]["loss"], rtol=1e-5)
     with pytest.raises(kzoo.KzooError, match="^XLA cannot compile EagerPyFunc in 'sequential"):
         fit(built(build), batches(X, Z), "xla")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is told, and what is left as it was
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_reduces_nothing_is_told_as_a_mean():
+    """Keras trains on the sum and tells the mean."""
+
+    def build(q=None):
+        x, loss = keras.Input((4,)), keras.losses.MeanSquaredError(reduction=None)
+        names = ["p", "q"] if q else ["p"]
+        losses = {"p": loss, "q": q} if q else {"p": loss}
+        made = {name: layers.Dense(2, name=name)(x) for name in names}
+        return compiled(keras.Model(x, made), "sgd", losses, loss_weights=dict.fromkeys(names, 0.5))
+
+    data = batches(X[:32], {"p": Z[:32]})  # whole batches: Keras' history is a mean of means
+    assert_keras(build, data)
+    with pytest.raises(kzoo.KzooError, match="a loss with reduction=None beside others: Keras adds"):
+        fit(built(lambda: build("mae")), batches(X, {"p": Z, "q": Z}))
+
+
+class TellsMore(keras.Model):
+    def get_metrics_result(self):
+        found = super().get_metrics_result()
+        return {**found, "twice": 2 * found["loss"]}
+
+
+def test_a_models_own_results():
+    build = lambda: dense(kind=TellsMore)
+    assert_keras(build, batches(X[:32], Z[:32]))
+
+
+class Normalised(keras.Model):
+    """Not built, with batch statistics whatever `training` says, and a count of calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.last = layers.BatchNormalization(), layers.Dense(2)
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="calls")
+
+    def call(self, x, training=True):
+        self.calls.assign_add(1.0)
+        return self.last(self.norm(x, training=True))
+
+
+def test_building_runs_nothing():
+    build = lambda: compiled(Normalised(), "sgd", "mse")
+    assert_keras(build, batches(X, Z), ["one", "xla"])
+    model = built(build)
+    fit(model, batches(X, Z), epochs=1)
+    calls = float(model.calls.numpy())
+    kzoo.evaluate(model, (X, Z), batch_size=64)
+    assert float(model.calls.numpy()) == calls + 1, "one batch"
+
+
+def test_the_callers_random_numbers_are_theirs():
+    import random
+
+    def draws(train):
+        keras.utils.set_random_seed(7)
+        found = []
+        for _ in range(3):
+            model = dense()
+            found += [model.get_weights()[0].ravel()[0], np.random.rand(), random.random()]
+            found += [float(tf.random.uniform([])), float(keras.random.uniform([]))]
+            train(model)
+        return found
+
+    assert draws(lambda model: fit(model, (X, Z), epochs=1, xla="off")) == draws(lambda model: None)
+
+
+@pytest.mark.filterwarnings("ignore:Layer InputLayer", "ignore:Gradients do not exist")
+def test_a_quantised_model_on_replicas():
+    def build():
+        model = dense(3, "mse")
+        model.fit(X, np.eye(3, dtype="float32")[Y], verbose=0)
+        model.quantize("int8")
+        return model
+
+    data = batches(X, np.eye(3, dtype="float32")[Y])
+    one, two = (fit(built(build), data, way) for way in ("one", "mirrored"))
+    np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_a_recurrent_layer_that_drops_nothing_draws_nothing(kind):
+    model = compiled(keras.Sequential([keras.Input((5, 4)), kind(3), layers.Dense(2)]), "sgd", "mse")
+    assert not any(
+        "random numbers" in note for note in fit(model, batches(RNG.random((16, 5, 4)), Z[:16]), "xla").plan.notes
+    )
