@@ -84,6 +84,7 @@ def evaluate(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
     **options: Any,
@@ -136,6 +137,7 @@ def find_learning_rate(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
 ) -> RateSearch: ...
 
 def fine_tune(
@@ -181,6 +183,7 @@ def fine_tune(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,
     config: str | int | os.PathLike[str] | None = ...,
@@ -230,6 +233,7 @@ def fit(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,
     config: str | int | os.PathLike[str] | None = ...,
@@ -275,6 +279,7 @@ def hypermodel(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
 ) -> ZooHyperModel: ...
 
 def predict(
@@ -330,6 +335,7 @@ def tune(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,
     config: str | int | os.PathLike[str] | None = ...,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,6 +40,7 @@ class DataInfo:
         languages: Of translations, (source, target); empty where not known.
         whole: Whether the rows are all that there is: a truth table, of which nothing can be held back.
         batched: Splits whose counts are batches, which whoever gave them has made.
+        drawn: {part: what its examples are known by} of parts that were taken of train; "left": of none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class DataInfo:
     batched: tuple[str, ...] = ()
     class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    drawn: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def describe(self) -> str:
         unit = lambda split: " in batches" if split in self.batched else ""
@@ -265,13 +268,36 @@ def _dataset(name: str, split: Any) -> tf.data.Dataset:
 
 @dataclass
 class Examples:
-    """The examples of one split: their labels, how to get any of them as an unbatched dataset, their files."""
+    """The examples of one split.
+
+    Attributes:
+        labels: Class numbers.
+        select: Those at some places, as an unbatched data set.
+        shape: Of one input; None where it differs.
+        files: Where each comes from.
+        content: What an example is, where it has no file: by it a later reading knows it again.
+    """
 
     labels: np.ndarray
     select: Callable[[np.ndarray], tf.data.Dataset]
     shape: tuple[int | None, ...] | None = None
     files: tuple[str, ...] | None = None
+    content: Callable[[int], bytes] | None = None
 
     @classmethod
-    def of_arrays(cls, x: np.ndarray, y: np.ndarray, files: tuple[str, ...] | None = None) -> Examples:
-        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:], files)
+    def of_arrays(cls, x: np.ndarray, y: np.ndarray) -> Examples:
+        of_row = lambda i: x[i].tobytes() if x.dtype != object else _bytes(x[i])
+        return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:], content=of_row)
+
+    def keys(self) -> list[str]:
+        """What each is known by: its file, or a digest of what it is; equal ones have the same."""
+        if self.files is not None:
+            return list(self.files)
+        if self.content is None:
+            return []
+        digest = lambda content: hashlib.blake2b(content, digest_size=8).hexdigest()
+        return [digest(self.content(i)) for i in range(len(self.labels))]
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

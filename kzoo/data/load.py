@@ -22,6 +22,7 @@ from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
 from kzoo.data.plain_text import is_plain, plain_text
+from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
@@ -43,6 +44,7 @@ def load_data(
     languages: str | None = None,
     columns: Mapping[str, str | int] | None = None,
     holds: str | None = None,
+    splits: str | os.PathLike[str] | None = None,
 ) -> Data:
     """Read a data set into splits of raw examples.
 
@@ -69,6 +71,8 @@ def load_data(
             text and label; source and target.
         holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"`, `"rows"`
             or `"prose"`. Data that holds anything else is refused.
+        splits: A run, or its `splits.json`: each example in the part where it was there, whatever was added or taken
+            away since. What is read again for a run is so by itself.
 
     The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
     that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
@@ -88,7 +92,7 @@ def load_data(
     """
     return _load(
         name, data_dir=data_dir, download=download, only=only, validation=validation, test=test, per_class=per_class,
-        split_seed=split_seed, languages=languages, columns=columns, holds=holds,
+        split_seed=split_seed, languages=languages, columns=columns, holds=holds, splits=splits,
     )  # fmt: skip
 
 
@@ -102,8 +106,10 @@ def load_held(name: str | os.PathLike[str], **options: Any) -> Data:
 def _load(
     name: Any, *, data_dir: Any = None, download: bool = False, only: Any = None, validation: Any = None,
     test: Any = None, per_class: Any = None, split_seed: Any = 0, languages: Any = None, columns: Any = None,
-    holds: Any = None, held: bool = False,
+    holds: Any = None, splits: Any = None, held: bool = False,
 ) -> Data:  # fmt: skip
+    remembered = splits
+    drawn = read_parts(remembered) if remembered is not None else None
     name = _named(name)
     if holds is not None and holds not in HOLDS:
         raise unknown("holds", holds, HOLDS)
@@ -122,15 +128,13 @@ def _load(
     _check_read(name, info, holds, languages, None if is_path else columns)
     if is_path or name in EMBEDDED:
         _check_read_here(name, data_dir, download)
-    arguments: dict[str, Any] = {"name": str(Path(name).absolute()) if is_path else name}
-    given = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
+    asked = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
              "holds": holds if is_path else None}  # fmt: skip
-    arguments |= {"data_dir": str(Path(data_dir).absolute())} if data_dir else {}
-    arguments |= {key: value for key, value in given.items() if value is not None}
+    arguments = _arguments(name, is_path, {"data_dir": data_dir or None, "splits": remembered}, asked)
 
     notes = list(info.notes)
     classes = list(info.classes)
-    held = held and is_path and validation is None and test is None
+    held = held and is_path and validation is None and test is None and drawn is None
     if held:
         notes += _as_test(splits)
     elif "train" not in splits:
@@ -150,7 +154,14 @@ def _load(
         raise KzooError(f"{name!r} has one class only, {classes[0]!r}; a classifier needs at least two")
     if splits["train"].files is not None and not held:
         _check_every_class(name, splits["train"].labels[indices["train"]], info, classes)
-    notes += shares.draw(name, splits, indices, classes, info.whole or held)
+    before, kept_parts = indices["train"], {}
+    if drawn is not None:
+        said, shares.parts = as_before(remembered, splits, indices, drawn, name)
+        notes += said
+    else:
+        notes += shares.draw(name, splits, indices, classes, info.whole or held)
+    if is_path and not held:
+        kept_parts = drawn_parts(splits, indices, before, shares.parts)
     labels = {split: splits[split].labels[rows] for split, rows in indices.items()}
     labels = labels if renumber is None else {split: renumber[y] for split, y in labels.items()}
     counts = {split: counts_of(y, len(classes)) for split, y in labels.items()} if classes else {}
@@ -174,6 +185,7 @@ def _load(
         arguments=arguments,
         class_counts={split: counts[split] for split in data if counts.get(split)},
         files=files,
+        drawn=kept_parts,
     )
     return Data(data["train"], data.get("validation"), data.get("test"), info)
 
@@ -181,6 +193,13 @@ def _load(
 def folder_holds(path: Any, holds: str | None) -> dict[str, str]:
     """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder."""
     return {"holds": holds} if holds in ("texts", "pairs", "prose") and Path(path).is_dir() else {}
+
+
+def _arguments(name: str, is_path: bool, places: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What `load_data` is called with to read the same again; paths are made whole."""
+    found = {"name": str(Path(name).absolute()) if is_path else name}
+    found |= {key: str(Path(place).absolute()) for key, place in places.items() if place is not None}
+    return found | {key: value for key, value in asked.items() if value is not None}
 
 
 def _as_test(splits: dict[str, Examples]) -> list[str]:

@@ -87,6 +87,7 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
         folder = RunFolder.create(name, keeping.run_dir)
         told = {**config_of(begun, data), "source": origin.model, "finished": False}
         folder.write_json("config.json", {**told, "options": {**told["options"], "weights": origin.weights}})
+        folder.write_splits(data.info)
         save_weights(network, folder / "start.safetensors")
     else:
         folder.update_config(options={**begun.config["options"], **type(options).of(begun.given).to_config()})

@@ -94,6 +94,9 @@ class DataOptions(Options):
         str | None, OneOf("images", "texts", "pairs", "rows", "prose"),
         "What a path is read as where it could be several things: images, texts, pairs, rows or prose.",
     ] = None  # fmt: skip
+    splits: Annotated[
+        str | None, Place(), "A run, or its splits.json: each example in the part where it was there."
+    ] = None
 
 
 @dataclass(frozen=True)

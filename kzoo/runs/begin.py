@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 import kzoo
-from kzoo.data import Data
+from kzoo.data import Data, read_again
 from kzoo.errors import KzooError, unknown
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
@@ -111,7 +111,7 @@ def begin(
     if data is None and config:
         if not config["data"]:
             raise KzooError(f"this run was trained on data that you gave as an object; give data=… to {verb} it again")
-        data = {**config["data"], **reading.given()}
+        data = read_again(folder.data_arguments(config) if folder is not None else config["data"], reading.given())
     return Begun(verb, options, given, reading, keeping, model, data, folder, config)
 
 
@@ -122,7 +122,8 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
         folder = RunFolder(path.parent)
         config = folder.read_json(path.name)
     else:
-        config = RunFolder.find(source).read_config()
+        folder = RunFolder.find(source)
+        config = folder.read_config()
     if not isinstance(config, dict) or not isinstance(config.get("options"), dict) or "verb" not in config:
         raise KzooError(f"config={source!r} is no config.json of a run: it names no verb and options")
     if not isinstance(config.get("data"), dict | None):
@@ -130,7 +131,7 @@ def _taken_up(source: str, verb: str) -> dict[str, Any]:
     if config["verb"] != verb:
         raise KzooError(f"{source!r} was made by {config['verb']}; its config goes with kzoo.{config['verb']}")
     _check_names(config, verb, source)
-    return {"source": None, "objects": [], "data": None, **config}
+    return {"source": None, "objects": [], **config, "data": folder.data_arguments(config) or None}
 
 
 def _check_names(config: Mapping[str, Any], verb: str | None, source: str) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import keras
 
+from kzoo.data import SPLITS_FILE, DataInfo
 from kzoo.errors import KzooError
 from kzoo.files import atomic
 from kzoo.records import Plan, Printed, to_json
@@ -193,6 +194,16 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, to_json(value) + "\n")
+
+    def write_splits(self, info: DataInfo) -> None:
+        """Which example is in which part, where that was drawn."""
+        if info.drawn:
+            self.write(SPLITS_FILE, json.dumps(info.drawn, ensure_ascii=False) + "\n")
+
+    def data_arguments(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`load_data`'s, by which the run's data is read again; each example in its part."""
+        found = dict(config.get("data") or {})
+        return found | ({"splits": str(self / SPLITS_FILE)} if found and (self / SPLITS_FILE).is_file() else {})
 
     def update_config(self, **values: Any) -> None:
         self.write_json(CONFIG, {**self.read_json(CONFIG), **values})

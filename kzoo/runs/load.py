@@ -114,7 +114,7 @@ def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
         reader,
         tuple(config["labels"]),
         find_task(config["task"]),
-        config["data"] or {},
+        folder.data_arguments(config),
         folder,
     )
 

@@ -99,6 +99,7 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
         name = f"tune-{space.spec.name}-{space.data.info.name}".replace("your data", "own-data")
         folder = RunFolder.create(name, begun.keeping.run_dir)
         folder.write_json("config.json", {**config_of(begun, space.data), "finished": False})
+        folder.write_splits(space.data.info)
     else:
         folder.update_config(
             options={**begun.config["options"], **Searching.of(begun.given).to_config()}, finished=False

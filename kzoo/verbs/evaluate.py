@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kzoo.data import Data, folder_holds, held, load_data, load_held
+from kzoo.data import Data, folder_holds, held, load_data, load_held, read_again
 from kzoo.errors import KzooError
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
@@ -63,7 +63,7 @@ def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
         raise KzooError(f"{predictor.name} does not say what it was trained on; give data=… (--data)")
     named = isinstance(data, str | os.PathLike)
     if data is None or (named and str(Path(data).absolute()) == predictor.data.get("name")):  # which has its splits
-        return load_data(**{**predictor.data, **reading.given()})
+        return load_data(**read_again(predictor.data, reading.given()))
     if named:
         if reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
             reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training

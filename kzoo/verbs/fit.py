@@ -196,6 +196,7 @@ def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None
     folder.write_json(
         "config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own)
     )
+    folder.write_splits(feed.data.info)
     if not folder.save_model(feed.model):
         plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
     if found is not None:
