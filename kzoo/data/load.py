@@ -117,17 +117,7 @@ def _load(
         raise KzooError(f"languages must be text like 'en-de' (source-target); received {languages!r}")
     columns = check_columns(columns)
     shares = Shares(test, validation, per_class, split_seed)
-    is_path = False
-    if name in EMBEDDED:
-        splits, info = EMBEDDED[name]()
-    elif _is_path(name, data_dir):
-        is_path = True
-        splits, info = _from_path(Path(name), holds, languages, columns)
-    else:
-        splits, info = from_tfds(name, data_dir, download, languages)
-    _check_read(name, info, holds, languages, None if is_path else columns)
-    if is_path or name in EMBEDDED:
-        _check_read_here(name, data_dir, download)
+    splits, info, is_path = _read(name, data_dir, download, holds, languages, columns)
     asked = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
              "holds": holds if is_path else None}  # fmt: skip
     arguments = _arguments(name, is_path, {"data_dir": data_dir or None, "splits": remembered}, asked)
@@ -193,6 +183,24 @@ def _load(
 def folder_holds(path: Any, holds: str | None) -> dict[str, str]:
     """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder."""
     return {"holds": holds} if holds in ("texts", "pairs", "prose") and Path(path).is_dir() else {}
+
+
+def _read(
+    name: str, data_dir: Any, download: bool, holds: str | None, languages: str | None, columns: Any
+) -> tuple[dict[str, Examples], DataInfo, bool]:
+    """(the source's own splits, what is known of it, whether it is a path)."""
+    is_path = False
+    if name in EMBEDDED:
+        splits, info = EMBEDDED[name]()
+    elif _is_path(name, data_dir):
+        is_path = True
+        splits, info = _from_path(Path(name), holds, languages, columns)
+    else:
+        splits, info = from_tfds(name, data_dir, download, languages)
+    _check_read(name, info, holds, languages, None if is_path else columns)
+    if is_path or name in EMBEDDED:
+        _check_read_here(name, data_dir, download)
+    return splits, info, is_path
 
 
 def _arguments(name: str, is_path: bool, places: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
