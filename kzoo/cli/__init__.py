@@ -45,6 +45,9 @@ def main() -> None:
     """The one handler of errors."""
     from typer.exceptions import Abort, TyperException
 
+    for stream in (sys.stdout, sys.stderr):  # of another encoding: what it cannot write is written as escapes
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments, command = sys.argv[1:], None
     debug = "--debug" in arguments
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shlex
 from pathlib import Path
@@ -52,7 +53,11 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
     model=(Model, ...),
     inputs=(
         Annotated[
-            list[str], typer.Argument(help="Image files or folders of them; texts, or a .txt file with one a line.")
+            list[str],
+            typer.Argument(
+                help="Image files, folders of them, patterns, a .txt file that names some, or - for stdin; texts, or a"
+                " .txt file with one a line."
+            ),
         ], ...,
     ),
     csv=(Annotated[str | None, typer.Option(metavar="PATH", help="Write the predictions to this CSV file.")], None),
@@ -74,6 +79,7 @@ def predict(given: dict[str, Any], as_json: bool) -> None:
         _write_csv(Path(table), found)
     if shown(found, as_json) and table is not None:
         print(f"csv           {table}")
+    _told(found)
 
 
 @command(
@@ -104,6 +110,7 @@ def generate(given: dict[str, Any], as_json: bool) -> None:
     picture = predictor.task.picture(found)
     if picture is None:
         shown(found, as_json)
+        _told(found)
         return
     with atomic(Path(output)) as beside:
         picture.write(beside)
@@ -138,16 +145,30 @@ def export(given: dict[str, Any], as_json: bool) -> None:
             print(f"next          kzoo {'generate ' + place if 'generate' in serves else f'predict {place} image.png'}")
 
 
+def _told(answers: Any) -> None:
+    """The exit status says that something was left out; what, stderr has said."""
+    if answers.left_out:
+        raise typer.Exit(1)
+
+
 def _check_place(path: str, suffix: str) -> None:
+    if _is_device(Path(path)):
+        return
     if Path(path).suffix != suffix or Path(path).is_dir():
         raise KzooError(f"the file must end in {suffix}; received {path!r}")
     if not Path(path).absolute().parent.is_dir():
         raise KzooError(f"no folder {str(Path(path).parent)!r} to write {Path(path).name} into")
 
 
+def _is_device(path: Path) -> bool:
+    """A pipe or a device, which is written to and never replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _write_csv(path: Path, predictions: list[Any]) -> None:
     top = max(len(p.labels) for p in predictions)
-    with atomic(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+    place = contextlib.nullcontext(path) if _is_device(path) else atomic(path.resolve())  # a link stays one
+    with place as beside, open(beside, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["file", *(f"{column}{k + 1}" for k in range(top) for column in ("label", "score"))])
         for p in predictions:

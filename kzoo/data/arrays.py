@@ -10,6 +10,7 @@ import numpy as np
 
 from kzoo.data.data import SPLITS, DataInfo, Examples
 from kzoo.errors import KzooError
+from kzoo.inputs import range_of, to_bytes_of
 
 
 def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
@@ -36,7 +37,7 @@ def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
             continue
         if x.ndim < 2 or len(x) == 0:
             raise KzooError(f"x_{split} in {str(path)!r} must be [examples, …] and not empty; its shape is {x.shape}")
-        if x.dtype.kind not in "uif":
+        if x.dtype.kind not in "uif" and not (x.dtype.kind == "b" and x.ndim >= 3):
             raise KzooError(f"x_{split} in {str(path)!r} must hold numbers; it is {x.dtype}")
         if x.shape[1:] != shape:
             raise KzooError(f"{str(path)!r}: one row of x_{split} is {x.shape[1:]}, of x_train {shape}")
@@ -56,19 +57,21 @@ def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
             f"the labels in {str(path)!r} reach {labels.max()} for {len(labels)} classes; number them from 0"
         )
     names = tuple(map(str, labels if labels.dtype.kind == "U" else range(int(labels.max()) + 1)))
-    splits, scaled = {}, False
-    for split in SPLITS:
-        if f"x_{split}" not in arrays or f"y_{split}" not in arrays:
-            continue
+    splits, notes = {}, ()
+    there = [split for split in SPLITS if f"x_{split}" in arrays and f"y_{split}" in arrays]
+    if arrays["x_train"].ndim >= 3:
+        images = {split: x[..., None] if (x := arrays[f"x_{split}"]).ndim == 3 else x for split in there}
+        change, said = to_bytes_of([r for x in images.values() if (r := range_of(x))], f"the images in {str(path)!r}")
+        if change is not None:
+            arrays |= {f"x_{split}": np.asarray(change(x)) for split, x in images.items()}
+            notes = (said,)
+    for split in there:
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
         if len(x) != len(y):
             raise KzooError(f"{str(path)!r}: x_{split} has {len(x)} rows and y_{split} has {len(y)}")
-        if x.dtype.kind == "f" and x.ndim >= 3 and x.size and x.min() >= 0 and x.max() <= 1:
-            x, scaled = x * 255, True
         y = np.searchsorted(labels, y) if labels.dtype.kind == "U" else y.astype("int64")
         splits[split] = Examples.of_arrays(x[..., None] if x.ndim == 3 else x, y)
     holds = "images" if len(splits["train"].shape) == 3 else "rows"
-    notes = ("pixels of 0 to 1 are rescaled to 0 to 255",) if scaled else ()
     return splits, DataInfo(name=path.stem, holds=holds, classes=names, notes=notes)
 
 

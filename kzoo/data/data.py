@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
+from kzoo.inputs import range_of, to_bytes_of
 
 SPLITS = ("train", "validation", "test")
 # images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers; prose:
@@ -96,6 +97,10 @@ class Data:
         whole = {name: _whole_labels(split) for name, split in splits.items()}
         # {split: (smallest, largest)} of labels that are whole numbers in an array; nothing is known of datasets.
         self.labels = {name: (int(y.min()), int(y.max())) for name, y in whole.items() if y is not None}
+        # {split: of the numbers of images} in arrays.
+        self.pixels = {
+            name: r for name, split in splits.items() if isinstance(split, tuple) and (r := range_of(split[0]))
+        }
         counts = {name: int(split.cardinality()) for name, split in self.splits.items()}
         if info is None:
             specs = self.splits["train"].element_spec
@@ -129,6 +134,23 @@ class Data:
         if split not in self.splits:
             raise KzooError(f"{self.info.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
+
+    def in_bytes(self) -> Data:
+        """With images of arrays in 0 to 255, whatever they are given in; said in the notes.
+
+        Raises:
+            KzooError: They could be anything.
+        """
+        if not self.pixels:
+            return self
+        change, said = to_bytes_of(self.pixels.values(), f"the images of {self.info.name}")
+        if change is None:
+            return self
+        splits = {name: split.map(lambda x, *rest: (change(x), *rest)) for name, split in self.splits.items()}
+        info = replace(self.info, notes=(*self.info.notes, said))
+        made = Data(splits["train"], splits.get("validation"), splits.get("test"), info)
+        made.labels = self.labels
+        return made
 
     def __repr__(self) -> str:
         return f"<kzoo.Data {self.info.describe()}>"
@@ -231,6 +253,10 @@ def _part(part: Any, split: str) -> Any:
     if hasattr(part, "to_numpy"):  # of pandas; a column, as Keras takes it
         part = part.to_numpy()
         part = part[:, None] if part.ndim == 1 else part
+    if isinstance(part, list) and any(isinstance(v, str) for v in part):
+        for place, value in enumerate(part):  # which NumPy would make words of
+            if not isinstance(value, str | bytes):
+                raise KzooError(f"the {split} split has texts, and {value!r} in their place {place}; give a text there")
     try:
         part = np.asarray(part) if isinstance(part, list) else part
         ragged = isinstance(part, tf.RaggedTensor)

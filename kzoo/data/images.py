@@ -14,20 +14,16 @@ import tensorflow as tf
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.errors import KzooError
+from kzoo.files import printable
 from kzoo.inputs import (
-    BY_PILLOW,
     IMAGE_SUFFIXES,
-    IN_GRAPH,
     LARGE_PIXELS,
-    PLAIN,
     Seen,
     Unreadable,
-    decode_image,
-    decode_plain,
     look_at,
     no_size_warnings,
-    open_image,
     read_later,
+    reading,
 )
 
 
@@ -122,20 +118,10 @@ def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
     height, width = next(iter(sizes)) if len(sizes) == 1 else (None, None)
     ways = np.array([seen.way for _, seen in good], "int32")
 
-    def by_pillow(path: tf.Tensor) -> tf.Tensor:
-        return tf.numpy_function(lambda name: open_image(Path(os.fsdecode(name))).pixels.numpy(), [path], tf.uint8)
+    decoded = reading(ways.tolist())
 
     def read(path: tf.Tensor, label: tf.Tensor, way: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        how = {
-            PLAIN: lambda: decode_plain(tf.io.read_file(path)),
-            IN_GRAPH: lambda: decode_image(tf.io.read_file(path)),
-            BY_PILLOW: lambda: by_pillow(path),
-        }
-        there = sorted(set(ways.tolist()))
-        pixels = how[there[0]]() if len(there) == 1 else tf.switch_case(way, [how[k] for k in sorted(how)])
-        return tf.ensure_shape(
-            tf.ensure_shape(pixels, [None, None, 3])[..., :channels], [height, width, channels]
-        ), label
+        return tf.ensure_shape(decoded(path, way)[..., :channels], [height, width, channels]), label
 
     at_once = 1 if any(h * w >= LARGE_PIXELS for h, w in sizes) else tf.data.AUTOTUNE
 
@@ -149,11 +135,6 @@ def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
 def relative(path: Path, folder: Path) -> str:
     """As `DataInfo.files` has it."""
     return printable(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.absolute().as_posix())
-
-
-def printable(text: str) -> str:
-    """A name that can be written down: bytes of a file name that are no UTF-8 become escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def many(count: int, what: str) -> str:

@@ -57,7 +57,7 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
     origin = origin_of(begun.model, options.weights)
-    data = _data(origin, begun.data, begun.reading)
+    data = _data(origin, begun.data, begun.reading).in_bytes()
     if options.class_weight == "balanced":
         options = replace(options, class_weight=balanced_weights(data.info))
     keras.utils.set_random_seed(options.seed)

@@ -18,8 +18,11 @@ from kzoo.inputs.image_files import (
     look_at,
     no_size_warnings,
     open_image,
+    reading,
 )
 from kzoo.inputs.later import mapped, read_later
+from kzoo.inputs.left_out import leave_out, notes_what_is_left_out
+from kzoo.inputs.pixels import range_of, to_bytes_of
 from kzoo.inputs.reader import Inputs, Reader, Served, are_paths, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.text import texts_of, unit_of

@@ -5,6 +5,7 @@ Augmentation goes between the two, on pixel values in 0 to 255.
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +16,22 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
+from kzoo.files import printable
 from kzoo.inputs.augment import AUGMENTATIONS, LUMA
+from kzoo.inputs.batches import untuned
 from kzoo.inputs.image_files import (
     IMAGE_SUFFIXES,
+    LARGE_PIXELS,
     Unreadable,
     decode_image,
     is_hidden,
+    look_at,
     no_size_warnings,
     on_white,
-    open_image,
+    reading,
 )
+from kzoo.inputs.left_out import leave_out
+from kzoo.inputs.pixels import range_of, to_bytes_of
 from kzoo.inputs.reader import Reader, Served, are_paths
 from kzoo.records import ImageInputs
 from kzoo.report import Picture, Shown, pictures
@@ -53,6 +60,9 @@ class Images(Reader):
             raise KzooError(
                 f"{name} reads {self.spec.channels} channels; kzoo prepares images with 1 or 3: give arrays instead"
             )
+
+    def raw(self, data: Any) -> Any:
+        return data.in_bytes()
 
     def changes(self, element_spec: Any) -> list[str]:
         return self.spec.changes(tuple(element_spec[0].shape))
@@ -110,6 +120,7 @@ class Images(Reader):
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
         """Of paths of image files and folders, or of an array of raw images."""
+        given = list(given) if isinstance(given, Iterator) else given
         if are_paths(given):
             yield from self._of_files(image_paths(given), batch_size)
             return
@@ -135,30 +146,47 @@ class Images(Reader):
                 f"{name} takes an array of examples [n, height, width, channels]; received {raw.dtype}"
                 f" {list(raw.shape)}"
             )
-        return raw
+        change, said = to_bytes_of([range_of(raw)], f"the images given to {name}")
+        if change is None:
+            return raw
+        print(said, file=sys.stderr)
+        return np.asarray(change(raw))
 
-    def _of_files(self, paths: list[tuple[Path, bool]], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
-        """A batch at a time: a folder may hold more than fits in memory."""
-        names, images, any_read = [], [], False
-        for path, given in paths:
-            try:
-                with no_size_warnings():
-                    image = open_image(path).pixels
-            except Unreadable as error:
-                if given:
-                    kinds = ", ".join(s[1:] for s in IMAGE_SUFFIXES)
-                    raise KzooError(f"{str(path)!r} is no readable image ({kinds}): {error}") from error
-                print(f"{path}: {error}; left out", file=sys.stderr)
-                continue
-            any_read = True
-            names.append(str(path))
-            images.append(self.prepare(image[None]).numpy())
-            if len(images) == size:
-                yield names, np.concatenate(images)
-                names, images = [], []
-        if images:
-            yield names, np.concatenate(images)
-        if not any_read:
+    def _of_files(self, paths: list[Path], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
+        """A batch at a time: a folder may hold more than fits in memory. What cannot be read is left out and named."""
+        good, ways, wrong, large = [], [], [], False
+        with no_size_warnings():
+            for path in paths:
+                try:
+                    seen = look_at(path)
+                except Unreadable as error:
+                    wrong.append((printable(str(path)), error))
+                    continue
+                good.append(path)
+                ways.append(seen.way)
+                large |= seen.size[0] * seen.size[1] >= LARGE_PIXELS
+        if len(paths) == 1 and wrong:
+            kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+            raise KzooError(f"{wrong[0][0]!r} is no readable image ({kinds}): {wrong[0][1]}")
+        for name, why in wrong:
+            leave_out(name, why)
+        read = reading(ways) if good else None
+        one = lambda place, path, way: (place, self.geometry(read(path, way)))
+        rows = [np.arange(len(good)), np.array([os.fsencode(path) for path in good], object), np.array(ways, "int32")]
+        answered, batches = 0, []
+        if good:
+            data = tf.data.Dataset.from_tensor_slices(tuple(rows))
+            at_once = 1 if large else tf.data.AUTOTUNE
+            batches = untuned(data.map(one, num_parallel_calls=at_once).ignore_errors().batch(size).prefetch(2))
+        next_place = 0
+        for places, images in batches:
+            for place in sorted(set(range(next_place, int(places[-1]) + 1)) - set(places.numpy().tolist())):
+                leave_out(printable(str(good[place])), "corrupt image")
+            next_place, answered = int(places[-1]) + 1, answered + len(places)
+            yield [printable(str(good[place])) for place in places], self.normalise(images).numpy()
+        for place in range(next_place, len(good)):
+            leave_out(printable(str(good[place])), "corrupt image")
+        if not answered:
             raise KzooError(f"none of the {len(paths)} images can be read; the reasons are above")
 
     def served(self) -> Served:
@@ -183,25 +211,55 @@ class Images(Reader):
         return [Picture(f"{name}.png", lambda path: pictures.mistakes(raw(), said, path, title))]
 
 
-def image_paths(inputs: Any) -> list[tuple[Path, bool]]:
-    """The files, and the images in the folders, in order; each with whether it was given by its own name."""
-    found: list[tuple[Path, bool]] = []
+def image_paths(inputs: Any) -> list[Path]:
+    """The files, and the images in folders and what lies in them; of patterns (`photos/*.jpg`) those that fit; of a
+    .txt file those that it names, a line each, and of `-` those that stdin names.
+
+    Raises:
+        KzooError: No such file, or no images in a folder.
+    """
+    found: list[Path] = []
     for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
         path = Path(item)
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if not is_hidden(p.name) and p.is_file())
-            inside = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-            others = len(files) - len(inside)
-            if others and inside:
-                print(f"{path}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
-            if not inside:
-                raise KzooError(f"no images in the folder {str(path)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
-            found += [(p, False) for p in inside]
+        if str(item) == "-":
+            found += _named_in(sys.stdin.read(), Path(), "stdin")
+        elif path.is_dir():
+            found += _in_folder(path)
+        elif path.is_file() and path.suffix.lower() == ".txt":
+            found += _named_in(path.read_text(encoding="utf-8-sig", errors="surrogateescape"), path.parent, str(path))
         elif path.is_file():
-            found.append((path, True))
+            found.append(path)
+        elif glob.has_magic(str(item)):
+            fits = sorted(Path(name) for name in glob.glob(str(item), recursive=True))
+            found += [name for name in fits if name.is_file() and not is_hidden(name.name)]
+            if not fits:
+                raise KzooError(f"no file fits {str(item)!r}")
         else:
             raise KzooError(f"no file {str(path)!r}")
     return found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        files += [Path(here, name) for name in sorted(names) if not is_hidden(name)]
+    inside = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not inside:
+        raise KzooError(f"no images in the folder {str(folder)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
+    if others := len(files) - len(inside):
+        print(f"{folder}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
+    if deeper := sum(path.parent != folder for path in inside):
+        print(f"{folder}: {deeper:,} of {len(inside):,} images lie in folders inside it", file=sys.stderr)
+    return inside
+
+
+def _named_in(text: str, folder: Path, where: str) -> list[Path]:
+    """Paths, a line each, from where the list lies or from here."""
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise KzooError(f"{where} names no files; give a path a line")
+    return [folder / name if (folder / name).exists() else Path(name) for name in names]
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:

@@ -7,9 +7,10 @@ are read by Pillow, where there is Python: not in an export.
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -264,6 +265,25 @@ def _look(path: Path) -> tuple[Seen, bool]:
     elif kind == "WEBP":
         whole = int.from_bytes(head[4:8], "little") + 8 <= length
     return seen, whole and in_graph
+
+
+def reading(ways: Sequence[int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(path, its way) -> uint8 [height, width, 3], as a graph that holds those of the ways that there are."""
+
+    def by_pillow(path: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(lambda name: open_image(Path(os.fsdecode(name))).pixels.numpy(), [path], tf.uint8)
+
+    def read(path: tf.Tensor, way: tf.Tensor) -> tf.Tensor:
+        how = {
+            PLAIN: lambda: decode_plain(tf.io.read_file(path)),
+            IN_GRAPH: lambda: decode_image(tf.io.read_file(path)),
+            BY_PILLOW: lambda: by_pillow(path),
+        }
+        there = sorted(set(ways))
+        pixels = how[there[0]]() if len(there) == 1 else tf.switch_case(way, [how[k] for k in sorted(how)])
+        return tf.ensure_shape(pixels, [None, None, 3])
+
+    return read
 
 
 def _in_graph(header: Image.Image) -> bool:

@@ -79,6 +79,14 @@ class Reader:
             KzooError: It cannot be what the network reads.
         """
 
+    def raw(self, data: Any) -> Any:
+        """`kzoo.Data`, whose examples are in the numbers that the reader prepares.
+
+        Raises:
+            KzooError: They could be in any.
+        """
+        return data
+
     def changes(self, element_spec: Any) -> list[str]:
         """What must be said of raw examples, (x, y, …) of that kind, becoming inputs."""
         return []

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
+from kzoo.inputs.left_out import leave_out
 from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
 from kzoo.models import registering
@@ -257,15 +258,15 @@ def unit_of_column(column: tf.data.Dataset) -> str:
 
 
 def texts_of(given: Any) -> list[str]:
-    """Texts as given, or the lines of a .txt file.
+    """Texts as given, or the lines of a .txt file. One of several that is empty or no UTF-8 is left out and named.
 
     Raises:
-        KzooError: No texts, an empty one, or one that is no UTF-8, by its number.
+        KzooError: No texts, or none that can be read.
     """
     if isinstance(given, str | os.PathLike) and str(given).endswith(".txt"):
-        return _lines(Path(given))
+        return _readable(*_lines(Path(given)))
     if isinstance(given, list | tuple) and len(given) == 1 and str(given[0]).endswith(".txt"):
-        return _lines(Path(given[0]))
+        return _readable(*_lines(Path(given[0])))
     if not isinstance(given, str) and not hasattr(given, "__iter__"):
         raise KzooError(f"texts must be strings, or the path of a .txt file; received {str(given)[:60]!r}")
     texts = [given] if isinstance(given, str) else list(given)
@@ -274,31 +275,39 @@ def texts_of(given: Any) -> list[str]:
             raise KzooError(f"texts must be strings; number {number} is {str(text)[:60]!r}")
         if len(text) < 256 and "\n" not in text and Path(text).suffix and Path(text).is_file():
             raise KzooError(f"text {number} is the file {text!r}; give one .txt file alone, or texts")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise KzooError(f"text {number} is not UTF-8 ({error.reason})") from error
-        if not text.strip():
-            raise KzooError(f"text {number} is empty; give texts with words")
     if not texts:
         raise KzooError("no texts; give at least one")
-    return texts
+    return _readable(
+        [text.encode("utf-8", "surrogatepass") for text in texts], [f"text {k + 1}" for k in range(len(texts))]
+    )
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> tuple[list[bytes], list[str]]:
+    """(lines, what each is called)."""
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
     lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     if not lines:
         raise KzooError(f"{str(path)!r} is empty; give a text a line")
-    texts = []
-    for number, line in enumerate(lines, 1):
+    return lines, [f"{path}, line {k + 1}" for k in range(len(lines))]
+
+
+def _readable(lines: Sequence[bytes], called: Sequence[str]) -> list[str]:
+    texts, wrong = [], []
+    for line, name in zip(lines, called, strict=True):
         try:
-            texts.append(line.decode("utf-8"))
+            text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise KzooError(f"{path}, line {number} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-        if not texts[-1].strip():
-            raise KzooError(f"{path}, line {number} is empty; give a text a line")
+            wrong.append((name, f"it is not UTF-8 ({error.reason})"))
+            continue
+        if text.strip():
+            texts.append(text)
+        else:
+            wrong.append((name, "it is empty"))
+    if not texts:
+        raise KzooError(f"{wrong[0][0]}: {wrong[0][1]}; give a text with words")
+    for name, why in wrong:
+        leave_out(name, why)
     return texts
 
 

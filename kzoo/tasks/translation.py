@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import texts_of
+from kzoo.inputs import leave_out, texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
@@ -191,17 +191,10 @@ class Translating(Task):
         length_penalty: float = LENGTH_PENALTY,
     ) -> list[Translation]:
         """One Translation a text, in order. Texts of like length are translated together."""
+        reader = predictor.reader
+        texts, counts = _fitting(predictor, texts)
         if predictor.signatures is not None:
             return _by_export(predictor, texts, batch_size)
-        reader = predictor.reader
-        counts = reader.source.counts(tf.constant(texts)).numpy()
-        limit = reader.spec.source.length
-        if counts.max() > limit:
-            k = int(counts.argmax())
-            unit = reader.spec.source.unit
-            raise KzooError(f"text {k + 1} has {counts[k]} {unit}; {predictor.name} reads at most {limit}")
-        if counts.min() == 0:
-            raise KzooError(f"text {int(counts.argmin()) + 1} is empty; give texts with words")
         speaker(predictor)  # with the weights that the model has now
         key = ("translate", beams, length_penalty)
         function = predictor.function(key, lambda: translating(predictor, beams=beams, length_penalty=length_penalty))
@@ -217,6 +210,25 @@ class Translating(Task):
                     tuple(reader.target.spec.vocabulary[k] for k in ids[:said]), out["attention"][j, :said, :read],
                 )  # fmt: skip
         return [found[i] for i in range(len(texts))]
+
+
+def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """(the texts that it can read whole, their tokens); others are left out and named.
+
+    Raises:
+        KzooError: There is none.
+    """
+    source = predictor.reader.source
+    limit, unit = source.spec.length, source.spec.unit
+    counts = source.counts(tf.constant(texts)).numpy()
+    reason = lambda n: f"it has {n} {unit}; {predictor.name} reads at most {limit}" if n else f"it has no {unit}"
+    wrong = [(text, reason(n)) for text, n in zip(texts, counts, strict=True) if not 0 < n <= limit]
+    if len(wrong) == len(texts):
+        raise KzooError(f"{wrong[0][0][:40]!r}: {wrong[0][1]}")
+    for text, why in wrong:
+        leave_out(repr(text[:40]), why)
+    fits = [k for k, n in enumerate(counts) if 0 < n <= limit]
+    return [texts[k] for k in fits], counts[fits]
 
 
 def speaker(predictor: Any) -> Decoding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from kzoo.data import inputs_of
 from kzoo.engine import in_a_line
 from kzoo.errors import KzooError
-from kzoo.inputs import are_paths
+from kzoo.inputs import are_paths, notes_what_is_left_out
 from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import input_shape_of
 from kzoo.records import VERBS, Answering, takes
@@ -26,7 +27,8 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
 
     Args:
         model: As for `evaluate`.
-        inputs: Paths of image files or folders of them; texts, or the path of a .txt file with one a line; or an array
+        inputs: Paths of image files, folders of them with all that lies in them, patterns such as `photos/*.jpg`, a
+            .txt file that names some; texts, or the path of a .txt file with one a line; or an array
             of raw examples [n, ...], as `load_data` gives them (images in 0 to 255), or a tf.data.Dataset or PyDataset
             of such, of which x is read; of a model of your own with several inputs {name: array}.
 
@@ -35,8 +37,8 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
         of your own that names no single class one Outputs, with `outputs`: {name: array}.
 
     Raises:
-        KzooError: A file given by its name that is no readable image, an empty text; nothing is predicted then. What
-            cannot be read in a folder is left out, and named on stderr.
+        KzooError: No such file, nothing that can be read. One of several that cannot be is left out, named on stderr
+            and in `left_out` of what is returned.
     """
     return _answers("predict", model, inputs, options)
 
@@ -59,6 +61,18 @@ def generate(model: Any, inputs: Any = None, **options: Any) -> list[Any]:
     return _answers("generate", model, inputs, options)
 
 
+class Answers(list[Any]):
+    """Results, in order.
+
+    Attributes:
+        left_out: A line for each input that has no answer: what, and why.
+    """
+
+    def __init__(self, results: Iterable[Any], left_out: list[str]) -> None:
+        super().__init__(results)
+        self.left_out = tuple(left_out)
+
+
 def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> list[Result]:
     chosen = Answering.of(options)
     predictor = load(model, checkpoint=chosen.checkpoint)
@@ -74,4 +88,5 @@ def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> lis
     check_own_methods(predictor.model, ("predict_step", "predict", "make_predict_function"))
     if isinstance(inputs, tf.data.Dataset | keras.utils.PyDataset):
         inputs = inputs_of(inputs, input_shape_of(predictor.model))
-    return task.answer(predictor, inputs, batch_size=chosen.batch_size, **own)
+    with notes_what_is_left_out() as left_out:
+        return Answers(task.answer(predictor, inputs, batch_size=chosen.batch_size, **own), left_out)

@@ -40,7 +40,7 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
         raise KzooError(f"output_dir {str(place)!r} is a file; give a folder")
     predictor = load(model, checkpoint=chosen.checkpoint)
     check_own_methods(predictor.model, ("test_step", "evaluate", "make_test_function"))
-    data = read(predictor, data, reading)
+    data = predictor.reader.raw(read(predictor, data, reading))
     if model_info(predictor.model) is None and predictor.run is None and predictor.export is None:
         predictor = replace(predictor, task=task_of(predictor.model, data.info.holds))
     own = asked("evaluate", predictor.task, options, Evaluating, DataOptions)

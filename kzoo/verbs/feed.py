@@ -102,6 +102,8 @@ def feed_of(
     if fed != "batches" and options.batch_size < replicas:
         raise KzooError(f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example")
     how = _fed(model, data, fed) if fed else task.reading(model, data)
+    for reader in (how.reader, how.targets) if not fed else ():
+        data = data if reader is None else reader.raw(data)
     augment = tuple(options.augment or ())
     if augment and not set(augment) <= set(how.reader.augmentations):
         why = "this data is fed as given" if how.reader.as_given else f"{data.info.name} holds {data.info.holds}"

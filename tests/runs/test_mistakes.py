@@ -139,8 +139,9 @@ class TestPredict:
 
     def test_a_folder_of_nothing_that_can_be_read(self, loaded, tmp_path):
         grey(tmp_path / "in" / "a.png", 1)
-        shutil.copyfile(__file__, tmp_path / "in" / "a.png")
-        with pytest.raises(kzoo.KzooError, match="none of the 1 images can be read"):
+        for name in "ab":
+            shutil.copyfile(__file__, tmp_path / "in" / f"{name}.png")
+        with pytest.raises(kzoo.KzooError, match="none of the 2 images can be read; the reasons are above"):
             kzoo.predict(loaded, tmp_path / "in")
 
     def test_an_enormous_image_is_refused(self, loaded, tmp_path):

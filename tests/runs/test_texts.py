@@ -173,8 +173,8 @@ class TestClassifier:
     @pytest.mark.parametrize(
         "inputs, message",
         [
-            ([""], "text 1 is empty"),
-            (["good", "  "], "text 2 is empty"),
+            ([""], "text 1: it is empty"),
+            (["", "  "], "text 1: it is empty"),
             ([3], "texts must be strings"),
             ("nowhere.txt", "no file 'nowhere.txt'"),
         ],
@@ -187,11 +187,14 @@ class TestClassifier:
         lines = tmp_path / "lines.txt"
         lines.write_bytes(b"a good film\r\nawful\n")
         assert [p.labels[0] for p in kzoo.predict(reviews[0], str(lines))] == ["pos", "neg"]
-        lines.write_bytes(b"good\n\nbad\n")
-        with pytest.raises(kzoo.KzooError, match="line 2 is empty"):
-            kzoo.predict(reviews[0], str(lines))
-        lines.write_bytes(b"good\nb\xffd\n")
-        with pytest.raises(kzoo.KzooError, match="line 2 is not UTF-8"):
+        lines.write_bytes(b"good\n\nawful\nb\xffd\n")
+        found = kzoo.predict(reviews[0], str(lines))
+        assert [p.input for p in found] == ["good", "awful"]
+        assert [line.split(", ")[1] for line in found.left_out] == [
+            "line 2: it is empty; left out", "line 4: it is not UTF-8 (invalid start byte); left out"
+        ]  # fmt: skip
+        lines.write_bytes(b"\n")
+        with pytest.raises(kzoo.KzooError, match="line 1: it is empty; give a text with words"):
             kzoo.predict(reviews[0], str(lines))
 
     def test_wrong_data(self, reviews):
@@ -254,13 +257,15 @@ class TestTranslator:
     def test_mistakes(self, chinese, exported):
         run, _ = chinese
         long = " ".join(["one"] * 21)
-        with pytest.raises(kzoo.KzooError, match="text 2 has 21 words; run reads at most 20"):
-            kzoo.generate(run, ["one", long])
-        with pytest.raises(kzoo.KzooError, match="longer than the model reads"):
-            kzoo.generate(exported(1, 0.6).path.parent, [long])
+        for model in (run, exported(1, 0.6).path.parent):
+            some = kzoo.generate(model, ["one", long, "two"])
+            assert [t.input for t in some] == ["one", "two"]
+            assert "it has 21 words; " in some.left_out[0] and " reads at most 20; left out" in some.left_out[0]
+            with pytest.raises(kzoo.KzooError, match="it has 21 words; .* reads at most 20"):
+                kzoo.generate(model, [long])
         for arguments, message in (
             ({"inputs": None}, "give it texts"),
-            ({"inputs": [""]}, "text 1 is empty"),
+            ({"inputs": [""]}, "text 1: it is empty"),
             ({"inputs": ["one"], "beams": 0}, "beams must be a whole number"),
             ({"inputs": ["one"], "batch_size": 0}, "batch_size must be"),
         ):
