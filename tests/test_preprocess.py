@@ -118,3 +118,14 @@ def test_for_another_input_size_the_padding_stays():
     assert SPECS["padded"].for_model((40, 40, 3), {}).size == (36, 36)
     assert SPECS["padded"].for_model((32, 32, 1), {}) == SPECS["padded"]
     assert from_config({"size": [28, 28], "channels": 1}) == ImageInputs(size=(28, 28), channels=1)
+
+
+@pytest.mark.parametrize("size", [(10_000, 4), (4, 10_000)])
+def test_an_extreme_strip_is_cut_before_it_is_enlarged(size):
+    """10,000x4 pixels would be 560,000x224 of them, 1.5 GB as floats."""
+    reader = reader_of(ImageInputs((224, 224), 3, crop=0.875))
+    images = np.zeros((1, *size, 3), "uint8")
+    middle = (slice(None), slice(size[0] // 2 - 2, size[0] // 2 + 2), slice(size[1] // 2 - 2, size[1] // 2 + 2))
+    images[middle] = 200
+    found = reader.geometry(images).numpy()
+    assert found.shape == (1, 224, 224, 3) and found[0, 112, 112, 0] > 150

@@ -40,6 +40,8 @@ class DataInfo:
         units: Of texts: "words" or "characters", one for each column of text, (text,) or (source, target).
         languages: Of translations, (source, target); empty where not known.
         whole: Whether the rows are all that there is: a truth table, of which nothing can be held back.
+        unlabelled: Whether nothing says what an example is: images right in a folder, of which one may learn to make
+            more.
         batched: Splits whose counts are batches, which whoever gave them has made.
         drawn: {part: what its examples are known by} of parts that were taken of train; "left": of none.
     """
@@ -58,6 +60,7 @@ class DataInfo:
     languages: tuple[str, ...] = ()
     whole: bool = False
     batched: tuple[str, ...] = ()
+    unlabelled: bool = False
     class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     drawn: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
@@ -30,6 +31,8 @@ def image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
         notes.append(f"folders without images are left out: {', '.join(relative(c, folder) for c in strange)}")
         children = {split: [c for c in found if c not in strange] for split, found in children.items()}
     classes = sorted({printable(child.name) for found in children.values() for child in found})
+    if not classes and any(map(_has_images, roots.values())):
+        return _flat(given, roots, notes)
     if not classes:
         raise KzooError(
             f"{str(folder)!r} has no subfolders; expected one folder of images a class, images with a labels.csv,"
@@ -61,6 +64,14 @@ def image_folder(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
     if loops:
         notes.append(f"links that lead back into the folder are not followed: {', '.join(dict.fromkeys(loops))}")
     return examples_of(pairs, classes, given, notes)
+
+
+def _flat(folder: Path, roots: dict[str, Path], notes: list[str]) -> tuple[dict[str, Examples], DataInfo]:
+    """Images right in a folder, or in the folders of its parts: without labels."""
+    there = lambda root: sorted(path for path in root.iterdir() if not is_hidden(path.name) and _is_image(path))
+    pairs = {split: [Pair(path, 0, relative(path, folder)) for path in there(root)] for split, root in roots.items()}
+    splits, info = examples_of(pairs, [], folder, notes)
+    return splits, replace(info, unlabelled=True, notes=(*info.notes, "no folders of classes: images without labels"))
 
 
 def _inside(folder: Path) -> tuple[Path, list[str]]:

@@ -79,7 +79,9 @@ def _twice(there: dict[str, list[Pair]], classes: Sequence[str]) -> list[str]:
             digest = hashlib.blake2b(pair.path.read_bytes(), digest_size=16).digest()
             alike.setdefault(digest, []).append((split, pair))
     groups = [group for group in alike.values() if len(group) > 1]
-    labels = [{pair.label: f"{pair.name} ({classes[pair.label]})" for _, pair in group} for group in groups]
+    labels = [
+        {pair.label: f"{pair.name} ({classes[pair.label]})" if classes else "" for _, pair in group} for group in groups
+    ]
     other = [" = ".join(names.values()) for names in labels if len(names) > 1]
     same = [" = ".join(pair.name for _, pair in group[:3]) for group in groups if _in_one(group)]
     notes = []

@@ -36,6 +36,8 @@ from kzoo.inputs.reader import Reader, Served, are_paths
 from kzoo.records import ImageInputs
 from kzoo.report import Picture, Shown, pictures
 
+STRIP = 16  # a side that is so many times the other is cut to that before a centre crop
+
 
 class Images(Reader):
     """uint8 or float images in 0 to 255, [..., height, width, 1, 3 or 4 channels], one image or a batch, to float32
@@ -87,6 +89,7 @@ class Images(Reader):
         """The centre crop of torchvision's and timm's evaluation, to the pixel: sizes are cut to whole numbers, and
         half a pixel at the border is rounded to the even one.
         """
+        images = _without_ends(images)
         shape = tf.shape(images)
         height, width = shape[-3], shape[-2]
         rows, columns = self.spec.cover
@@ -260,6 +263,16 @@ def _named_in(text: str, folder: Path, where: str) -> list[Path]:
     if not names:
         raise KzooError(f"{where} names no files; give a path a line")
     return [folder / name if (folder / name).exists() else Path(name) for name in names]
+
+
+def _without_ends(images: tf.Tensor) -> tf.Tensor:
+    """The middle of a strip: what a centre crop would cut off is not enlarged first, which of 10,000x4 takes 2 GB."""
+    shape = tf.shape(images)
+    for axis, sides in ((-3, (shape[-3], shape[-2])), (-2, (shape[-2], shape[-3]))):
+        kept = tf.minimum(sides[0], STRIP * sides[1])
+        first = (sides[0] - kept) // 2
+        images = images[..., first : first + kept, :, :] if axis == -3 else images[..., first : first + kept, :]
+    return images
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:

@@ -30,7 +30,7 @@ class Noise(Reader):
 
     def check_fed(self, name: str, data: Any) -> None:
         raise KzooError(
-            f"{name} learns from images and noise that kzoo draws; give kzoo.Data((images, labels)), a name or a"
+            f"{name} learns from images and noise that kzoo draws; give kzoo.Data((images,)), a name or a"
             " folder, not bare arrays"
         )
 

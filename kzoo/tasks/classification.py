@@ -53,6 +53,11 @@ class Classification(Task):
 
     def check(self, model: keras.Model, data: Data) -> None:
         """Labels beyond the model's outputs would train on nonsense without a word."""
+        if data.info.unlabelled:
+            raise KzooError(
+                f"{data.info.name} has images and no classes; put them in one folder a class, or name their labels in a"
+                " labels.csv"
+            )
         info = model_info(model)
         outputs = getattr(model, "outputs", None)  # a subclass of the user's does not say
         units = info.arguments["classes"] if info else outputs[0].shape[-1] if outputs and len(outputs) == 1 else None

@@ -219,3 +219,29 @@ class TestEvaluating:
             (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + rows)
         run = kzoo.fit("lstm_classifier", tmp_path / "all.tsv", epochs=1, verbose=False, run_dir=tmp_path / "r")
         assert kzoo.evaluate(run, tmp_path / "held.tsv").examples == 20
+
+
+class TestWithoutLabels:
+    """Images right in a folder: to learn to make more, and for nothing else."""
+
+    @pytest.fixture
+    def flat(self, tmp_path):
+        for k in range(12):
+            image(tmp_path / "flat" / f"{k}.png", k, size=(16, 16))
+        return tmp_path / "flat"
+
+    def test_players_learn_from_them(self, flat, tmp_path):
+        run = kzoo.fit("dcgan_tiny", flat, epochs=1, batch_size=4, verbose=False, run_dir=tmp_path / "run")
+        assert "no folders of classes: images without labels" in run.plan.notes
+        assert kzoo.evaluate(run.path, split="validation").examples == 1
+
+    def test_players_learn_from_images_alone(self):
+        import numpy as np
+
+        images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 1), dtype="uint8")
+        assert kzoo.fit("dcgan_tiny", kzoo.Data((images,)), epochs=1, batch_size=4, verbose=False).history
+
+    def test_a_classifier_is_told_so(self, flat, tmp_path):
+        with pytest.raises(kzoo.KzooError, match="flat has images and no classes; put them in one folder a class"):
+            kzoo.fit("lenet5", flat, run_dir=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
