@@ -519,3 +519,25 @@ def test_an_export_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(kzoo.KzooError, match="cannot be written: Not a directory"):
         kzoo.export(network(), tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (
+            np.where(Y > 0, 1, -1),
+            "binary_crossentropy reads labels in 0 to 1; those of the first batch reach from -1 to 1",
+        ),
+        (1 + (Y > 0), "binary_crossentropy reads labels in 0 to 1; those of the first batch reach from 1 to 2"),
+        ((Y > 0) * 0.9 + 0.05, ""),
+    ],
+)
+def test_labels_that_a_loss_reads_otherwise(labels, says):
+    notes = kzoo.fit(network("binary_crossentropy", 1), (X, labels), epochs=1, verbose=False).plan.notes
+    assert says in notes if says else not any("reads labels" in note for note in notes)
+
+
+def test_labels_between_classes():
+    halves = (X, Y * 0.5)
+    notes = kzoo.fit(network(), halves, epochs=1, batch_size=40, verbose=False).plan.notes
+    assert "sparse_categorical_crossentropy reads numbers of classes; the first batch has a label of 0.5" in notes

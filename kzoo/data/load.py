@@ -26,6 +26,7 @@ from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
+from kzoo.data.texts import repeated
 from kzoo.data.tfds import from_tfds, is_tfds
 from kzoo.errors import KzooError, unknown
 from kzoo.inputs import mapped
@@ -156,6 +157,8 @@ def _load(
     labels = labels if renumber is None else {split: renumber[y] for split, y in labels.items()}
     counts = {split: counts_of(y, len(classes)) for split, y in labels.items()} if classes else {}
     notes += shares.shortages(counts, classes)
+    if info.holds == "texts" and all(e.content is not None for e in splits.values()):
+        notes += repeated(splits, indices)
     if classes and not info.whole and not held:
         notes += [line] if (line := imbalance(counts["train"], classes)) else []
     data, files = {}, {}

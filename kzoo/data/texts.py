@@ -10,7 +10,8 @@ import itertools
 import lzma
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,23 @@ def _strings(values: Sequence[str | bytes]) -> np.ndarray:
     array = np.empty(len(values), object)
     array[:] = values
     return array
+
+
+def repeated(splits: Mapping[str, Examples], indices: Mapping[str, np.ndarray]) -> list[str]:
+    """Notes on texts that are there with two labels, or in two parts: a test of such says less than it seems to."""
+    labels: dict[bytes, set[int]] = defaultdict(set)
+    parts: dict[bytes, set[str]] = defaultdict(set)
+    for split, places in indices.items():
+        for i in places.tolist():
+            text = splits[split].content(i)
+            labels[text].add(int(splits[split].labels[i]))
+            parts[text].add(split)
+    two = [text for text, found in labels.items() if len(found) > 1]
+    notes = (
+        [f"{len(two):,} texts have two labels: {some([t.decode('utf-8', 'replace') for t in two[:3]])}"] if two else []
+    )
+    shared = Counter(tuple(sorted(found)) for found in parts.values() if len(found) > 1)
+    return notes + [f"{count:,} texts the same in {' and '.join(names)}" for names, count in sorted(shared.items())]
 
 
 def unpacked(path: Path) -> str:

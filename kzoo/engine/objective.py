@@ -50,6 +50,9 @@ TWO_WAYS = (  # layers that do something else in training
 )  # fmt: skip
 
 
+BINARY = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
+
+
 @contextlib.contextmanager
 def unchanged(networks: Sequence[keras.Model]) -> Iterator[None]:
     """Trial passes: statistics, states and seeds are afterwards what they were."""
@@ -201,6 +204,7 @@ class Supervised(Objective):
         self.own_loss = type(model).compute_loss is not keras.Model.compute_loss  # cannot be taken apart
         self.phases = [Phase("train", model, optimizer or model.optimizer, self._train_loss)]
         self.scalars = self.by_terms = self.needs_denominators = False  # until a batch was seen
+        self.label_notes: list[str] = []
         self.scalar_sums: tuple[bool, ...] = ()  # which outputs' losses of one number add up over the examples
         self.sums: tuple[bool, ...] = ()  # which of `_undivided_losses` add up over the examples, for replicas
 
@@ -222,6 +226,7 @@ class Supervised(Objective):
         if not self.own_loss and loss_leaves(self.model):
             self.by_terms = True
             self._check_reductions()
+            self.label_notes = self._odd_labels(y)
             terms = self._terms(x, Share.whole(x))
             terms(y, outputs, weight)
             self.needs_denominators = not terms.proportional
@@ -241,6 +246,24 @@ class Supervised(Objective):
             if not weights or any(g is not None for g in tape.gradient(loss, [v.value for v in watched])):
                 return True
         return False
+
+    def _odd_labels(self, y: Any) -> list[str]:
+        """What is to be said of labels that a loss reads as something else, without an error of it."""
+        leaves, labels = loss_leaves(self.model), tf.nest.flatten(y)
+        notes = []
+        for leaf, part in zip(leaves, labels, strict=False) if len(leaves) == len(labels) else ():
+            numbers = np.asarray(part)
+            if not numbers.size or numbers.dtype.kind not in "uif":
+                continue
+            low, high = float(numbers.min()), float(numbers.max())
+            if getattr(leaf.loss, "fn", None) in BINARY and (low < 0 or high > 1):
+                notes.append(
+                    f"{leaf.loss.name} reads labels in 0 to 1; those of the first batch reach from {low:g} to {high:g}"
+                )
+            elif sparse_without_ignored(leaf.loss) and (numbers != np.round(numbers)).any():
+                odd = numbers[numbers != np.round(numbers)].ravel()[0]
+                notes.append(f"{leaf.loss.name} reads numbers of classes; the first batch has a label of {odd:g}")
+        return notes
 
     def _check_reductions(self) -> None:
         leaves = loss_leaves(self.model)
@@ -284,7 +307,7 @@ class Supervised(Objective):
         return int(outputs[0].shape[-1]) if len(outputs) == len(leaves) else None
 
     def notes(self, replicas: int) -> list[str]:
-        notes = []
+        notes = list(self.label_notes)
         if self.model.run_eagerly:
             notes.append("compile(run_eagerly=True) is not kept: kzoo's loop is compiled")
         if replicas > 1 and self.own_loss:

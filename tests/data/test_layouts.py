@@ -179,6 +179,23 @@ def run(tmp_path_factory):
     )
 
 
+class TestTextsTwice:
+    def write(self, folder, name, rows):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.tsv").write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows))
+
+    def test_with_two_labels_or_in_two_parts(self, tmp_path):
+        rows = [(f"a thing {k}", "ab"[k % 2]) for k in range(20)]
+        self.write(tmp_path / "set", "train", [*rows, ("a thing 3", "a")])
+        self.write(tmp_path / "set", "test", rows[:4] + [("another", "a")])
+        notes = kzoo.load_data(tmp_path / "set", validation=0).info.notes
+        assert "1 texts have two labels: a thing 3" in notes and "4 texts the same in test and train" in notes
+
+    def test_once(self, tmp_path):
+        self.write(tmp_path, "all", [(f"a thing {k}", "ab"[k % 2]) for k in range(20)])
+        assert not any("texts" in note for note in kzoo.load_data(tmp_path / "all.tsv").info.notes)
+
+
 class TestEvaluating:
     """A labelled folder or table without splits is the test, all of it."""
 
