@@ -54,12 +54,10 @@ def repeated(splits: Mapping[str, Examples], indices: Mapping[str, np.ndarray]) 
             text = splits[split].content(i)
             labels[text].add(int(splits[split].labels[i]))
             parts[text].add(split)
-    two = [text for text, found in labels.items() if len(found) > 1]
-    notes = (
-        [f"{len(two):,} texts have two labels: {some([t.decode('utf-8', 'replace') for t in two[:3]])}"] if two else []
-    )
+    two = [text.decode("utf-8", "replace") for text, found in labels.items() if len(found) > 1]
+    notes = [f"texts with two labels: {len(two):,} ({some(two[:3])})"] if two else []
     shared = Counter(tuple(sorted(found)) for found in parts.values() if len(found) > 1)
-    return notes + [f"{count:,} texts the same in {' and '.join(names)}" for names, count in sorted(shared.items())]
+    return notes + [f"the same text in {' and '.join(names)}: {n:,}" for names, n in sorted(shared.items())]
 
 
 def unpacked(path: Path) -> str:

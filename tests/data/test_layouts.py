@@ -189,11 +189,11 @@ class TestTextsTwice:
         self.write(tmp_path / "set", "train", [*rows, ("a thing 3", "a")])
         self.write(tmp_path / "set", "test", rows[:4] + [("another", "a")])
         notes = kzoo.load_data(tmp_path / "set", validation=0).info.notes
-        assert "1 texts have two labels: a thing 3" in notes and "4 texts the same in test and train" in notes
+        assert "texts with two labels: 1 (a thing 3)" in notes and "the same text in test and train: 4" in notes
 
     def test_once(self, tmp_path):
         self.write(tmp_path, "all", [(f"a thing {k}", "ab"[k % 2]) for k in range(20)])
-        assert not any("texts" in note for note in kzoo.load_data(tmp_path / "all.tsv").info.notes)
+        assert not any("text" in note for note in kzoo.load_data(tmp_path / "all.tsv").info.notes)
 
 
 class TestEvaluating:
