@@ -13,10 +13,12 @@ import tensorflow as tf
 def answer(export, signature, inputs):
     serve = tf.saved_model.load(export).signatures[signature]
     takes = serve.structured_input_signature[1]
-    found = serve(**{name: tf.constant([whole(v) for v in value], takes[name].dtype) for name, value in inputs.items()})
+    found = serve(**{name: tf.constant(whole(value), takes[name].dtype) for name, value in inputs.items()})
     return {name: plain(tensor.numpy().tolist()) for name, tensor in found.items()}
 
 def whole(value):
+    if isinstance(value, list):
+        return [whole(v) for v in value]
     return open(value["file"], "rb").read() if isinstance(value, dict) else value
 
 def plain(value):

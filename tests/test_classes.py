@@ -44,8 +44,10 @@ def export(run, tmp_path_factory):
     return kzoo.export(run, tmp_path_factory.mktemp("export") / "out").path
 
 
-@pytest.mark.parametrize("of", ["run", "export"])
-@pytest.mark.parametrize("names", [("cow", "bee"), ("cow", "ant"), ("ant", "bee")])
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [("run", ("cow", "bee")), ("run", ("cow", "ant")), ("run", ("ant", "bee")), ("export", ("cow", "bee"))],
+)
 def test_some_of_the_classes_under_other_numbers(of, names, request, tmp_path):
     model = request.getfixturevalue(of)
     found = kzoo.evaluate(model if of == "export" else model.path, split(tmp_path / "some", names))

@@ -189,7 +189,8 @@ def test_a_custom_train_step_is_refused_by_name():
         kzoo.fit(model, rows(), epochs=1, strategy=nets.strategy("mirrored"), verbose=False)
 
 
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
 def test_mobilenet_under_mirrored_with_xla(whole):
     """In float64. Through 52 batch normalizations of random weights a rounding grows by seven digits in a step: in
     float32 XLA on and off part in the second digit after two, on one device too, and in float64 in the tenth."""

@@ -221,9 +221,12 @@ class TestEvaluate:
             (tmp_path / "set" / name).mkdir(parents=True)
             for k in range(2):
                 Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "set" / name / f"{k}.png")
+        found = kzoo.evaluate(trained, tmp_path / "set")
+        assert found.examples == 20 and "no splits: all of it is the test" in found.notes
+        whole = kzoo.load_data(tmp_path / "set")
         with pytest.raises(kzoo.KzooError, match="has no test split; evaluate split='train' or 'validation'"):
-            kzoo.evaluate(trained, tmp_path / "set")
-        assert kzoo.evaluate(trained, tmp_path / "set", split="train").examples == 10
+            kzoo.evaluate(trained, whole)
+        assert kzoo.evaluate(trained, whole, split="train").examples == 10
 
 
 class TestPredict:
