@@ -44,8 +44,15 @@ def accuracy_of(row, *arguments, **keywords):
     assert abs(found.accuracy - row.metrics["test accuracy"]) <= 1.5 / found.examples
 
 
+LONG = ["resnet20@cifar10"]  # 10,000 photographs
+ROWS = [
+    pytest.param(row, marks=pytest.mark.slow if name in LONG else (), id=name)
+    for row, name in zip(SHIPPED, NAMES, strict=True)
+]
+
+
 @pytest.mark.data
-@pytest.mark.parametrize("row", SHIPPED, ids=NAMES)
+@pytest.mark.parametrize("row", ROWS)
 def test_the_accuracy_is_the_one_described(row, shared, monkeypatch):
     """On the files that TensorFlow Datasets' set is made of, without writing its 70,000 examples first."""
     if row.data == "mnist":

@@ -15,9 +15,9 @@ SHOWN = {  # these are compiled by XLA and used too; the others with --slow
     "added_losses", "buckets", "convnet", "dropout", "physics", "tabular_strings", "text_pooling",
 }  # fmt: skip
 REPLICAS = SHOWN | {  # trained on one device and on replicas
-    "accumulation", "averaged_weights", "detector", "distillation", "sequence_tagging", "imbalance", "metric_learning", "multi_task", "overlap", "own_classes",
-    "own_loss", "ratios", "reduced_by_sum", "siamese", "sparse_inputs", "spectral", "summed_loss", "tags", "triplets",
-    "two_tower", "variational_autoencoder",
+    "accumulation", "averaged_weights", "detector", "distillation", "imbalance", "metric_learning", "multi_task",
+    "overlap", "own_classes", "own_loss", "ratios", "reduced_by_sum", "sequence_tagging", "siamese", "sparse_inputs",
+    "spectral", "summed_loss", "tags", "triplets", "two_tower", "variational_autoencoder",
 }  # fmt: skip
 
 
