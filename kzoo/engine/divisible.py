@@ -189,7 +189,7 @@ def check_apart(model: keras.Model, batch: Any, forward: Callable[[Any, bool], A
 
     def first_rows(batch: Any, training: bool) -> list[np.ndarray]:
         before = [v.numpy() for v in seeds]
-        outputs = [t for t in tf.nest.flatten(forward(batch, training)) if len(t.shape)]
+        outputs = [t for t in tf.nest.flatten(forward(batch, training)) if tf.is_tensor(t) and len(t.shape)]
         if any(t.shape[0] != rows for t in outputs):  # not example by example at all
             raise NotApart
         for variable, value in zip(seeds, before, strict=True):

@@ -305,7 +305,10 @@ def build_on(model: keras.Model, train: Any) -> None:
     with in_a_line("the data's first batch failed"):
         x, *_ = next(iter(train.epoch(0)), (None,))
     with in_a_line(f"cannot build {model.name!r} on the data"):
-        build_by_shapes(model, x)
+        if all(isinstance(part, tf.Tensor) for part in tf.nest.flatten(x)):
+            build_by_shapes(model, x)
+        else:  # sparse parts, of which there is nothing symbolic
+            model(x)
 
 
 def info_arguments(name: str) -> list[str]:

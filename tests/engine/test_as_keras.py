@@ -799,3 +799,18 @@ def test_a_recurrent_layer_that_drops_nothing_draws_nothing(kind):
     assert not any(
         "random numbers" in note for note in fit(model, batches(RNG.random((16, 5, 4)), Z[:16]), "xla").plan.notes
     )
+
+
+class Nothing(keras.Model):
+    """One of its outputs is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = layers.Dense(2)
+
+    def call(self, x, training=None):
+        return {"p": self.last(x), "q": None}
+
+
+def test_an_output_that_is_none():
+    assert_keras(lambda: compiled(Nothing(), "sgd", {"p": "mse"}), batches(X, {"p": Z}))
