@@ -1,10 +1,14 @@
 """Strings to ids and back: in the pipeline, eagerly and inside a SavedModel the same."""
 
+import unicodedata
+
+import numpy as np
 import pytest
 import tensorflow as tf
 from serving import served
 
 import kzoo
+from kzoo.inputs import notes_what_is_left_out, reader_of, texts_of
 from kzoo.inputs.pairs import Pairs
 from kzoo.inputs.text import Texts, learn_vocabulary, normal_words
 from kzoo.records import PairInputs, TextInputs, from_config
@@ -100,3 +104,50 @@ def test_pairs_have_both_sides():
     reader = Pairs(PairInputs(side, side))
     ids = [part.prepare(tf.constant(["über"])).numpy().tolist() for part in (reader.source, reader.target)]
     assert ids[0] == ids[1] == [[2, side.vocabulary.index("über"), 3]]
+
+
+SEEN = "Ein schöner Café-Film"
+WRITTEN = {
+    "decomposed": unicodedata.normalize("NFD", SEEN),
+    "with soft hyphens": SEEN.replace("schöner", "schö\u00adner"),
+    "with zero-width spaces": SEEN.replace(" ", " \u200b"),
+    "with a mark in front": "\ufeff" + SEEN,
+    "full-width": "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in SEEN),
+    "with HTML's breaks": SEEN.replace(" ", "<br /><BR>", 1),
+    "with another space": SEEN.replace(" ", "\u00a0"),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_what_looks_alike_is_read_alike(how, tmp_path):
+    rows = [(SEEN, "good"), ("Ein langer Abend", "bad")] * 10
+    (tmp_path / "all.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{label}\n" for t, label in rows))
+    (tmp_path / "other.tsv").write_text(
+        "text\tlabel\n" + "".join(f"{WRITTEN[how] if label == 'good' else t}\t{label}\n" for t, label in rows)
+    )
+    data, other = kzoo.load_data(tmp_path / "all.tsv"), kzoo.load_data(tmp_path / "other.tsv")
+    reader = reader_of(TextInputs(length=20, size=50))
+    known, again = reader.learn(data), reader.learn(other)
+    assert known.vocabulary == again.vocabulary
+    reader = reader_of(known)
+    one, two = (next(iter(reader.batches(d.train, 64).epoch(0)))[0].numpy() for d in (data, other))
+    np.testing.assert_array_equal(one, two)
+    (_, read), (_, wanted) = (next(reader.examples([text], 8, "it")) for text in (WRITTEN[how], SEEN))
+    np.testing.assert_array_equal(read, wanted)
+
+
+def test_what_nobody_sees_is_empty(tmp_path):
+    (tmp_path / "all.tsv").write_text("text\tlabel\ngood\ta\n\u200b\u00ad\ufeff \tb\n")
+    with pytest.raises(kzoo.KzooError, match="line 3 of .* has an empty text"):
+        kzoo.load_data(tmp_path / "all.tsv")
+    (tmp_path / "one.txt").write_text("a film\n\u200b\u00ad\nanother\rone\n")
+    with notes_what_is_left_out() as told:
+        assert texts_of(str(tmp_path / "one.txt")) == ["a film", "another\rone"], (
+            "a lone return ends no line, as in tables"
+        )
+    assert len(told) == 1 and "line 2: it is empty" in told[0]
+
+
+def test_texts_among_numbers():
+    with pytest.raises(kzoo.KzooError, match="the train split has texts, and nan in their place 1; give a text there"):
+        kzoo.Data((["a film", float("nan"), "another"], [0, 1, 0]))

@@ -24,7 +24,7 @@ from kzoo.data.texts import (
     unpacked,
 )
 from kzoo.errors import KzooError
-from kzoo.inputs import IMAGE_SUFFIXES, unit_of
+from kzoo.inputs import IMAGE_SUFFIXES, is_blank, unit_of
 
 # The last part of a parallel file's name: two or three letters, perhaps a region; and what is no language there.
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
@@ -132,7 +132,7 @@ def _parallel_folder(
 def _parallel_lines(source: Path, target: Path) -> tuple[list[str], list[str]]:
     sides = lines_of(source), lines_of(target)
     for path, lines in zip((source, target), sides, strict=True):
-        empty = next((n for n, line in enumerate(lines, start=1) if not line.strip()), None)
+        empty = next((n for n, line in enumerate(lines, start=1) if is_blank(line)), None)
         if empty:
             raise KzooError(f"line {empty} of {str(path)!r} is empty; fill it, or delete that line from both languages")
     if len(sides[0]) != len(sides[1]):

@@ -17,7 +17,7 @@ from kzoo.data.labels import check_classes, ordered, refuse_alike, unquoted
 from kzoo.data.names import LABELS, SOURCES, TARGETS, TEXTS, places
 from kzoo.data.texts import decoded, direction, labelled, lines_of, paired, some, unpacked
 from kzoo.errors import KzooError
-from kzoo.inputs import unit_of
+from kzoo.inputs import is_blank, unit_of
 
 SEPARATORS = {".tsv": "tabs (none inside a text)", ".csv": "commas (a text with a comma stands in double quotes)"}
 REMEDY = (
@@ -58,7 +58,7 @@ class Table:
     def column(self, index: int, role: str) -> list[str]:
         values = [row[index] for row in self.rows]
         for line, value in zip(self.lines, values, strict=True):
-            if not value.strip():
+            if is_blank(value):
                 raise KzooError(
                     f"line {line} of {str(self.path)!r} has an empty {role} (column {index + 1}); fill it or delete"
                     " the row"

@@ -22,6 +22,7 @@ from kzoo.inputs.image_files import (
 )
 from kzoo.inputs.later import mapped, read_later
 from kzoo.inputs.left_out import leave_out, notes_what_is_left_out
+from kzoo.inputs.letters import is_blank
 from kzoo.inputs.pixels import range_of, to_bytes_of
 from kzoo.inputs.reader import Inputs, Reader, Served, are_paths, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences

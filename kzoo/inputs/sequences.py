@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.inputs.batches import AHEAD, Part, checked_labels, cut, mix, ported, untuned
+from kzoo.inputs.letters import composed
 from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
 
@@ -98,7 +99,8 @@ class Sequences:
         found, rest = [], []
         for row in self.split.batch(BATCH):
             texts, others = (row[:2], row[2:]) if pair else (row[:1], row[1:])
-            found.append([[a.numpy() for a in side] for side in tokenised(list(texts))])
+            texts = [tf.constant([composed(text) for text in column.numpy()]) for column in texts]
+            found.append([[a.numpy() for a in side] for side in tokenised(texts)])
             rest.append([a.numpy() for a in others])
         if not found:
             raise KzooError("the split holds no texts")

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.inputs.left_out import leave_out
+from kzoo.inputs.letters import composed, is_blank
 from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
 from kzoo.models import registering
@@ -56,8 +57,12 @@ def normal_words(text: tf.Tensor) -> tf.Tensor:
 
 @register
 def normal_characters(text: tf.Tensor) -> tf.Tensor:
-    """Lower case, any run of white space one space; bytes that are not UTF-8 become U+FFFD."""
+    """Lower case, any run of white space one space, HTML's line breaks too; nothing of what nobody sees (soft hyphens,
+    zero-width spaces, byte order marks); bytes that are not UTF-8 become U+FFFD.
+    """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    text = tf.strings.regex_replace(text, r"[\x{00AD}\x{200B}\x{2060}\x{FEFF}]", "")
+    text = tf.strings.regex_replace(text, r"(?i)<br\s*/?>", " ")
     text = tf.strings.lower(text, encoding="utf-8")
     return tf.strings.strip(tf.strings.regex_replace(text, r"[\s\p{Z}]+", " "))
 
@@ -214,7 +219,7 @@ def learn_vocabulary(spec: TextInputs, strings: tf.data.Dataset) -> TextInputs:
     if room < 1:
         raise KzooError(f"a vocabulary of {spec.size} has no room for tokens; give at least {len(spec.reserved) + 1}")
     layer = _vectorization(spec, None, max_tokens=room + 2)
-    layer.adapt(strings.batch(BATCH))
+    layer.adapt(tf.data.Dataset.from_tensor_slices([composed(t) for t in strings.as_numpy_iterator()]).batch(BATCH))
     tokens = [str(token) for token in layer.get_vocabulary()[2:]]
     if not tokens:
         raise KzooError("the training texts hold no tokens")
@@ -286,7 +291,8 @@ def _lines(path: Path) -> tuple[list[bytes], list[str]]:
     """(lines, what each is called)."""
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    whole = path.read_bytes().removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
+    lines = [line.removesuffix(b"\r") for line in whole.split(b"\n")] if whole else []  # as tables are cut
     if not lines:
         raise KzooError(f"{str(path)!r} is empty; give a text a line")
     return lines, [f"{path}, line {k + 1}" for k in range(len(lines))]
@@ -300,8 +306,8 @@ def _readable(lines: Sequence[bytes], called: Sequence[str]) -> list[str]:
         except UnicodeDecodeError as error:
             wrong.append((name, f"it is not UTF-8 ({error.reason})"))
             continue
-        if text.strip():
-            texts.append(text)
+        if not is_blank(text):
+            texts.append(composed(text))
         else:
             wrong.append((name, "it is empty"))
     if not texts:

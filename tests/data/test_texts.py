@@ -630,7 +630,7 @@ class TestSmallTensorFlowDatasets:
         assert info.counts == {"train": 20, "validation": 20}
         assert sorted(rows(data.validation)) == sorted((f"text {k}", k % 2) for k in range(20))
         refused("holds texts, not pairs", **given, holds="pairs")
-        assert info.notes == ("splits left out: test (it has no labels)",)
+        assert info.notes[0] == "splits left out: test (it has no labels)"
 
     def test_unsupervised_is_left_out(self, tmp_path, prepared):
         for part in ("train/neg", "train/pos", "train/unsup", "test/neg", "test/pos"):

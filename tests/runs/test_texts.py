@@ -193,7 +193,7 @@ class TestClassifier:
         assert [line.split(", ")[1] for line in found.left_out] == [
             "line 2: it is empty; left out", "line 4: it is not UTF-8 (invalid start byte); left out"
         ]  # fmt: skip
-        lines.write_bytes(b"\n")
+        lines.write_bytes(b" \n")
         with pytest.raises(kzoo.KzooError, match="line 1: it is empty; give a text with words"):
             kzoo.predict(reviews[0], str(lines))
 
