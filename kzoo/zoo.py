@@ -104,6 +104,7 @@ def described(spec: ModelSpec) -> dict[str, Any]:
         "task": spec.task,
         "summary": spec.summary,
         "input_shape": {n: list(s) for n, s in shape.items()} if isinstance(shape, Mapping) else list(shape),
+        "recipe": spec.recipe.describe(),
         "classes": spec.classes,
         "classifier_activation": spec.classifier_activation,
         "overrides": spec.overrides,

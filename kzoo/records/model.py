@@ -35,6 +35,15 @@ class Recipe:
     loss_weights: Mapping[str, float] | None = None
     source: str = "the model's recipe"
 
+    def describe(self) -> str:
+        """In a line, as a card has it."""
+        smoothed = f", labels smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
+        warmed = f", {self.warmup:,} steps of warm-up" if self.warmup else ""
+        return (
+            f"{self.loss}{smoothed}; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}{warmed};"
+            f" batch {self.batch_size}; {self.epochs} epochs ({self.source})"
+        )
+
 
 @dataclass(frozen=True)
 class ModelSpec:

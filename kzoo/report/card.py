@@ -38,6 +38,7 @@ def model_card(model: Any) -> str:
         f"- Task: {row['task']}",
         f"- Input: {shape}; output: {output}",
         f"- Parameters: {row['parameters']:,}, {row['trainable']:,} trainable",
+        f"- Recipe: {row['recipe']}",
     ]
     for key, found in weights.items():
         if tag in ("", key):

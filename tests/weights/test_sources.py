@@ -110,6 +110,8 @@ def test_the_checksums_are_keras_own():
 
 
 def test_cards_show_the_rows():
+    recipe = kzoo.zoo.model_spec("lenet5").recipe.describe()
+    assert f"- Recipe: {recipe}" in model_card("lenet5") and recipe.startswith("sparse_categorical_crossentropy; adam,")
     card = model_card("resnet50_v1_5")
     assert re.findall(r"## Weights `(\w+)`", card) == ["torchvision", "torchvision_v2", "timm", "timm_tv", "timm_tv2"]
     card = model_card("resnet18@torchvision")
