@@ -315,7 +315,7 @@ class Examples:
 
     @classmethod
     def of_arrays(cls, x: np.ndarray, y: np.ndarray) -> Examples:
-        of_row = lambda i: x[i].tobytes() if x.dtype != object else _bytes(x[i])
+        of_row = lambda i: x[i].tobytes() if x.dtype != object else as_bytes(x[i])
         return cls(y, lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i])), x.shape[1:], content=of_row)
 
     def keys(self) -> list[str]:
@@ -328,5 +328,6 @@ class Examples:
         return [digest(self.content(i)) for i in range(len(self.labels))]
 
 
-def _bytes(text: str | bytes) -> bytes:
+def as_bytes(text: str | bytes) -> bytes:
+    """UTF-8, whatever is in it."""
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

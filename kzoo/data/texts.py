@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data.data import Examples
+from kzoo.data.data import Examples, as_bytes
 from kzoo.data.names import split_of
 from kzoo.errors import KzooError, unknown
 
@@ -33,7 +33,6 @@ def labelled(texts: Sequence[str | bytes], labels: Sequence[int]) -> Examples:
 def paired(source: Sequence[str | bytes], target: Sequence[str | bytes]) -> Examples:
     """Labels all equal: pairs have no classes to keep in proportion."""
     x, y = _strings(source), _strings(target)
-    as_bytes = lambda text: text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     both = lambda i: as_bytes(x[i]) + b"\0" + as_bytes(y[i])
     select = lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i]))
     return Examples(np.zeros(len(x), "int64"), select, content=both)

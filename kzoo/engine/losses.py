@@ -154,7 +154,7 @@ class Term:
             return self.value
         if not self.divides:
             self.own, self.value = tf.zeros([], total.dtype), total
-            if loss.reduction not in ("sum",) and not self.scalar:
+            if loss.reduction != "sum" and not self.scalar:
                 each = tf.cast(tf.size(values), total.dtype) / tf.cast(self.rows, total.dtype)
                 self._mean = tf.math.divide_no_nan(total, each * tf.cast(self.share.total, total.dtype))
             return total

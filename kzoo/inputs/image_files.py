@@ -88,15 +88,18 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     Always with a known number of channels: with `channels=0` TensorFlow 2.21 corrupts the heap on an animated WebP.
     """
     contents = tf.convert_to_tensor(contents)
-    whole = lambda channels: tf.io.decode_image(contents, channels=channels, expand_animations=False)
-    opaque = lambda: tf.ensure_shape(whole(3), [None, None, 3])
-    pixels = tf.cond(_has_alpha(contents), lambda: on_white(tf.ensure_shape(whole(4), [None, None, 4])), opaque)
+    pixels = tf.cond(_has_alpha(contents), lambda: on_white(_decoded(contents, 4)), lambda: decode_plain(contents))
     return _upright(pixels, _orientation(contents))
 
 
 def decode_plain(contents: tf.Tensor) -> tf.Tensor:
     """As `decode_image`, of one that is upright and opaque."""
-    return tf.ensure_shape(tf.io.decode_image(contents, channels=3, expand_animations=False), [None, None, 3])
+    return _decoded(contents, 3)
+
+
+def _decoded(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    pixels = tf.io.decode_image(contents, channels=channels, expand_animations=False)
+    return tf.ensure_shape(pixels, [None, None, channels])
 
 
 def on_white(images: tf.Tensor) -> tf.Tensor:
@@ -136,9 +139,8 @@ TAG = (
 
 def _orientation(contents: tf.Tensor) -> tf.Tensor:
     """int32 scalar, 1 to 8: how the picture is turned; 1 where nothing says it."""
-    jpeg = tf.strings.regex_full_match(tf.strings.substr(contents, 0, 2), r"(?s)\C{2}")
     first = tf.io.decode_raw(tf.strings.substr(contents, 0, 1), tf.uint8)
-    jpeg = tf.logical_and(jpeg, tf.reduce_all(first == tf.constant(0xFF, tf.uint8)))
+    jpeg = tf.reduce_all(first == tf.constant(0xFF, tf.uint8))
     within = tf.cond(jpeg, lambda: tf.strings.substr(contents, 0, JPEG_HEAD), lambda: contents)
     there = tf.strings.regex_full_match(within, rf"(?s)\C*{EXIF}{TAG}\C*")  # without groups to fill it is fast
 
