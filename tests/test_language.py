@@ -161,6 +161,9 @@ def test_the_export_writes_what_the_network_would(run, tmp_path):
     prompts = reader.prepare(tf.constant(texts))
     made = go_on(run.model, prompts, drawn, reserved=2, known=len(reader.spec.vocabulary))["ids"]
     assert found == [t.decode() for t in reader.text(made).numpy()]
+    some = served(export.path, "serve_text", text=["the cat", ""], seed=5)
+    assert some["valid"] == [True, False] and some["text"][1] == ""
+    assert served(export.path, "serve_text", text=[], seed=5) == {"text": [], "scores": [], "valid": []}
 
 
 OPTIONS = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.1, "set": {"dropout": 0.0}}

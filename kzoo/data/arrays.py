@@ -10,7 +10,7 @@ import numpy as np
 
 from kzoo.data.data import SPLITS, DataInfo, Examples
 from kzoo.errors import KzooError
-from kzoo.inputs import range_of, to_bytes_of
+from kzoo.inputs import NUMBERS, numbers_of, range_of
 
 
 def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
@@ -57,14 +57,15 @@ def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
             f"the labels in {str(path)!r} reach {labels.max()} for {len(labels)} classes; number them from 0"
         )
     names = tuple(map(str, labels if labels.dtype.kind == "U" else range(int(labels.max()) + 1)))
-    splits, notes = {}, ()
+    splits, notes, numbers = {}, (), ""
     there = [split for split in SPLITS if f"x_{split}" in arrays and f"y_{split}" in arrays]
     if arrays["x_train"].ndim >= 3:
         images = {split: x[..., None] if (x := arrays[f"x_{split}"]).ndim == 3 else x for split in there}
-        change, said = to_bytes_of([r for x in images.values() if (r := range_of(x))], f"the images in {str(path)!r}")
-        if change is not None:
-            arrays |= {f"x_{split}": np.asarray(change(x)) for split, x in images.items()}
-            notes = (said,)
+        ranges = [r for x in images.values() if (r := range_of(x))]
+        if numbers := numbers_of(ranges, f"the images in {str(path)!r}"):
+            given = NUMBERS[numbers]
+            arrays |= {f"x_{split}": np.asarray(given.to_bytes(x)) for split, x in images.items()}
+            notes = (given.said,)
     for split in there:
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
         if len(x) != len(y):
@@ -72,7 +73,7 @@ def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
         y = np.searchsorted(labels, y) if labels.dtype.kind == "U" else y.astype("int64")
         splits[split] = Examples.of_arrays(x[..., None] if x.ndim == 3 else x, y)
     holds = "images" if len(splits["train"].shape) == 3 else "rows"
-    return splits, DataInfo(name=path.stem, holds=holds, classes=names, notes=notes)
+    return splits, DataInfo(name=path.stem, holds=holds, classes=names, notes=notes, numbers=numbers)
 
 
 IDX = {

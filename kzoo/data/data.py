@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError, unknown
-from kzoo.inputs import range_of, to_bytes_of
+from kzoo.inputs import NUMBERS, numbers_of, range_of
 
 SPLITS = ("train", "validation", "test")
 # images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers; prose:
@@ -44,6 +44,7 @@ class DataInfo:
             more.
         batched: Splits whose counts are batches, which whoever gave them has made.
         drawn: {part: what its examples are known by} of parts that were taken of train; "left": of none.
+        numbers: What its images were given in, where that was not 0 to 255: a name in NUMBERS.
     """
 
     name: str
@@ -64,6 +65,7 @@ class DataInfo:
     class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     drawn: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+    numbers: str = ""
 
     def describe(self) -> str:
         unit = lambda split: " in batches" if split in self.batched else ""
@@ -138,19 +140,23 @@ class Data:
             raise KzooError(f"{self.info.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
 
-    def in_bytes(self) -> Data:
+    def in_bytes(self, before: str = "") -> Data:
         """With images of arrays in 0 to 255, whatever they are given in; said in the notes.
+
+        Args:
+            before: As `numbers_of` takes it.
 
         Raises:
             KzooError: They could be anything.
         """
         if not self.pixels:
             return self
-        change, said = to_bytes_of(self.pixels.values(), f"the images of {self.info.name}")
-        if change is None:
+        numbers = numbers_of(self.pixels.values(), f"the images of {self.info.name}", before)
+        if not numbers:
             return self
+        change, said, *_ = NUMBERS[numbers]
         splits = {name: split.map(lambda x, *rest: (change(x), *rest)) for name, split in self.splits.items()}
-        info = replace(self.info, notes=(*self.info.notes, said))
+        info = replace(self.info, notes=(*self.info.notes, said), numbers=numbers)
         made = Data(splits["train"], splits.get("validation"), splits.get("test"), info)
         made.labels = self.labels
         return made

@@ -30,8 +30,9 @@ from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
 from kzoo.records import VERBS, Exporting, Printed, takes
 from kzoo.report import model_card
-from kzoo.runs import EXPORT_INFO, Predictor, load, newest_version
+from kzoo.runs import EXPORT_INFO, Predictor, RunFolder, load, newest_version
 from kzoo.tasks import Signature, asked, input_spec, output_units, random_inputs
+from kzoo.zoo import row_of
 
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2**-6, "float16": 2**-9}
@@ -105,7 +106,7 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
         (work / EXPORT_INFO).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         difference = _difference(predictor, found["serving_default"], work)
         described = {name: _described(function) for name, function in functions.items()}
-        (work / "card.md").write_text(_card(predictor, described, difference), encoding="utf-8")
+        (work / "card.md").write_text(_card(predictor, found, described, difference), encoding="utf-8")
         os.chmod(work, 0o755)
         final = _next_version(path, work)
     except BaseException:
@@ -191,16 +192,39 @@ def _described(function: Any) -> str:
     return f"{inputs} -> {outputs}"
 
 
-def _card(predictor: Predictor, signatures: dict[str, str], difference: float) -> str:
-    published = "@" in predictor.name or model_info(predictor.model) is not None
-    text = f"# {predictor.name}\n"
-    if published:
-        text = model_card(predictor.name if "@" in predictor.name else predictor.model)
-    lines = ["", "## This export", "", f"- From: {predictor.name}"]
-    lines += [f"- `{name}`: {text}" for name, text in signatures.items()]
+def _card(predictor: Predictor, found: Mapping[str, Signature], described: Mapping[str, str], difference: float) -> str:
+    """What this model is, the run that made it, and what the export takes and gives."""
+    lines = [model_card(predictor.name) if "@" in predictor.name else _about(predictor.model)]
+    if predictor.run is not None:
+        lines += ["## The run", "", *_of_run(predictor.run), ""]
+    lines += ["## This export", "", f"- From: {predictor.name}"]
+    lines += [f"- `{name}`: {text}" for name, text in described.items()]
+    lines += [f"- `{name}`: {note}" for name, signature in found.items() for note in signature.notes]
     if not predictor.reader.as_given:
         lines.append(f"- Preprocessing inside: {predictor.reader.spec.describe()}")
     if predictor.labels:
         lines.append(f"- Classes: {', '.join(predictor.labels)}")
     lines.append(f"- Largest difference from the model: {difference:.1e}")
-    return text + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def _about(model: keras.Model) -> str:
+    """As it is here: not the weights that are published for others of its kind."""
+    info = model_info(model)
+    lines = [f"# {model.name}", ""]
+    if info is not None:
+        row = row_of(info.model)
+        lines = [f"# {info.model}", "", f"{row['summary']}.", "", f"- Paper: {row['paper']}", f"- Task: {row['task']}"]
+    shapes = ", ".join(f"{s.name} {[*s.shape[1:]]}" for s in tf.nest.flatten(input_spec(model)))
+    return "\n".join([*lines, f"- Input: {shapes}", f"- Parameters: {model.count_params():,}", ""])
+
+
+def _of_run(run: RunFolder) -> list[str]:
+    """Its data and how it was trained, the last numbers, and every evaluation."""
+    card = (run / "card.md").read_text(encoding="utf-8") if (run / "card.md").is_file() else ""
+    lines = [line for line in card.splitlines() if line.startswith("- ")]
+    for figures in sorted(run.path.glob("evaluation-*.json")):
+        of = run.read_json(figures.name)
+        said = [f"{name} {value:.4f}" for name, value in of.items() if isinstance(value, float)]
+        lines.append(f"- evaluated on {of['data']}, {of['split']}, {of['examples']:,} examples: {', '.join(said)}")
+    return lines

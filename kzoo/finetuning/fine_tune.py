@@ -15,6 +15,8 @@ from kzoo.errors import KzooError
 from kzoo.finetuning.origin import Origin, blank, fill, origin_of
 from kzoo.finetuning.stages import stages_of
 from kzoo.finetuning.tuning import Tuned, Tuning, passed_on
+from kzoo.inputs import told
+from kzoo.models import attach_info, model_info
 from kzoo.records import VERBS, Fit, takes
 from kzoo.runs import RunFolder, aside, begin, config_of, resumable, temporary_folder
 from kzoo.tensorflow_internals import workers_of
@@ -57,7 +59,8 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
     origin = origin_of(begun.model, options.weights)
-    data = _data(origin, begun.data, begun.reading).in_bytes()
+    learned = origin.info.inputs if origin.info is not None else None
+    data = _data(origin, begun.data, begun.reading).in_bytes(getattr(learned, "numbers", ""))
     if options.class_weight == "balanced":
         options = replace(options, class_weight=balanced_weights(data.info))
     keras.utils.set_random_seed(options.seed)
@@ -91,7 +94,10 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
         save_weights(network, folder / "start.safetensors")
     else:
         folder.update_config(options={**begun.config["options"], **type(options).of(begun.given).to_config()})
-    tuning = Tuning(network, data, origin, report, stages, options, feed(), folder, worker, bool(keeping.verbose))
+    fed = feed()
+    inputs, targets = fed.reading.specs
+    attach_info(network, replace(model_info(network), inputs=inputs, targets=targets))
+    tuning = Tuning(network, data, origin, report, stages, options, fed, folder, worker, bool(keeping.verbose))
     with resumable("fine_tune", folder.path, tuning.progress.say):
         return tuning.run()
 
@@ -100,8 +106,8 @@ def _check(options: Any) -> None:
     """What a stage cannot do."""
     if options.cache and options.augment:
         raise KzooError(
-            f"cache=True computes the features once, and augment={options.augment} changes the images each epoch; leave"
-            " one of them out"
+            f"cache=True computes the features once, and augment={[*map(told, options.augment)]} changes the images"
+            " each epoch; leave one of them out"
         )
     optimizer_of(options.optimizer)
     if "learning_rate=" in options.optimizer:

@@ -27,7 +27,7 @@ from kzoo.files import atomic
 from kzoo.finetuning.features import LIMIT, features, give_back, size_of, split_at
 from kzoo.finetuning.origin import Origin
 from kzoo.finetuning.stages import Stage
-from kzoo.inputs import mix
+from kzoo.inputs import mix, told
 from kzoo.keras_internals import is_seed
 from kzoo.models import model_info
 from kzoo.records import FineTuning, Fit, Plan, options_of
@@ -254,7 +254,7 @@ class Tuning:
             ("weights", str(self.report)),
             ("data", self.data.info.describe()),
             ("input", self.feed.reading.line),
-            ("augment", ", ".join(options.augment or ()) or "none"),
+            ("augment", ", ".join(map(told, options.augment or ())) or "none"),
             *(("note", note) for note in self.feed.notes),
             ("optimizer", f"{options.optimizer}, {schedule}; batch {options.batch_size}{weighed}"),
             (

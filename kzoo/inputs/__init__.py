@@ -23,7 +23,8 @@ from kzoo.inputs.image_files import (
 from kzoo.inputs.later import mapped, read_later
 from kzoo.inputs.left_out import leave_out, notes_what_is_left_out
 from kzoo.inputs.letters import is_blank
-from kzoo.inputs.pixels import range_of, to_bytes_of
+from kzoo.inputs.own_augment import saved, told
+from kzoo.inputs.pixels import NUMBERS, numbers_of, range_of
 from kzoo.inputs.reader import Inputs, Reader, Served, are_paths, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences
-from kzoo.inputs.text import texts_of, unit_of
+from kzoo.inputs.text import COMPOSE, texts_of, unit_of

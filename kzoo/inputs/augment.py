@@ -173,8 +173,8 @@ def cutout(images: tf.Tensor, draw: Draw) -> tf.Tensor:
     return tf.where(hidden, tf.fill(tf.shape(images), 127.5), images)
 
 
-def check_size(names: Sequence[str], size: Sequence[int]) -> None:
-    """Raises KzooError where an augmentation cannot be had at that (height, width)."""
+def check_size(names: Sequence[Any], size: Sequence[int]) -> None:
+    """Raises KzooError where an augmentation cannot be had at that (height, width, …)."""
     if "rotate90" in names and size[0] != size[1]:
         raise KzooError(
             f"augment='rotate90' turns square images; the network reads {size[0]}x{size[1]}; use rotate or flips"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kzoo.inputs.augment import AUGMENTATIONS, Draw, check_size
+from kzoo.inputs.augment import Draw, check_size
 from kzoo.inputs.later import KEPT_BYTES, Passes, bytes_of, rows_of
+from kzoo.inputs.own_augment import augmentation_of, is_own
 from kzoo.tensorflow_internals import in_memory, variant_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Batches:
     Attributes:
         split: Raw, unbatched examples; or, with `ready`, batches that are passed on as they are.
         reader: Prepares x; `targets` prepares y, where the network learns to give something raw.
+        augment: Names in AUGMENTATIONS, and augmentations of the user's own, one after the other.
         draws: {phase: shape of the numbers that are drawn for it, uniform in -1 to 1}, of one shape for all.
         class_weights: Of each class' examples, by its number.
         label_limit: Labels must lie below it: losses would make NaN of others, or garbage, silently.
@@ -69,7 +71,7 @@ class Batches:
     reader: Reader
     targets: Reader | None = None
     shuffle: bool = False
-    augment: tuple[str, ...] = ()
+    augment: tuple[Any, ...] = ()
     seed: int = 0
     limit: int | None = None
     ready: bool = False
@@ -79,11 +81,15 @@ class Batches:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        if self.augment:
-            check_size(self.augment, self.reader.image_size)
         if len(set(self.draws.values())) > 1:
             raise ValueError(f"the draws of all phases have one shape; received {dict(self.draws)}")
         self.notes: list[str] = []
+        self._changes = []
+        for item in self.augment:
+            check_size(self.augment, self.reader.image_shape)
+            change, notes = augmentation_of(item, self.reader.image_shape)
+            self._changes.append(change)
+            self.notes += notes
         # Of data that never ends, or whose end is not known, an epoch is so many batches, and the next one goes on.
         self.flows = self.ready and self.limit is not None and known_length(self.split) is None
         self.examples = self.rows = None if self.ready else known_length(self.split)  # `rows`: before `limit` cuts
@@ -187,10 +193,15 @@ class Batches:
         if self.reader.as_given and self.targets is None and not self.draws and part is None:
             return data.prefetch(AHEAD)
 
+        whole = any(map(is_own, self.augment))  # such a one draws for the global batch as it stands
+
         def finish(i: tf.Tensor, batch: Any) -> Any:
+            number = seed + [0, tf.cast(i, tf.int32)]
+            drawing = lambda first, total: Draw(number, tf.cast(first, tf.int32), tf.cast(total, tf.int32))
+            batch = self._prepared(batch, drawing(*cut(batch, None)[:2])) if whole else batch
             first, total, batch = cut(batch, part)
-            draw = Draw(seed + [0, tf.cast(i, tf.int32)], tf.cast(first, tf.int32), tf.cast(total, tf.int32))
-            batch = self._with_draws(self._prepared(batch, draw), draw)
+            draw = drawing(first, total)
+            batch = self._with_draws(batch if whole else self._prepared(batch, draw), draw)
             return batch if part is None else (total, batch)
 
         data = data.enumerate(start).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
@@ -215,8 +226,8 @@ class Batches:
                 if reader.geometry is None:
                     return reader.prepare(raw)
                 images = raw if self._per_example and side == "reader" else reader.geometry(raw)
-                for k, name in enumerate(self.augment):
-                    images = AUGMENTATIONS[name](images, draw.other(7919 * (k + 1)))
+                for k, change in enumerate(self._changes):
+                    images = change(images, draw.other(7919 * (k + 1)))
                 return reader.normalise(images)
 
             graphs[side] = tf.function(prepare, autograph=False)

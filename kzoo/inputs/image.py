@@ -9,6 +9,7 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ from kzoo.inputs.image_files import (
     reading,
 )
 from kzoo.inputs.left_out import leave_out
-from kzoo.inputs.pixels import range_of, to_bytes_of
+from kzoo.inputs.pixels import NUMBERS, numbers_of, range_of
 from kzoo.inputs.reader import Reader, Served, are_paths
 from kzoo.records import ImageInputs
 from kzoo.report import Picture, Shown, pictures
 
+SERVED = (
+    "What is no PNG, JPEG, GIF, BMP or WebP that TensorFlow decodes is not valid. Read by kzoo and not here: TIFF,"
+    " AVIF, PPM; bitmaps with a palette are taken for grey, of PNGs of 16 bits the upper eight."
+)
 STRIP = 16  # a side that is so many times the other is cut to that before a centre crop
 
 
@@ -49,7 +54,7 @@ class Images(Reader):
 
     def __init__(self, spec: ImageInputs) -> None:
         super().__init__(spec)
-        self.image_size = spec.size
+        self.image_shape = (*spec.size, spec.channels)
 
     def check(self, name: str, data: Any) -> None:
         x = data.train.element_spec[0]
@@ -64,7 +69,10 @@ class Images(Reader):
             )
 
     def raw(self, data: Any) -> Any:
-        return data.in_bytes()
+        return data.in_bytes(self.spec.numbers)
+
+    def learning_from(self, data: Any) -> Images:
+        return Images(replace(self.spec, numbers=data.info.numbers))
 
     def changes(self, element_spec: Any) -> list[str]:
         return self.spec.changes(tuple(element_spec[0].shape))
@@ -149,11 +157,11 @@ class Images(Reader):
                 f"{name} takes an array of examples [n, height, width, channels]; received {raw.dtype}"
                 f" {list(raw.shape)}"
             )
-        change, said = to_bytes_of([range_of(raw)], f"the images given to {name}")
-        if change is None:
+        numbers = numbers_of([range_of(raw)], f"the images given to {name}", self.spec.numbers)
+        if not numbers:
             return raw
-        print(said, file=sys.stderr)
-        return np.asarray(change(raw))
+        print(NUMBERS[numbers].said, file=sys.stderr)
+        return np.asarray(NUMBERS[numbers].to_bytes(raw))
 
     def _of_files(self, paths: list[Path], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
         """A batch at a time: a folder may hold more than fits in memory. What cannot be read is left out and named."""
@@ -194,13 +202,21 @@ class Images(Reader):
 
     def served(self) -> Served:
         """Decode and resize one by one, then the whole batch."""
-        pixels = tf.TensorSpec([*self.spec.size, self.spec.channels], tf.float32)
+        black = tf.zeros([*self.spec.size, self.spec.channels])
 
-        def prepare(contents: tf.Tensor) -> tf.Tensor:
-            images = tf.map_fn(lambda one: self.geometry(decode_image(one)), contents, fn_output_signature=pixels)
-            return self.normalise(images)
+        def prepare(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            count = tf.size(contents, out_type=tf.int64)
+            rows = tf.data.Dataset.from_tensor_slices(contents).enumerate()
+            one = lambda place, content: (place, self.geometry(decode_image(content)))
+            read = rows.map(one, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+            more = tf.data.Dataset.from_tensors((count, black))  # there is one more, and so always a batch
+            places, images = untuned(read.concatenate(more).batch(count + 1)).get_single_element()
+            last = tf.size(places) - 1  # the black one
+            found = tf.tensor_scatter_nd_update(tf.fill([count + 1], last), places[:, None], tf.range(last + 1))[:count]
+            return self.normalise(tf.gather(images, found)), found < last
 
-        return Served("serve_bytes", tf.TensorSpec([None], tf.string, name="bytes"), prepare)
+        takes = tf.TensorSpec([None], tf.string, name="bytes")
+        return Served("serve_bytes", takes, prepare, notes=(SERVED,))
 
     def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
         images = np.asarray(x)[: pictures.SHOWN]

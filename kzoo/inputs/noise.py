@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ class Noise(Reader):
         super().__init__(spec)
         self.images = Images(spec.image)
         self.geometry, self.normalise, self.prepare = self.images.geometry, self.images.normalise, self.images.prepare
-        self.image_size = spec.image.size
+        self.image_shape = self.images.image_shape
+
+    def raw(self, data: Any) -> Any:
+        return self.images.raw(data)
+
+    def learning_from(self, data: Any) -> Noise:
+        return Noise(replace(self.spec, image=self.images.learning_from(data).spec))
 
     def check(self, name: str, data: Any) -> None:
         self.images.check(name, data)

@@ -37,32 +37,72 @@ def range_of(images: Any) -> Range | None:
     return Range(float(array.min()), float(array.max()), array.dtype.kind)
 
 
-def to_bytes_of(ranges: Iterable[Range], what: str) -> tuple[Callable[[Any], Any] | None, str]:
-    """(what makes them numbers in 0 to 255, what it is called); None and "" where they are.
+class Numbers(NamedTuple):
+    """What pixels can be given in.
+
+    Attributes:
+        to_bytes: Makes them numbers in 0 to 255.
+        said: What is told then.
+        kinds: Of numbers, as Range has them.
+        low, high: Between which they lie.
+    """
+
+    to_bytes: Callable[[Any], Any]
+    said: str
+    kinds: str
+    low: float
+    high: float
+
+    def can_be(self, low: float, high: float, kinds: set[str]) -> bool:
+        return kinds <= set(self.kinds) and low >= self.low - NEAR and high <= self.high + NEAR
+
+
+_number = lambda x: tf.cast(x, tf.float32)
+_clipped = lambda x: tf.clip_by_value(x, 0.0, 255.0)
+NUMBERS = {
+    "bits": Numbers(
+        lambda x: tf.cast(x, tf.uint8) * 255, "pixels false and true are taken for 0 and 255", "b", 0, 1
+    ),
+    "16 bits": Numbers(lambda x: _number(x) / 257, "pixels of 16 bits are divided by 257", "uib", 0, 65535),
+    "0 to 1": Numbers(lambda x: _clipped(_number(x) * 255), "pixels of 0 to 1 are rescaled to 0 to 255", "fuib", 0, 1),
+    "-1 to 1": Numbers(
+        lambda x: _clipped((_number(x) + 1) * 127.5), "pixels of -1 to 1 are rescaled to 0 to 255", "fuib", -1, 1
+    ),
+}  # fmt: skip
+
+
+def numbers_of(ranges: Iterable[Range], what: str, before: str = "") -> str:
+    """The name of what they are in NUMBERS, one for all of a set; "" of pixels in 0 to 255.
+
+    Args:
+        what: They are called, in errors.
+        before: What the model learned from, which goes where they can be that: of -1 to 1, some may have no number
+            below 0.
 
     Raises:
         KzooError: They could be anything: numbers that are no numbers, or of a network's own scale.
     """
     ranges = list(ranges)
     low, high = min(r.low for r in ranges), max(r.high for r in ranges)
-    kinds = {r.kind for r in ranges}
-    number = lambda x: tf.cast(x, tf.float32)
+    kinds = {"u" if r.kind == "u1" else r.kind for r in ranges}
+    as_bytes = any(r.kind == "u1" for r in ranges)
     if not np.isfinite([r.low + r.high for r in ranges]).all():
         raise KzooError(f"{what} hold nan or infinite numbers; give pixels in 0 to 255")
+    if before and not as_bytes and NUMBERS[before].can_be(low, high, kinds):
+        return before
     if kinds == {"b"}:
-        return lambda x: tf.cast(x, tf.uint8) * 255, "pixels false and true are taken for 0 and 255"
-    if kinds <= {"u1", "u", "i", "b"}:
+        return "bits"
+    if kinds <= {"u", "i", "b"}:
         if low >= 0 and high <= 255:
-            return None, ""
-        if low >= 0 and FAINT <= high <= 65535 and "u1" not in kinds:
-            return lambda x: number(x) / 257, "pixels of 16 bits are divided by 257"
-    elif "u1" not in kinds and low >= -NEAR and high <= 1 + NEAR and high > 0:
-        return lambda x: tf.clip_by_value(number(x) * 255, 0.0, 255.0), "pixels of 0 to 1 are rescaled to 0 to 255"
-    elif "u1" not in kinds and -1 - NEAR <= low < 0 and high <= 1 + NEAR:
-        scale = lambda x: tf.clip_by_value((number(x) + 1) * 127.5, 0.0, 255.0)
-        return scale, "pixels of -1 to 1 are rescaled to 0 to 255"
+            return ""
+        if high >= FAINT and not as_bytes and NUMBERS["16 bits"].can_be(low, high, kinds):
+            return "16 bits"
+    elif not as_bytes and high > 0 and NUMBERS["0 to 1"].can_be(low, high, kinds):
+        return "0 to 1"
+    elif not as_bytes and low < 0 and NUMBERS["-1 to 1"].can_be(low, high, kinds):
+        return "-1 to 1"
     elif low >= -NEAR and high <= 255 + NEAR:
-        return None, ""
+        return ""
     raise KzooError(
         f"{what} reach from {low:g} to {high:g}: give pixels in 0 to 255 (or 0 to 1, or -1 to 1), not standardised;"
         " what a model of your own reads as it is goes in as arrays, (x, y)"

@@ -26,13 +26,17 @@ class Served:
     """How raw examples enter an export: the signature's name, what it takes, how that becomes what the network reads.
 
     Attributes:
+        prepare: Raw examples [n] to (what the network reads, bool [n]: whether each can be read). One that cannot fails
+            no other.
         keeps: Objects with tables, which the export must hold.
+        notes: What it cannot read, for the export's card.
     """
 
     name: str
     takes: tf.TensorSpec
-    prepare: Callable[[tf.Tensor], Any]
+    prepare: Callable[[tf.Tensor], tuple[Any, tf.Tensor]]
     keeps: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Reader:
@@ -86,6 +90,10 @@ class Reader:
             KzooError: They could be in any.
         """
         return data
+
+    def learning_from(self, data: Any) -> Any:
+        """The reader that a run keeps, of what `raw` gave."""
+        return self
 
     def changes(self, element_spec: Any) -> list[str]:
         """What must be said of raw examples, (x, y, …) of that kind, becoming inputs."""

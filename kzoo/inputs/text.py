@@ -39,6 +39,7 @@ SPACING = (
     (r"([(\[{«]) ", r"\1"),
 )
 BATCH = 1024  # strings tokenised at once
+COMPOSE = "Letters with accents must come composed (Unicode NFC): a graph does not compose them, as Python does."
 LOOK_AT = 2000  # rows whose letters decide between words and characters
 # Written without spaces: Han, Hiragana, Katakana, Thai, Lao, Tibetan, Myanmar, Khmer.
 SPACELESS = re.compile(
@@ -150,7 +151,12 @@ class Texts(Reader):
         if not self.spec.known:
             return None
         takes = tf.TensorSpec([None], tf.string, name="text")
-        return Served("serve_text", takes, self.prepare, keeps=(self.lookup,))
+        read = lambda text: (self.prepare(text), self.counts(text) > 0)
+        notes = (
+            f"A text without {self.spec.unit} is not valid; of a longer one the first {self.spec.length} are read.",
+            COMPOSE,
+        )
+        return Served("serve_text", takes, read, keeps=(self.lookup,), notes=notes)
 
     def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
         """Each text under its title: its tokens, or, where something is marked, as people write it."""

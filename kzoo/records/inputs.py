@@ -112,6 +112,7 @@ class ImageInputs(Inputs):
         crop: None: the whole image is resized to `size`, whatever its shape. Else its centre is kept: the image is
             resized, in its shape, to cover `size` / crop, and `size` is cut out of the middle (0.875: 224 of 256).
         interpolation: Of the resizing, one of INTERPOLATIONS.
+        numbers: What the arrays of images that it learned from were given in, where that was not 0 to 255: "0 to 1".
     """
 
     kind: ClassVar[str] = "image"
@@ -124,6 +125,7 @@ class ImageInputs(Inputs):
     order: str = "RGB"
     crop: float | None = None
     interpolation: str = "bilinear"
+    numbers: str = ""
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.records.arguments import Kind, Number
+from kzoo.records.arguments import Kind, Names, Number
 
 
 class Place(Kind):
@@ -127,6 +127,16 @@ class ClassWeight(Table):
 
     def read(self, name: str, text: list[str]) -> Any:
         return text[0] if len(text) == 1 and "=" not in text[0] else super().read(name, text)
+
+
+class Augmenting(Names):
+    """Names, Keras layers, functions of images, one or several; of layers also what config.json has of them."""
+
+    def check(self, name: str, value: Any) -> list[Any]:
+        found = list(value) if isinstance(value, list | tuple) else [value]
+        own = lambda item: callable(item) or (isinstance(item, Mapping) and "class_name" in item)
+        super().check(name, [item for item in found if not own(item)])
+        return found
 
 
 class Objects(Kind):

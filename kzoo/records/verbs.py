@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from kzoo.records.arguments import ANYTHING, FLAG, Names, Number, OneOf, Text, Whole, Wholes
 from kzoo.records.kinds import (
+    Augmenting,
     Callbacks,
     ClassWeight,
     Devices,
@@ -38,6 +39,8 @@ XLA = OneOf("auto", "on", "off", also={True: "on", False: "off"})
 PRECISIONS = OneOf("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = OneOf("constant", "cosine", "inverse-sqrt")
 
+PREPROCESSINGS = OneOf("0-255", "0-1", "-1-1", "torch", "caffe")
+
 Styled = Annotated[str | None, OneOf(*STYLES), "Of a model given by its name; default functional."]
 Set = Annotated[
     dict[str, Any] | None, Table(),
@@ -50,6 +53,12 @@ Rates = Annotated[
     dict[str, float] | None, Factors(),
     "{how names of layers begin: factor on the learning rate}: {'conv': 0.1} trains these layers ten times slower. The"
     " longest of several that fit decides; the factor of the others is 1.",
+]  # fmt: skip
+Preprocess = Annotated[
+    str | None, PREPROCESSINGS,
+    "What a model of your own is given of images: 0-255, as they are; 0-1; -1-1; torch or caffe, without ImageNet's"
+    " means as these did it. Default 0-1, or what the network of keras.applications in it learned from; as they are,"
+    " where something in the model scales them.",
 ]  # fmt: skip
 Loss = Annotated[Any, ANYTHING, "As keras.Model.compile takes it; default the model's own compile, then the recipe."]
 Weights = Annotated[
@@ -168,8 +177,10 @@ class Learning(Computing):
         "{class number: weight of its examples in the loss}, or 'balanced': every class counts the same.",
     ] = None  # fmt: skip
     augment: Annotated[
-        list[str] | None, Names("names such as 'shift'", among=AUGMENTATIONS), f"Of images: {', '.join(AUGMENTATIONS)}."
-    ] = None
+        list[Any] | None, Augmenting("names such as 'shift', Keras layers or functions of images", among=AUGMENTATIONS),
+        f"Of images: {', '.join(AUGMENTATIONS)}; in Python also Keras layers and functions of a batch of images in 0 to"
+        " 255.",
+    ] = None  # fmt: skip
     seed: Annotated[
         int, Whole(0, 2**32), "Of shuffling, of random layers and, for a model given by name, of its weights."
     ] = 0
@@ -207,6 +218,7 @@ class Training(Learning):
 class Fit(Training):
     warmup: Annotated[int | None, Whole(), "Steps over which the learning rate first rises to its value."] = None
     rates: Rates = None
+    preprocess: Preprocess = None
     loss: Loss = None
     metrics: Annotated[Any, Objects(), "As keras.Model.compile takes them; default as for loss."] = None
     callbacks: Annotated[Any, Callbacks(), "Keras callbacks."] = None
@@ -299,6 +311,7 @@ class FindingRate(Learning):
     steps: Annotated[int, Whole(20), "How many rates are tried, one a step."] = 100
     loss: Loss = None
     rates: Rates = None
+    preprocess: Preprocess = None
 
 
 # ----------------------------------------------------------------------------------------------------------------------

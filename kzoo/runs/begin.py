@@ -17,6 +17,7 @@ import tensorflow as tf
 import kzoo
 from kzoo.data import Data, read_again
 from kzoo.errors import KzooError, unknown
+from kzoo.inputs import saved
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
 from kzoo.runs.folder import CONFIG, RunFolder, check_free
@@ -74,6 +75,7 @@ def begin(
     Raises:
         KzooError: Arguments that cannot hold.
     """
+    given = {**given, "augment": saved(given["augment"])} if "augment" in given else given
     record, keeping, reading = VERBS[verb][0], Keeping.of(given), DataOptions.of(given)
     if keeping.resume is not None and keeping.config is not None:
         raise KzooError("give resume or config, not both: one goes on with a run, the other starts a new one")
@@ -88,6 +90,8 @@ def begin(
             model = _kept_model(model, config, folder)
         kept = {**config.get("trial" if config["verb"] != verb else "options", {}), **config.get("decided", {})}
         kept = {k: v for k, v in kept.items() if verb != "fit" or k not in OF_THE_MODEL}
+        if "augment" in config["objects"] and "augment" not in given:
+            raise KzooError(f"augment of {folder.path} was a function, which a file cannot hold; give it again")
     elif keeping.config is not None:
         config = _taken_up(keeping.config, verb)
         kept = config["options"]
@@ -168,6 +172,7 @@ def _check_changes(
     """Of a resumed run: what cannot be another now."""
     plain, before, known = record.of(given).given(), record.of(config["options"]), config["data"]
     differ = [name for name, value in plain.items() if not same_plain(value, getattr(before, name))]
+    differ = [name for name in differ if name not in config["objects"]]  # of which nothing was kept
     if isinstance(model, str) and source_of(model) != config["source"]:
         differ.append("model")
     if known and data is not None:

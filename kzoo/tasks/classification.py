@@ -17,7 +17,7 @@ from kzoo.records import ModelSpec, Options, Whole
 from kzoo.report import Shown
 from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
-from kzoo.tasks.task import Result, Signature, Task
+from kzoo.tasks.task import Result, Signature, Task, of_strings
 
 
 @dataclass(frozen=True)
@@ -150,15 +150,18 @@ class Classification(Task):
         top = min(TOP, len(names))
 
         def best_of(raw: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = model(served.prepare(raw), training=False)
-            best = tf.math.top_k(to_probabilities(tf.cast(outputs, tf.float32), kind), top)
+            read, valid = served.prepare(raw)
+            best = tf.math.top_k(to_probabilities(tf.cast(model(read, training=False), tf.float32), kind), top)
+            of_valid = lambda value, otherwise: tf.where(valid[:, None], value, otherwise)
             return {
-                "scores": best.values,
-                "labels": tf.gather(tf.constant(names), best.indices),
-                "class_ids": best.indices,
+                "scores": of_valid(best.values, 0.0),
+                "labels": of_valid(tf.gather(tf.constant(names), best.indices), ""),
+                "class_ids": of_valid(best.indices, -1),
+                "valid": valid,
             }
 
-        found[served.name] = Signature(best_of, {served.takes.name: served.takes}, keeps=served.keeps)
+        takes = {served.takes.name: served.takes}
+        found[served.name] = Signature(of_strings(best_of), takes, keeps=served.keeps, notes=served.notes)
         return found
 
     # --- what a run shows -----------------------------------------------------------------------------------------

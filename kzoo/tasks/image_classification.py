@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -9,48 +13,88 @@ from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.inputs import reader_of
 from kzoo.models import input_shape_of
-from kzoo.records import ImageInputs
+from kzoo.records import CAFFE, TF, TORCH, ImageInputs
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.task import Reading
+from kzoo.weights import KERAS_LEARNED_FROM
 
 
 class ImageClassification(Classification):
     name, holds, is_default = "image-classification", "images", True
 
-    def reading_of_own(self, model: keras.Model, data: Data) -> Reading:
-        """Images for a model of the user's are resized, and scaled to 0 to 1 where it does not scale them itself."""
+    def reading_of_own(self, model: keras.Model, data: Data, preprocess: str | None = None) -> Reading:
+        """Images for a model of the user's are resized, and scaled: as the user says, else as the network of
+        keras.applications in it does, else to 0 to 1; not at all where the model scales them itself.
+        """
         spec, expected = data.train.element_spec[0], input_shape_of(model)
         image = isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
         if not image or expected is None or len(expected) != 3:
-            return super().reading_of_own(model, data)
+            return super().reading_of_own(model, data, preprocess)
         size = expected[:2] if None not in expected[:2] else tuple(spec.shape[:2])
         if None in size:
             raise KzooError(
                 f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
             )
-        scaling = own_scaling(model)
-        spec = ImageInputs(size=size, channels=expected[2], **({"scale": 1.0} if scaling else {}))
-        reader = reader_of(spec)
+        scaling, why = preprocess, "as you say"
+        if preprocess is None:
+            scaling, why = "0-1", "kzoo's default for images"
+            if inside := own_scaling(model):
+                scaling, why = "0-255", f"in 0 to 255: {inside} of the model scales them"
+            elif of := application_in(model):
+                scaling, why = KERAS_LEARNED_FROM[of], f"as {of} of keras.applications is given them"
+        if preprocess is None and (unsure := may_scale(model)):
+            raise KzooError(
+                f"{unsure} of {model.name} may scale the images, which nobody sees from outside; say what the model is"
+                " given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
+            )
+        form = FORMS[scaling]
+        if len({1, len(form.mean), len(form.std), expected[2]}) > 2 or (form.order == "BGR" and expected[2] != 3):
+            raise KzooError(f"preprocess={scaling!r} is for RGB images; {model.name} takes {expected[2]} channels")
+        reader = reader_of(replace(form, size=size, channels=expected[2]))
         reader.check(model.name, data)
         changes = reader.changes(data.train.element_spec)
-        why = f"in 0 to 255: {scaling} of the model scales them" if scaling else "kzoo's default for images"
         return Reading(reader, None, f"{reader.spec.describe()} ({why})", changes)
 
 
+UNIT = ImageInputs(size=(1, 1), channels=3)
+FORMS = {"0-255": replace(UNIT, scale=1.0), "0-1": UNIT, "-1-1": TF, "torch": TORCH, "caffe": CAFFE}  # preprocess=
 SCALES = (keras.layers.Rescaling, keras.layers.Normalization)
 ARITHMETIC = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add")  # Keras' operations on tensors, as in a graph
 
 
+def _first_steps(model: keras.Model) -> Iterator[Any]:
+    """What images pass before the first weights, these included; of models in it what they hold."""
+    for step in getattr(model, "operations", None) or model.layers:
+        if isinstance(step, keras.Model):
+            yield step
+            yield from _first_steps(step)
+        else:
+            yield step
+        if getattr(step, "weights", None) and not isinstance(step, keras.layers.Normalization):
+            return
+
+
 def own_scaling(model: keras.Model) -> str:
     """What in a model of the user's scales its images before the first weights; "" where nothing does."""
-    steps = getattr(model, "operations", None) or model.layers
-    for step in steps:
-        if isinstance(step, SCALES) or type(step).__name__ in ARITHMETIC:
+    scales = lambda step: isinstance(step, SCALES) or type(step).__name__ in ARITHMETIC
+    return next((step.name for step in _first_steps(model) if scales(step)), "")
+
+
+def application_in(model: keras.Model) -> str:
+    """The name in KERAS_LEARNED_FROM of the network that a model is or begins with; "" of any other."""
+    names = [model.name, *(step.name for step in _first_steps(model) if isinstance(step, keras.Model))]
+    return next((of for name in names for of in KERAS_LEARNED_FROM if name.startswith(of)), "")
+
+
+def may_scale(model: keras.Model) -> str:
+    """What stands before the first weights and does nobody knows what: a function, a layer of the user's."""
+    if own_scaling(model):
+        return ""
+    for step in _first_steps(model):
+        if getattr(step, "weights", None) or isinstance(step, keras.Model):
+            continue
+        if isinstance(step, keras.layers.Lambda) or not type(step).__module__.startswith("keras."):
             return step.name
-        if isinstance(step, keras.Model) and (inside := own_scaling(step)):
-            return inside
-        if getattr(step, "weights", None) and not isinstance(step, keras.layers.Normalization):
-            return ""
     return ""
 
 

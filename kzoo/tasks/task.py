@@ -112,11 +112,24 @@ class Signature:
         call: Takes tensors by the names of `takes`, or the only one, and gives a dict of tensors.
         takes: {name: what it takes}.
         keeps: Objects with variables or tables, beside the model, which the export must hold.
+        notes: What must be said of it, for the export's card.
     """
 
     call: Callable[..., dict[str, tf.Tensor]]
     takes: Mapping[str, tf.TensorSpec]
     keeps: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def of_strings(call: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
+    """What serves raw examples, strings [n], of none too: on an empty batch convolutions fail on CPU."""
+
+    def serve(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(raw)[0]
+        instead = tf.fill([tf.cast(count == 0, tf.int32)], "")
+        return {name: value[:count] for name, value in call(tf.concat([raw, instead], 0)).items()}
+
+    return serve
 
 
 @dataclass(frozen=True)
@@ -207,8 +220,14 @@ class Task:
         targets = reader_of(info.targets) if info.targets is not None else None
         return Reading(reader, targets, learned.describe(), reader.changes(data.train.element_spec))
 
-    def reading_of_own(self, model: keras.Model, data: Data) -> Reading:
-        """Of a model that kzoo knows no inputs of: examples are taken as they are."""
+    def reading_of_own(self, model: keras.Model, data: Data, preprocess: str | None = None) -> Reading:
+        """Of a model that kzoo knows no inputs of: examples are taken as they are.
+
+        Args:
+            preprocess: What the user says that the model is given of images.
+        """
+        if preprocess is not None:
+            raise KzooError(f"preprocess={preprocess!r} goes with images; {data.info.name} gives {data.info.holds}")
         spec, expected = data.train.element_spec[0], input_shape_of(model)
         if isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string:
             reads = getattr(model, "inputs", None)

@@ -19,7 +19,7 @@ from kzoo.errors import KzooError
 from kzoo.models import go_on
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task
+from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_strings
 from kzoo.tasks.translation import speaker
 
 RESERVED = 2  # ids that are never said: padding and unknown characters
@@ -163,13 +163,22 @@ class TextGeneration(Task):
             drawn = tf.random.stateless_uniform([tf.shape(text)[0], half], [seed, 0])
             drawn.set_shape([None, half])
             made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, reserved=RESERVED, known=known)
-            return {"text": reader.text(made["ids"]), "scores": made["scores"]}
+            valid = ids.row_lengths() > 0
+            of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
+            return {
+                "text": of_valid(reader.text(made["ids"]), ""),
+                "scores": of_valid(made["scores"], 0.0),
+                "valid": valid,
+            }
 
         takes = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
             "seed": tf.TensorSpec([], tf.int32, name="seed"),
         }
-        return {**found, "serve_text": Signature(serve_text, takes, keeps=(reader.lookup, network))}
+        notes = (f"An empty text is not valid; of a longer one the last {half} characters are read.",)
+        keeps = (reader.lookup, network)
+        of_any = lambda text, seed: of_strings(lambda raw: serve_text(raw, seed))(text)
+        return {**found, "serve_text": Signature(of_any, takes, keeps=keeps, notes=notes)}
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
         lines = [repr(t.decode())[1:-1] for t in reading.reader.text(batch[0][:32]).numpy()]

@@ -11,16 +11,15 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import leave_out, texts_of
+from kzoo.inputs import COMPOSE, leave_out, texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task
+from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_strings
 from kzoo.weights import copy_weights
 from kzoo.zoo import twin
 
 BEAMS, LENGTH_PENALTY = 4, 0.6  # of beam search: Vaswani et al. 2017, section 6.1
-TOO_LONG = "a text is longer than the model reads"
 SHOWN = 16  # validation pairs that a run translates in the end
 
 
@@ -139,7 +138,7 @@ class Translating(Task):
         return self._translated(predictor, texts_of(given), batch_size, **options)
 
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
-        """Strings in, strings out, the decoding loop inside; an empty text becomes an empty one."""
+        """Strings in, strings out, the decoding loop inside."""
         found = super().signatures(predictor)
         reader = predictor.reader
         if not reader.spec.known:
@@ -149,14 +148,15 @@ class Translating(Task):
 
         def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
             counts = reader.source.counts(text)
-            fits = tf.debugging.Assert(tf.reduce_all(counts <= limit), [f"{TOO_LONG} ({limit} tokens)"])
-            with tf.control_dependencies([fits]):
-                made = translate(tf.identity(text))
-            return {"text": tf.where(counts > 0, made["text"], ""), "scores": made["scores"]}
+            valid = (counts > 0) & (counts <= limit)
+            made = translate(tf.where(valid, text, ""))
+            of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
+            return {"text": of_valid(made["text"], ""), "scores": of_valid(made["scores"], 0.0), "valid": valid}
 
         takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
         keeps = (reader.source.lookup, reader.target.lookup, speaker(predictor))
-        found["serve_text"] = Signature(serve_text, takes, keeps=keeps)
+        notes = (f"A text without {reader.source.spec.unit}, or with more than {limit}, is not valid.", COMPOSE)
+        found["serve_text"] = Signature(of_strings(serve_text), takes, keeps=keeps, notes=notes)
         return found
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
@@ -265,13 +265,7 @@ def _by_export(predictor: Any, texts: Sequence[str], batch_size: int) -> list[Tr
         raise KzooError(f"{predictor.name} has no serve_text; export the run anew")
     serve, found = predictor.signatures["serve_text"], {}
     for rows in _alike(np.array([len(t) for t in texts]), batch_size):
-        try:
-            out = serve(text=tf.constant([texts[i] for i in rows]))
-        except tf.errors.InvalidArgumentError as error:
-            if TOO_LONG not in str(error):
-                raise
-            limit = predictor.reader.spec.source.length
-            raise KzooError(f"{TOO_LONG}: {predictor.name} reads at most {limit}") from None
+        out = serve(text=tf.constant([texts[i] for i in rows]))
         for j, i in enumerate(rows):
             found[i] = Translation(texts[i], out["text"].numpy()[j].decode(), float(out["scores"].numpy()[j]))
     return [found[i] for i in range(len(texts))]

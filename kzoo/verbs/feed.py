@@ -17,7 +17,7 @@ import tensorflow as tf
 from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, held, is_batches, load_data
 from kzoo.engine import in_a_line, recipe_of
 from kzoo.errors import KzooError
-from kzoo.inputs import Reader, reader_of
+from kzoo.inputs import Reader, reader_of, told
 from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import attach_info, input_shape_of, model_info
 from kzoo.records import DataOptions, Learning, options_of
@@ -101,13 +101,21 @@ def feed_of(
     replicas = strategy.num_replicas_in_sync
     if fed != "batches" and options.batch_size < replicas:
         raise KzooError(f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example")
-    how = _fed(model, data, fed) if fed else task.reading(model, data)
-    for reader in (how.reader, how.targets) if not fed else ():
-        data = data if reader is None else reader.raw(data)
+    how = _fed(model, data, fed) if fed else _reading(task, model, data, getattr(options, "preprocess", None))
+    if fed and getattr(options, "preprocess", None) is not None:
+        raise KzooError(
+            f"preprocess={options.preprocess!r} is for images that kzoo reads, by a path or in kzoo.Data; arrays and"
+            " datasets of yours are fed as they are"
+        )
+    for side, reader in (("reader", how.reader), ("targets", how.targets)) if not fed else ():
+        if reader is not None:
+            data = reader.raw(data)
+            how = replace(how, **{side: reader.learning_from(data)})
     augment = tuple(options.augment or ())
-    if augment and not set(augment) <= set(how.reader.augmentations):
+    known = how.reader.augmentations
+    if augment and not (known and {name for name in augment if isinstance(name, str)} <= set(known)):
         why = "this data is fed as given" if how.reader.as_given else f"{data.info.name} holds {data.info.holds}"
-        raise KzooError(f"augment={list(augment)} needs raw images that kzoo preprocesses; {why}")
+        raise KzooError(f"augment={[*map(told, augment)]} needs raw images that kzoo preprocesses; {why}")
     weights = options.class_weight
     weights = balanced_weights(data.info) if weights == "balanced" else weights
     weights = None if weights is None else task.class_weights(weights, data)
@@ -140,6 +148,14 @@ def feed_of(
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)
+
+
+def _reading(task: Task, model: keras.Model, data: Data, preprocess: str | None) -> Reading:
+    if preprocess is None:
+        return task.reading(model, data)
+    if model_info(model) is not None:
+        raise KzooError(f"preprocess={preprocess!r} is for models of your own; {model.name} knows what it reads")
+    return task.reading_of_own(model, data, preprocess)
 
 
 def _fed(model: keras.Model, data: Data, fed: str) -> Reading:

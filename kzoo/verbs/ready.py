@@ -45,6 +45,7 @@ from kzoo.engine import (
     uncompilable,
 )
 from kzoo.errors import KzooError
+from kzoo.inputs import told
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info, networks_of
 from kzoo.records import Plan
@@ -191,7 +192,7 @@ def _plan(feed: Feed, engine: Engine, **decided: Any) -> Plan:
         rates=described_rates(model, rates) if rates else "",
         data=feed.data.info.describe(),
         input=feed.reading.line,
-        augment=tuple(options.augment or ()),
+        augment=tuple(map(told, options.augment or ())),
         objective=", then ".join(
             p.name if p.name == p.model.name else f"{p.name} {p.model.name}" for p in objective.phases
         ),

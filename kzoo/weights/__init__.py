@@ -9,6 +9,6 @@ __getattr__, __dir__ = lazily(
     load="LoadReport adapted_kernel load_file load_source load_weights",
     table="FOLDER PUBLISHED rows_of",
     sources="Source resolve",
-    origins="imagenet_classes",
+    origins="KERAS_LEARNED_FROM imagenet_classes",
     cache="cache_folder",
 )

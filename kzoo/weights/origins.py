@@ -98,6 +98,15 @@ def _row(model: str, tag: str, top_1: float, top_5: float, *, measured: str = ""
     return WeightSpec(model, tag, metrics=metrics, classes=imagenet_classes(), data=DATA, **values)
 
 
+# {how the names of keras.applications' networks begin: what their weights learned from, as preprocess= says it}; the
+# others scale images themselves.
+KERAS_LEARNED_FROM = {
+    "resnet50v2": "-1-1", "resnet101v2": "-1-1", "resnet152v2": "-1-1", "resnet50": "caffe", "resnet101": "caffe",
+    "resnet152": "caffe", "vgg16": "caffe", "vgg19": "caffe", "densenet": "torch", "inception": "-1-1",
+    "xception": "-1-1", "mobilenet_1": "-1-1", "mobilenet_0": "-1-1", "mobilenetv2": "-1-1", "NASNet": "-1-1",
+}  # fmt: skip
+
+
 def _bytes(megabytes: float) -> int:
     return round(megabytes * 2**20)
 

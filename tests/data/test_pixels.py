@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kzoo
-from kzoo.inputs import range_of, to_bytes_of
+from kzoo.inputs import NUMBERS, numbers_of, range_of
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 8, 8, 1), dtype="uint8")
@@ -24,15 +24,26 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_numbers_that_are_used(form):
     images, said = FORMS[form]
-    change, told = to_bytes_of([range_of(images)], "the images")
-    assert told.startswith(said) and bool(told) == bool(said)
-    found = images if change is None else np.asarray(change(images))
+    numbers = numbers_of([range_of(images)], "the images")
+    assert bool(numbers) == bool(said)
+    if numbers:
+        assert NUMBERS[numbers].said.startswith(said)
+    found = np.asarray(NUMBERS[numbers].to_bytes(images)) if numbers else images
     np.testing.assert_allclose(found, BYTES, atol=2e-3)
 
 
 def test_true_and_false():
-    change, told = to_bytes_of([range_of(BYTES > 127)], "the images")
-    assert set(np.unique(change(BYTES > 127))) == {0, 255} and "false and true" in told
+    assert numbers_of([range_of(BYTES > 127)], "the images") == "bits"
+    assert set(np.unique(NUMBERS["bits"].to_bytes(BYTES > 127))) == {0, 255}
+
+
+def test_what_was_learned_from_goes_first_where_it_can():
+    signed, unit = BYTES / 127.5 - 1, BYTES / 255.0
+    assert numbers_of([range_of(unit)], "x", "-1 to 1") == "-1 to 1"
+    assert numbers_of([range_of(signed)], "x", "0 to 1") == "-1 to 1"
+    assert numbers_of([range_of(BYTES)], "x", "-1 to 1") == numbers_of([range_of(BYTES * 1.0)], "x", "0 to 1") == ""
+    assert numbers_of([range_of(BYTES.astype("uint16"))], "x", "16 bits") == "16 bits"
+    assert numbers_of([range_of(BYTES // 255 * 1)], "x", "0 to 1") == ""  # bytes of two values
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,7 @@ def test_true_and_false():
 )
 def test_numbers_that_could_be_anything(images, says):
     with pytest.raises(kzoo.KzooError, match=says):
-        to_bytes_of([range_of(images)], "the images")
+        numbers_of([range_of(images)], "the images")
 
 
 def test_one_decision_for_a_set(tmp_path):
@@ -180,3 +191,84 @@ def test_networks_of_keras_applications():
         assert own_scaling(make(kind)), kind.__name__
     assert not own_scaling(make(keras.applications.MobileNetV3Small, include_preprocessing=False))
     assert not own_scaling(make(keras.applications.ResNet50))
+
+
+def test_a_run_keeps_what_its_pixels_were(tmp_path):
+    """Of -1 to 1, some have no number below 0: taken for 0 to 1 they would all be too bright. So in the export."""
+    signed = (BYTES / 127.5 - 1).astype("float32")
+    run = kzoo.fit("lenet5", kzoo.Data((signed, Y)), epochs=1, verbose=False, run_dir=tmp_path / "run")
+    bright = np.clip(signed[:4], 0, 1)
+    again = kzoo.export(run, tmp_path / "out").path.parent
+    scores = lambda model, images: [sorted(zip(p.labels, p.scores, strict=True)) for p in kzoo.predict(model, images)]
+    for model in (run, run.path, run.path / "model.keras", again):
+        for found, wanted in zip(scores(model, bright), scores(model, (bright + 1) * 127.5), strict=True):
+            assert [s for _, s in found] == pytest.approx([s for _, s in wanted], abs=1e-4)
+    found = kzoo.evaluate(run.path, kzoo.Data((bright, Y[:4]), test=(bright, Y[:4])))
+    assert "pixels of -1 to 1 are rescaled to 0 to 255" in found.notes
+    tuned = kzoo.fine_tune(
+        run, kzoo.Data((signed, np.array(["a", "b"])[Y]), validation=(signed, np.array(["a", "b"])[Y])), epochs=1,
+        verbose=False, run_dir=tmp_path / "tuned",
+    )  # fmt: skip
+    assert kzoo.load_model(tuned.path).kzoo_info.inputs.numbers == "-1 to 1"
+
+
+FORMS_OF_OWN = {
+    "0-255": lambda x: x,
+    "0-1": lambda x: x / 255,
+    "-1-1": lambda x: x / 127.5 - 1,
+    "torch": lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
+    "caffe": lambda x: x[..., ::-1] - [103.939, 116.779, 123.68],
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_OWN)
+def test_what_the_user_says(form, tmp_path):
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    model.compile(keras.optimizers.SGD(1e-6), "sparse_categorical_crossentropy")
+    rgb = np.repeat(BYTES, 3, axis=-1)
+    rgb[..., 1] //= 2
+    run = kzoo.fit(model, kzoo.Data((rgb, Y)), epochs=1, verbose=False, preprocess=form, run_dir=tmp_path / "run")
+    assert "as you say" in run.plan.input
+    expected = model.predict(FORMS_OF_OWN[form](rgb[:3].astype("float64")).astype("float32"), verbose=0)
+    for source in (run, run.path):
+        for answer, scores in zip(kzoo.predict(source, rgb[:3]), expected, strict=True):
+            np.testing.assert_allclose(sorted(answer.scores), sorted(scores), rtol=1e-3, atol=1e-6)
+
+
+def test_what_nobody_sees_is_asked_for():
+    import keras
+
+    with pytest.raises(kzoo.KzooError, match="lambda.* may scale the images.*preprocess='0-255'"):
+        kzoo.fit(own(keras.layers.Lambda(lambda x: x / 255)), kzoo.Data((BYTES, Y)), epochs=1)
+    run = kzoo.fit(
+        own(keras.layers.Lambda(lambda x: x / 255)), kzoo.Data((BYTES, Y)), epochs=1, verbose=False, preprocess="0-255"
+    )
+    assert "* 1 (as you say)" in run.plan.input
+    for model, data, options, says in (
+        ("lenet5", "digits", {}, "is for models of your own; lenet5 knows what it reads"),
+        (own(), (BYTES.astype("float32"), Y), {}, "arrays and datasets of yours are fed as they are"),
+        (own(), kzoo.Data((BYTES, Y)), {"preprocess": "caffe"}, "is for RGB images; .* takes 1 channels"),
+    ):
+        with pytest.raises(kzoo.KzooError, match=says):
+            kzoo.fit(model, data, **{"preprocess": "0-1", **options}, epochs=1)
+
+
+def test_networks_of_keras_applications_are_given_what_they_learned_from():
+    import keras
+
+    from kzoo.tasks.image_classification import application_in
+    from kzoo.weights import KERAS_LEARNED_FROM
+
+    for kind, form in (
+        (keras.applications.ResNet50, "caffe"), (keras.applications.ResNet50V2, "-1-1"),
+        (keras.applications.DenseNet121, "torch"), (keras.applications.MobileNetV2, "-1-1"),
+    ):  # fmt: skip
+        base = kind(weights=None, include_top=False, input_shape=(32, 32, 3), pooling="avg")
+        model = keras.Sequential([base, keras.layers.Dense(2, "softmax")])
+        assert KERAS_LEARNED_FROM[application_in(model)] == KERAS_LEARNED_FROM[application_in(base)] == form
+        images = np.repeat(np.repeat(np.repeat(BYTES[:8], 3, -1), 4, 1), 4, 2)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    run = kzoo.fit(model, kzoo.Data((images, Y[:8])), epochs=1, verbose=False)
+    assert "as mobilenetv2 of keras.applications is given them" in run.plan.input

@@ -50,6 +50,38 @@ def test_bytes_of_many_kinds_and_sizes_in_one_batch(trained, tmp_path):
     assert [[x.decode() for x in row] for row in out["labels"].numpy()] == [list(p.labels) for p in expected]
 
 
+def test_what_cannot_be_read_fails_no_other_row(trained, tmp_path):
+    export, good = kzoo.export(trained, tmp_path / "out"), tmp_path / "good.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype="uint8")).save(good)
+    half, none, text = tmp_path / "half.png", tmp_path / "none.png", tmp_path / "text.png"
+    half.write_bytes(good.read_bytes()[:150])
+    none.write_bytes(b"")
+    text.write_text("no image")
+    alone = served(export.path, "serve_bytes", bytes=[{"file": str(good)}])
+    given = [half, good, none, text, good]
+    found = served(export.path, "serve_bytes", bytes=[{"file": str(f)} for f in given])
+    assert found["valid"] == [False, True, False, False, True]
+    for row, valid in enumerate(found["valid"]):
+        expected = {k: v[0] for k, v in alone.items()}
+        if not valid:
+            expected = {"scores": [0.0] * 5, "labels": [""] * 5, "class_ids": [-1] * 5, "valid": False}
+        np.testing.assert_allclose(found["scores"][row], expected.pop("scores"), atol=1e-6)
+        assert {k: v[row] for k, v in found.items() if k != "scores"} == expected, row
+    assert served(export.path, "serve_bytes", bytes=[{"file": str(none)}])["valid"] == [False]
+    assert served(export.path, "serve_bytes", bytes=[]) == {k: [] for k in alone}
+
+
+def test_the_card_tells_of_this_run(tmp_path):
+    """Its data, size and score; not where the weights of others of its kind came from."""
+    run = kzoo.fit("lenet5", "digits", epochs=1, verbose=False, run_dir=tmp_path / "mine", limit_train_batches=2)
+    found = kzoo.evaluate(run)
+    card = (kzoo.export(run, tmp_path / "out").path / "card.md").read_text()
+    assert "data: digits: 1,295 train" in card and "- Parameters: 61,706" in card
+    assert f"evaluated on digits, test, 359 examples: accuracy {found.accuracy:.4f}" in card
+    assert "mnist" not in card.lower() and "## Weights" not in card
+    assert "TIFF" in card  # what serve_bytes does not read
+
+
 def test_versions_count_up_and_nothing_else_is_left(trained, tmp_path):
     assert [kzoo.export(trained, tmp_path / "out").path.name for _ in range(2)] == ["1", "2"]
     (tmp_path / "out" / "9").mkdir()

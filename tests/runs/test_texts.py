@@ -134,7 +134,8 @@ class TestClassifier:
         for k, prediction in enumerate(kzoo.predict(run, texts[:3])):
             assert found["labels"][k] == list(prediction.labels)
             np.testing.assert_allclose(found["scores"][k], prediction.scores, atol=1e-5)
-        assert np.isfinite(found["scores"]).all()
+        assert found["valid"] == [True, True, True, False] and found["class_ids"][3] == [-1, -1]
+        assert served(export.path, "serve_text", text=[]) == {name: [] for name in found}
         assert [p.labels for p in kzoo.predict(tmp_path / "export", texts[:3])] == [
             p.labels for p in kzoo.predict(run, texts[:3])
         ]
@@ -226,8 +227,14 @@ class TestTranslator:
         assert [t.text for t in kzoo.generate(export.path.parent, texts)] == found["text"]
         assert expected[0].text == "一二三"
 
-    def test_an_empty_text_and_batch_are_served(self, exported):
-        assert served(exported(4, 1.0).path, "serve_text", text=["one", ""])["text"][1] == ""
+    def test_each_served_text_answers_for_itself(self, exported):
+        path, long = exported(4, 1.0).path, " ".join(["one"] * 21)
+        alone = served(path, "serve_text", text=["one"])
+        found = served(path, "serve_text", text=["", "one", long, "  "])
+        assert found["valid"] == [False, True, False, False]
+        assert found["text"] == ["", *alone["text"], "", ""]
+        np.testing.assert_allclose(found["scores"], [0, *alone["scores"], 0, 0], atol=1e-5)
+        assert served(path, "serve_text", text=[]) == {"text": [], "scores": [], "valid": []}
 
     def test_attention_is_where_it_looked(self, chinese):
         (found,) = kzoo.generate(chinese[0], ["one two three four"])

@@ -1,0 +1,124 @@
+"""Augmentations of the user's own: a Keras layer, or a function of a batch of images.
+
+They are given the whole global batch, float32 [n, height, width, channels] in 0 to 255, and give as many images of that
+shape. A layer draws by the seed of the batch, and so does a function with a parameter `seed`: then they give the same
+under every strategy, and in a resumed run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kzoo.errors import KzooError, first_line
+from kzoo.inputs.augment import AUGMENTATIONS, Draw
+from kzoo.keras_internals import StatelessScope, is_seed
+
+Augmentation = Callable[[tf.Tensor, Draw], tf.Tensor]
+DRAWS = ("Random", "Multinomial", "EagerPyFunc", "PyFunc")  # how operations are called that no seed of ours reaches
+
+
+def is_own(item: Any) -> bool:
+    return not isinstance(item, str)
+
+
+def told(item: Any) -> str:
+    """What an entry of `augment=` is called.
+
+    >>> told("flip"), told(keras.layers.RandomFlip(name="mirror"))
+    ('flip', 'mirror')
+    """
+    if isinstance(item, Mapping):
+        config = item.get("config")
+        return config.get("name", item["class_name"]) if isinstance(config, Mapping) else str(config)
+    return item if isinstance(item, str) else getattr(item, "name", None) or getattr(item, "__name__", repr(item))
+
+
+def saved(augment: Any) -> Any:
+    """`augment=` as config.json holds it, as far as it can: Keras' own description of a layer, and of a function that
+    was registered with Keras. What has none stays as it is.
+    """
+    if augment is None or isinstance(augment, str | Mapping):
+        return augment
+    return [_saved(item) for item in (augment if isinstance(augment, Sequence) else [augment])]
+
+
+def _saved(item: Any) -> Any:
+    registered = ">" in keras.saving.get_registered_name(item) if inspect.isfunction(item) else True
+    if isinstance(item, str | Mapping) or not registered:
+        return item
+    try:
+        config = keras.saving.serialize_keras_object(item)
+        keras.saving.deserialize_keras_object(config)
+        return config
+    except Exception:
+        return item
+
+
+def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, list[str]]:
+    """(what carries out an entry of `augment=`, notes on it).
+
+    Args:
+        shape: Of an image, (height, width, channels).
+
+    Raises:
+        KzooError: It fails on such images, or gives others.
+    """
+    if isinstance(item, str):
+        return AUGMENTATIONS[item], []
+    name = told(item)
+    if isinstance(item, Mapping):
+        try:
+            item = keras.saving.deserialize_keras_object(dict(item))
+        except Exception as error:
+            raise KzooError(f"augment: {name} cannot be made again ({first_line(error)}); give it again") from error
+    if not isinstance(item, keras.layers.Layer) and not callable(item):
+        raise KzooError(f"augment takes names, Keras layers and functions of images; received {item!r}")
+    made = tf.function(_of_layer(item) if isinstance(item, keras.layers.Layer) else _of_function(item), autograph=False)
+    scalar = tf.TensorSpec([], tf.int32)
+    takes = tf.TensorSpec([None, *shape], tf.float32), Draw(tf.TensorSpec([2], tf.int32), scalar, scalar)
+    try:
+        traced = made.get_concrete_function(*takes)
+    except Exception as error:
+        raise KzooError(
+            f"augment: {name} fails on images {[None, *shape]}: {first_line(error)}; it is given a batch, float32 in 0"
+            " to 255, inside a TensorFlow graph"
+        ) from error
+    gives = traced.structured_outputs
+    if not tf.is_tensor(gives) or not gives.shape.is_compatible_with([None, *shape]):
+        what = f"{gives.dtype.name} {list(gives.shape)}" if tf.is_tensor(gives) else type(gives).__name__
+        raise KzooError(f"augment: {name} must give images {[None, *shape]}; it gives {what}")
+
+    def changed(images: tf.Tensor, draw: Draw) -> tf.Tensor:
+        return tf.ensure_shape(tf.cast(made(images, draw), tf.float32), [None, *shape])
+
+    graph = traced.graph.as_graph_def()
+    kinds = {node.op for part in (graph.node, *(f.node_def for f in graph.library.function)) for node in part}
+    free = any(kind.startswith(DRAWS) for kind in kinds)
+    return changed, [f"{name} draws random numbers of its own: they are others in each run"] * free
+
+
+def _of_layer(layer: keras.layers.Layer) -> Augmentation:
+    def call(images: tf.Tensor, draw: Draw) -> tf.Tensor:
+        with tf.init_scope():  # what it makes when it is first called
+            if not layer.built:
+                layer(tf.zeros([1, *images.shape[1:]]), training=True)
+            seeds = [v for v in layer.variables if is_seed(v)]
+        state = [(v, tf.cast(draw.other(7919 * k).seed, v.dtype)) for k, v in enumerate(seeds)]
+        with StatelessScope(state):
+            return layer(images, training=True)
+
+    return call
+
+
+def _of_function(function: Callable[..., Any]) -> Augmentation:
+    try:
+        seeded = "seed" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of C
+        seeded = False
+    function = tf.function(function)  # with Python's `if` on tensors
+    return lambda images, draw: function(images, seed=draw.seed) if seeded else function(images)
