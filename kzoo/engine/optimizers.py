@@ -89,6 +89,8 @@ def optimizer_settings(optimizer: keras.optimizers.Optimizer) -> list[str]:
 
 def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
     """Make its variables, in the scope of the strategy that it was made in."""
+    if optimizer.built and not built_on(inner(optimizer)):  # for no weights, as Keras reads a whole .h5
+        optimizer.built = False
     if not optimizer.built:
         with made_in(optimizer).scope():
             optimizer.build(variables)

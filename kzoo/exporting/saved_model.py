@@ -32,6 +32,7 @@ from kzoo.records import VERBS, Exporting, Printed, takes
 from kzoo.report import model_card
 from kzoo.runs import EXPORT_INFO, Predictor, RunFolder, load, newest_version
 from kzoo.tasks import Signature, asked, input_spec, output_units, random_inputs
+from kzoo.verbs import reading_images
 from kzoo.zoo import row_of
 
 # Of the largest output, or absolute below one. A half-precision network rounds differently once it is a graph.
@@ -86,7 +87,7 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
         raise KzooError(f"{str(path)!r} is itself a SavedModel; give the folder above it, versions are numbered inside")
     if isinstance(model, str | os.PathLike) and Path(model).is_dir() and newest_version(Path(model)) is not None:
         raise KzooError(f"{str(model)!r} is an export already; export the run it came from")
-    predictor = load(model, checkpoint=chosen.checkpoint)
+    predictor = reading_images(load(model, checkpoint=chosen.checkpoint), chosen.preprocess, False)
     if chosen.labels is not None:
         columns = max(output_units(predictor.model) or 0, 2)
         if len(chosen.labels) != columns:

@@ -322,6 +322,7 @@ class FindingRate(Learning):
 @dataclass(frozen=True)
 class Using(Options):
     checkpoint: Checkpoint = "last"
+    preprocess: Preprocess = None
 
 
 @dataclass(frozen=True)

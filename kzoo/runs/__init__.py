@@ -13,6 +13,6 @@ from kzoo.runs.folder import (
     temporary_folder,
 )
 from kzoo.runs.listing import comparison_of, list_runs, table_of
-from kzoo.runs.load import EXPORT_INFO, load, load_model, newest_version, read_keras
+from kzoo.runs.load import EXPORT_INFO, KERAS_FILES, load, load_model, newest_version, read_keras
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import Recorder, load_weights

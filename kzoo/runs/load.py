@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 from kzoo import zoo
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.inputs import Reader, own_reader, reader_of
 from kzoo.keras_internals import served_by
 from kzoo.models import attach_info, deep_graphs
@@ -27,11 +28,14 @@ from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, note_dtypes, task_of
 from kzoo.weights import resolve
 
+KERAS_FILES = (".keras", ".h5", ".hdf5")  # whole models; weights alone have no architecture
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
 FAMILY = re.compile(r'"registered_name": "kzoo\.(\w+)>')
 
 
-def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last") -> keras.Model:
+def load_model(
+    source: str | os.PathLike[str] | Run, *, checkpoint: str = "last", model: keras.Model | None = None
+) -> keras.Model:
     """A Keras model from a run (path, number or `last`), an export, a `.keras` file, or a published model.
 
     An export is given back as a model that predicts and cannot be trained.
@@ -39,6 +43,8 @@ def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last"
     Args:
         source: `"runs/0007-lenet5-digits"`, `"last"`, `"saved_models/digits"`, `"model.keras"`, `"lenet5@mnist"`.
         checkpoint: Of a run: `"last"` or `"best"`.
+        model: For a run whose class has no get_config, so that Keras cannot write it: the same, built anew, which is
+            given the run's weights.
 
     Raises:
         KzooError: Nothing of that name, or a file that cannot be read.
@@ -46,7 +52,14 @@ def load_model(source: str | os.PathLike[str] | Run, *, checkpoint: str = "last"
     >>> load_model("lenet5@mnist").output_shape
     (None, 10)
     """
-    return _load(source, Using.of({"checkpoint": checkpoint}).checkpoint).model
+    checkpoint = Using.of({"checkpoint": checkpoint}).checkpoint
+    if model is None:
+        return _load(source, checkpoint).model
+    if not isinstance(model, keras.Model) or not model.built:
+        raise KzooError("model must be a Keras model that has its weights: call it on a batch first")
+    folder = RunFolder.find(source.path if isinstance(source, Run) else source)
+    load_weights(folder, folder.checkpoints.find(checkpoint), model)
+    return model
 
 
 def load(source: Any, *, checkpoint: str = "last") -> Predictor:
@@ -78,7 +91,7 @@ def _load(source: Any, checkpoint: str) -> Predictor:
     if "@" in text and not Path(text).exists():
         return _published(text)
     path = Path(text)
-    if path.is_file() and path.suffix == ".keras":
+    if path.is_file() and path.suffix in KERAS_FILES:
         return Predictor.of(read_keras(path), path.stem)
     if path.is_dir() and (version := newest_version(path)) is not None:
         return _export(version)
@@ -92,6 +105,12 @@ def _load(source: Any, checkpoint: str) -> Predictor:
             f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist"
         )
     folder = RunFolder.find(text)
+    if not (folder / "model.keras").is_file():
+        raise KzooError(
+            f"{folder.path} has no model.keras, for {_style_in(folder)} has no get_config; write one and train anew, or"
+            " build the model yourself: kzoo.load_model(run, model=…) gives it the weights, and kzoo.fit(model, data,"
+            " resume=run) goes on"
+        )
     model = read_keras(folder / "model.keras")
     load_weights(folder, folder.checkpoints.find(checkpoint), model)
     return _of_run(folder, model)
@@ -128,6 +147,8 @@ def read_keras(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise KzooError(f"no file {str(path)!r}")
+    if path.suffix != ".keras":
+        return _read_hdf5(path)
     try:
         with zipfile.ZipFile(path) as file:
             text = file.read("config.json").decode()
@@ -137,12 +158,34 @@ def read_keras(path: Path) -> keras.Model:
         with deep_graphs():
             model = keras.models.load_model(path)
     except (TypeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise KzooError(
-            f"cannot load {str(path)!r}: {first}; if it has classes of your own, import them first"
-        ) from error
+        raise _unreadable(path, error) from error
     carried = (json.loads(text).get("build_config") or {}).get("kzoo")
     return attach_info(model, zoo.info_of(carried)) if carried else model
+
+
+def _read_hdf5(path: Path) -> keras.Model:
+    try:
+        with h5py.File(path, "r") as file:
+            whole = "model_config" in file.attrs
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not whole:
+        raise KzooError(f"{str(path)!r} holds weights alone; give it to a builder: kzoo.create_model(…, weights=…)")
+    try:
+        return keras.models.load_model(path)
+    except (TypeError, ValueError, OSError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> KzooError:
+    return KzooError(
+        f"cannot load {str(path)!r}: {first_line(error)}; if it has classes of your own, import them first"
+    )
+
+
+def _style_in(folder: RunFolder) -> str:
+    """The class of a run's model."""
+    return str(folder.read_json("plan.json").get("style", "its class"))
 
 
 def _published(text: str) -> Predictor:

@@ -3,6 +3,7 @@
 from kzoo.tasks.accuracy import Evaluation
 from kzoo.tasks.asked import asked
 from kzoo.tasks.classification import Prediction
+from kzoo.tasks.image_classification import images_for
 from kzoo.tasks.outputs import (
     dtypes_in,
     has_head,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.inputs import reader_of
-from kzoo.models import input_shape_of
+from kzoo.models import input_shape_of, model_info
 from kzoo.records import CAFFE, TF, TORCH, ImageInputs
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.task import Reading
@@ -35,25 +36,48 @@ class ImageClassification(Classification):
             raise KzooError(
                 f"{model.name} takes images of any size and {data.info.name} has many; give it an input_shape"
             )
-        scaling, why = preprocess, "as you say"
-        if preprocess is None:
-            scaling, why = "0-1", "kzoo's default for images"
-            if inside := own_scaling(model):
-                scaling, why = "0-255", f"in 0 to 255: {inside} of the model scales them"
-            elif of := application_in(model):
-                scaling, why = KERAS_LEARNED_FROM[of], f"as {of} of keras.applications is given them"
-        if preprocess is None and (unsure := may_scale(model)):
-            raise KzooError(
-                f"{unsure} of {model.name} may scale the images, which nobody sees from outside; say what the model is"
-                " given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
-            )
-        form = FORMS[scaling]
-        if len({1, len(form.mean), len(form.std), expected[2]}) > 2 or (form.order == "BGR" and expected[2] != 3):
-            raise KzooError(f"preprocess={scaling!r} is for RGB images; {model.name} takes {expected[2]} channels")
-        reader = reader_of(replace(form, size=size, channels=expected[2]))
+        spec, why = images_of_own(model, (*size, expected[2]), preprocess)
+        reader = reader_of(spec)
         reader.check(model.name, data)
         changes = reader.changes(data.train.element_spec)
         return Reading(reader, None, f"{reader.spec.describe()} ({why})", changes)
+
+
+def images_of_own(model: keras.Model, shape: tuple[int, ...], preprocess: str | None) -> tuple[ImageInputs, str]:
+    """(what a model of the user's is given of images, who says so).
+
+    Raises:
+        KzooError: What it is given cannot be seen, and nobody says it.
+    """
+    scaling, why = preprocess, "as you say"
+    if preprocess is None:
+        scaling, why = "0-1", "kzoo's default for images"
+        if inside := own_scaling(model):
+            scaling, why = "0-255", f"in 0 to 255: {inside} of the model scales them"
+        elif of := application_in(model):
+            scaling, why = KERAS_LEARNED_FROM[of], f"as {of} of keras.applications is given them"
+    if preprocess is None and (unsure := may_scale(model)):
+        raise KzooError(
+            f"{unsure} of {model.name} may scale the images, which nobody sees from outside; say what the model is"
+            " given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
+        )
+    form = FORMS[scaling]
+    if len({1, len(form.mean), len(form.std), shape[2]}) > 2 or (form.order == "BGR" and shape[2] != 3):
+        raise KzooError(f"preprocess={scaling!r} is for RGB images; {model.name} takes {shape[2]} channels")
+    return replace(form, size=shape[:2], channels=shape[2]), why
+
+
+def images_for(model: keras.Model, name: str, preprocess: str | None) -> ImageInputs | None:
+    """What a model of the user's is given of image files, said on stderr; None of one that takes no images of one
+    size.
+    """
+    shape = input_shape_of(model)
+    if model_info(model) is not None or shape is None or len(shape) != 3 or None in shape or shape[2] not in (1, 3):
+        return None
+    spec, why = images_of_own(model, tuple(shape), preprocess)
+    told = "" if preprocess is not None else "; preprocess=… says otherwise"
+    print(f"{name} is given images {spec.describe()} ({why}{told})", file=sys.stderr)
+    return spec
 
 
 UNIT = ImageInputs(size=(1, 1), channels=3)

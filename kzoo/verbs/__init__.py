@@ -6,6 +6,6 @@ from kzoo.verbs.answer import generate, predict
 from kzoo.verbs.applications import decode_predictions, preprocess_input
 from kzoo.verbs.bench import bench
 from kzoo.verbs.evaluate import evaluate
-from kzoo.verbs.feed import Feed, built, data_of, feed_of, holds_of
+from kzoo.verbs.feed import Feed, built, data_of, feed_of, holds_of, reading_images
 from kzoo.verbs.find_rate import RateSearch, find_learning_rate
 from kzoo.verbs.fit import fit

@@ -18,7 +18,7 @@ from kzoo.models import input_shape_of
 from kzoo.records import VERBS, Answering, takes
 from kzoo.runs import Predictor, load
 from kzoo.tasks import Result, asked
-from kzoo.verbs.feed import check_own_methods
+from kzoo.verbs.feed import check_own_methods, reading_images
 
 
 @takes(*VERBS["predict"])
@@ -80,6 +80,7 @@ def _answers(verb: str, model: Any, inputs: Any, options: dict[str, Any]) -> lis
         with in_a_line(f"cannot build {predictor.name!r} on the inputs"):
             build_by_shapes(predictor.model, keras.tree.map_structure(np.asarray, inputs))
         predictor = Predictor.of(predictor.model)
+    predictor = reading_images(predictor, chosen.preprocess, are_paths(inputs))
     task = predictor.task
     if task.verb != verb:
         does = "names no classes" if verb == "predict" else "does not generate"

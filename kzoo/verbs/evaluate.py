@@ -13,7 +13,7 @@ from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
 from kzoo.tasks import Evaluated, asked, task_of
-from kzoo.verbs.feed import check_own_methods, data_of
+from kzoo.verbs.feed import check_own_methods, data_of, reading_images
 
 
 @takes(*VERBS["evaluate"])
@@ -40,7 +40,10 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
         raise KzooError(f"output_dir {str(place)!r} is a file; give a folder")
     predictor = load(model, checkpoint=chosen.checkpoint)
     check_own_methods(predictor.model, ("test_step", "evaluate", "make_test_function"))
-    data = predictor.reader.raw(read(predictor, data, reading))
+    is_fed = isinstance(data, tuple) or (data is not None and not isinstance(data, str | os.PathLike | Data))
+    data = read(predictor, data, reading)
+    predictor = reading_images(predictor, chosen.preprocess, data.info.holds == "images" and not is_fed)
+    data = predictor.reader.raw(data)
     if model_info(predictor.model) is None and predictor.run is None and predictor.export is None:
         predictor = replace(predictor, task=task_of(predictor.model, data.info.holds))
     own = asked("evaluate", predictor.task, options, Evaluating, DataOptions)

@@ -21,8 +21,8 @@ from kzoo.inputs import Reader, reader_of, told
 from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import attach_info, input_shape_of, model_info
 from kzoo.records import DataOptions, Learning, options_of
-from kzoo.runs import RunFolder, read_keras
-from kzoo.tasks import Reading, Task, dtypes_in, find_task, note_dtypes, task_of
+from kzoo.runs import KERAS_FILES, Predictor, RunFolder, read_keras
+from kzoo.tasks import Reading, Task, dtypes_in, find_task, images_for, note_dtypes, task_of
 from kzoo.zoo import create_model, model_spec
 
 DEFAULT_BATCH, DEFAULT_EPOCHS = 32, 10
@@ -236,6 +236,26 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
     )
 
 
+def reading_images(predictor: Predictor, preprocess: str | None, needed: bool) -> Predictor:
+    """A model of the user's, of which no run tells what it reads, as one that reads images: where it is given some, or
+    is said what it is given of them.
+
+    Raises:
+        KzooError: It takes no images, or nobody can see what it is given of them.
+    """
+    if preprocess is not None and not predictor.reader.as_given:
+        raise KzooError(
+            f"preprocess={preprocess!r} is for models of your own that no run has told of; {predictor.name} knows what"
+            " it reads"
+        )
+    if not predictor.reader.as_given or not (needed or preprocess is not None):
+        return predictor
+    spec = images_for(predictor.model, predictor.name, preprocess)
+    if spec is None and preprocess is not None:
+        raise KzooError(f"preprocess={preprocess!r} goes with images of one size; {predictor.name} takes none")
+    return predictor if spec is None else replace(predictor, reader=reader_of(spec))
+
+
 def with_validation(data: Data, fed: str, validation: Any) -> tuple[Data, str]:
     """Data with a validation split of the user's own, and how that is fed: as the training data, or in batches.
 
@@ -275,7 +295,7 @@ def holds_of(model: Any) -> str | None:
     if isinstance(model, Mapping):
         model = model["model"]
     if isinstance(model, str):
-        if Path(model).suffix == ".keras":
+        if Path(model).suffix in KERAS_FILES:
             return None
         return find_task(model_spec(model).task).holds
     info = model_info(model)
@@ -292,9 +312,12 @@ def model_of(model: Any, options: Learning, data: Data, folder: RunFolder | None
     own = {name: value for name, value in (("style", options.style), ("set", options.set)) if value}
     if model is None and folder is not None:
         if not (folder / "model.keras").is_file():
-            raise KzooError(f"{folder.path} has no model.keras; give the model to resume it")
+            raise KzooError(
+                f"{folder.path} has no model.keras, for its class has no get_config; give the model, built anew, to"
+                " resume it"
+            )
         return read_keras(folder / "model.keras")
-    if isinstance(model, os.PathLike) or (isinstance(model, str) and model.endswith(".keras")):
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and Path(model).suffix in KERAS_FILES):
         model = read_keras(Path(model))
     if isinstance(model, str):
         return built(model, options.style or "functional", options.set or {}, data, fed)

@@ -54,6 +54,7 @@ def _keyed(file: h5py.File, source: str, parts: Parts) -> dict[str, Any]:
         layers, named = _numbered(file, source)
     if not layers:
         raise KzooError(f"{source} is an HDF5 file without Keras layers; give a file that model.save_weights wrote")
+    layers = _unnested(layers, parts)
     names = _names(layers, named, source, parts)
     values = {}
     for layer, weights in layers.items():
@@ -77,6 +78,21 @@ def _legacy(group: h5py.Group, source: str) -> Layers:
         if weights:
             layers[name] = {key: dataset for key, (_, dataset) in zip(short, weights, strict=True)}
     return layers
+
+
+def _unnested(layers: Layers, parts: Parts) -> Layers:
+    """A network that lies in another one is a single layer of a legacy file, its layers in the names of its weights."""
+    mine = {key.split("/")[0] for key in parts.variables}
+    found: Layers = {}
+    for name, weights in layers.items():
+        inside = {weight.split("/")[0] for weight in weights}
+        if name in mine or not inside & mine or not all("/" in weight for weight in weights):
+            found[name] = weights
+            continue
+        for weight, dataset in weights.items():
+            layer, _, rest = weight.partition("/")
+            found.setdefault(layer, {})[rest.split("/")[-1]] = dataset
+    return found
 
 
 def _texts(group: h5py.Group, name: str) -> list[str]:
@@ -167,6 +183,9 @@ def _names(layers: Layers, named: bool, source: str, parts: Parts) -> Mapping[st
     spec, known = parts.info.spec, parts.info.spec.keras_names
     if named:
         names = {head: spec.head for head in HEADS if head in layers and spec.head not in layers}
+        mine = {key.split("/")[0] for key in parts.variables}
+        if not names and spec.head in mine - set(layers) and len(others := sorted(set(layers) - mine)) == 1:
+            names = {others[0]: spec.head}  # a head of the user's, whatever it is called
         if known is not None and known.by_creation:
             names |= {
                 theirs: mine
