@@ -17,7 +17,7 @@ def state(model):
     return [v.value.numpy().tobytes() for v in variables], [y.trainable for y in model._flatten_layers()], optimizer
 
 
-SHOWN = [("functional", "mirrored")]
+SHOWN = [("functional", "default")]
 CROSS = [
     pytest.param(style, where, marks=() if (style, where) in SHOWN else pytest.mark.slow)
     for style in ("functional", "subclass")

@@ -185,7 +185,7 @@ def test_phases_with_paces_and_draws_are_the_plain_loop(where, xla):
     assert_same(by_the_engine(where, xla=xla), by_hand())
 
 
-@pytest.mark.parametrize("where", [slow("default"), "mirrored"])
+@pytest.mark.parametrize("where", ["default", slow("mirrored")])
 def test_statistics_rest_while_their_network_does(where):
     """Batch normalization in the network that learns every second time, synchronised over the replicas; tests between
     the epochs change neither the statistics nor the pace.

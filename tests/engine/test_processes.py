@@ -31,7 +31,8 @@ def test_losses_and_weights_are_those_of_one_device(style, xla, tmp_path):
         nets.assert_same(found, nets.stock(style))
 
 
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
 def test_mobilenet(whole, tmp_path):
     for found in cluster.run("nets.mobilenet_in_processes", WORKERS, tmp_path, [whole]):
         np.testing.assert_allclose(found, nets.mobilenet_without_xla(whole), rtol=1e-6)
@@ -42,14 +43,8 @@ def test_batches_in_an_order_of_each_workers_own_are_refused(tmp_path):
         assert found.startswith("the first batch differs between the workers (")
 
 
-TEXTS = [
-    pytest.param(model, xla, marks=() if (model, xla) == ("seq2seq_luong_tiny", False) else pytest.mark.slow)
-    for model in kinds.MODELS
-    for xla in (False, True)
-]
-
-
-@pytest.mark.parametrize(("model", "xla"), TEXTS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "xla"), [(model, xla) for model in kinds.MODELS for xla in (False, True)])
 def test_texts(model, xla, tmp_path):
     for found in cluster.run("kinds.in_processes", WORKERS, tmp_path, [model, xla]):
         kinds.assert_same(found, kinds.alone(model))

@@ -226,7 +226,7 @@ QUIET = {"deadline": None, "database": None, "suppress_health_check": list(Healt
 
 @pytest.mark.parametrize("part", range(2))
 def test_a_network_of_stock_parts_has_keras_numbers(part):
-    held = settings(max_examples=6, phases=[Phase.generate], **QUIET)(
+    held = settings(max_examples=3, phases=[Phase.generate], **QUIET)(
         given(networks().filter(held_on_replicas))(lambda plan: check(plan, eagerly=True))
     )
     seed(part)(held)()

@@ -46,7 +46,7 @@ def in_bfloat16_alone():
     return nets.trajectory("functional", "default", False, precision="mixed_bfloat16")
 
 
-@pytest.mark.parametrize("name", ["mirrored", "central"])
+@pytest.mark.parametrize("name", [pytest.param("mirrored", marks=pytest.mark.slow), "central"])
 def test_in_bfloat16(name):
     """16 bits have three digits: strategies agree with one device in the same precision, roughly with float32."""
     one = in_bfloat16_alone()

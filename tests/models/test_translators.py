@@ -90,7 +90,7 @@ def greedy(model, source, length):
     return ids + [0] * (length - len(ids))
 
 
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_one_beam_is_greedy(name, xla):
     model = made(name, scale=2.5, seed=3)
@@ -169,8 +169,8 @@ def test_nothing_flows_back_from_the_future(name, style):
 
 
 SEQUENCES = [*TRANSLATORS, "lstm_classifier_tiny"]
-# Each style, phase and compiler once a network; --slow has the whole cross.
-ONCE = (("sequential", False, True), ("functional", True, False), ("subclass", False, False))
+# Each style and phase once a network; --slow has the whole cross, with XLA.
+ONCE = (("sequential", False, False), ("functional", True, False), ("subclass", False, False))
 
 
 @pytest.mark.parametrize(
