@@ -32,7 +32,7 @@ from kzoo.inputs.image_files import (
     reading,
 )
 from kzoo.inputs.left_out import leave_out
-from kzoo.inputs.pixels import NUMBERS, numbers_of, range_of
+from kzoo.inputs.pixels import NUMBERS, grounds_of, numbers_of, range_of
 from kzoo.inputs.reader import Reader, Served, are_paths
 from kzoo.records import ImageInputs
 from kzoo.report import Picture, Shown, pictures
@@ -41,6 +41,7 @@ SERVED = (
     "What is no PNG, JPEG, GIF, BMP or WebP that TensorFlow decodes is not valid. Read by kzoo and not here: TIFF,"
     " AVIF, PPM; bitmaps with a palette are taken for grey, of PNGs of 16 bits the upper eight."
 )
+LOOK_AT, ALIKE = 64, 0.8  # so many examples, and of these so many, decide what the ground of images is
 STRIP = 16  # a side that is so many times the other is cut to that before a centre crop
 
 
@@ -72,7 +73,30 @@ class Images(Reader):
         return data.in_bytes(self.spec.numbers)
 
     def learning_from(self, data: Any) -> Images:
-        return Images(replace(self.spec, numbers=data.info.numbers))
+        return Images(replace(self.spec, numbers=data.info.numbers, ground=self._ground(data)))
+
+    def _ground(self, data: Any) -> str:
+        """What is around the ink in the first examples, where most are alike."""
+        if self.spec.channels != 1:
+            return ""
+        some = data.train.take(LOOK_AT).ignore_errors().as_numpy_iterator()
+        found = [int(grounds_of(np.asarray(x)[None])[0]) for x, *_ in some]
+        alike = lambda kind: found.count(kind) > ALIKE * len(found)
+        return "dark" if alike(-1) else "light" if alike(1) else ""
+
+    def _say(self, shape: tuple[int | None, ...], grounds: Sequence[np.ndarray], count: int) -> None:
+        """On stderr, what became of images of that shape, and whether they are unlike those learned from."""
+        for change in self.spec.changes(shape):
+            print(change, file=sys.stderr)
+        other = {"dark": 1, "light": -1}.get(self.spec.ground)
+        odd = sum(int((part == other).sum()) for part in grounds)
+        if odd:
+            here = "light" if other == 1 else "dark"
+            print(
+                f"{odd} of {count} images have a {here} ground, and it learned from a {self.spec.ground} one: likely"
+                " the ink is inverted; give 255 - pixels",
+                file=sys.stderr,
+            )
 
     def changes(self, element_spec: Any) -> list[str]:
         return self.spec.changes(tuple(element_spec[0].shape))
@@ -136,6 +160,7 @@ class Images(Reader):
             yield from self._of_files(image_paths(given), batch_size)
             return
         raw = self.checked(given, name)
+        self._say(raw.shape[1:], [grounds_of(raw)], len(raw))
         prepared = self.prepare(raw).numpy()
         for i in range(0, len(raw), batch_size):
             part = prepared[i : i + batch_size]
@@ -165,7 +190,7 @@ class Images(Reader):
 
     def _of_files(self, paths: list[Path], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
         """A batch at a time: a folder may hold more than fits in memory. What cannot be read is left out and named."""
-        good, ways, wrong, large = [], [], [], False
+        good, ways, wrong, large, shapes = [], [], [], False, set()
         with no_size_warnings():
             for path in paths:
                 try:
@@ -175,6 +200,7 @@ class Images(Reader):
                     continue
                 good.append(path)
                 ways.append(seen.way)
+                shapes.add((*seen.size, 1 if seen.grey else 3))
                 large |= seen.size[0] * seen.size[1] >= LARGE_PIXELS
         if len(paths) == 1 and wrong:
             kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
@@ -184,7 +210,7 @@ class Images(Reader):
         read = reading(ways) if good else None
         one = lambda place, path, way: (place, self.geometry(read(path, way)))
         rows = [np.arange(len(good)), np.array([os.fsencode(path) for path in good], object), np.array(ways, "int32")]
-        answered, batches = 0, []
+        answered, batches, grounds = 0, [], []
         if good:
             data = tf.data.Dataset.from_tensor_slices(tuple(rows))
             at_once = 1 if large else tf.data.AUTOTUNE
@@ -194,11 +220,16 @@ class Images(Reader):
             for place in sorted(set(range(next_place, int(places[-1]) + 1)) - set(places.numpy().tolist())):
                 leave_out(printable(str(good[place])), "corrupt image")
             next_place, answered = int(places[-1]) + 1, answered + len(places)
+            grounds.append(grounds_of(images))
             yield [printable(str(good[place])) for place in places], self.normalise(images).numpy()
         for place in range(next_place, len(good)):
             leave_out(printable(str(good[place])), "corrupt image")
         if not answered:
             raise KzooError(f"none of the {len(paths)} images can be read; the reasons are above")
+        height, width, channels = (
+            axis.pop() if len(axis) == 1 else None for axis in map(set, zip(*shapes, strict=True))
+        )
+        self._say((height, width, channels or 3), grounds, answered)
 
     def served(self) -> Served:
         """Decode and resize one by one, then the whole batch."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 
 NEAR = 1e-3  # beyond an end, by rounding
+DARK, LIGHT = 64, 191  # below and above which the border of an image is so
 FAINT = 4096  # of 16 bits, numbers below this are of fewer
 
 
@@ -35,6 +36,16 @@ def range_of(images: Any) -> Range | None:
     if array.dtype == np.uint8:
         return Range(0, 255, "u1")
     return Range(float(array.min()), float(array.max()), array.dtype.kind)
+
+
+def grounds_of(images: Any) -> np.ndarray:
+    """-1, 0 or 1 an image [n, height, width, channels] in 0 to 255: its border is dark, neither, light."""
+    images = np.asarray(images, "float32")
+    rim = np.concatenate(
+        [images[:, [0, -1]].reshape(len(images), -1), images[:, :, [0, -1]].reshape(len(images), -1)], 1
+    )
+    middle = np.median(rim, axis=1)
+    return (middle > LIGHT).astype(int) - (middle < DARK)
 
 
 class Numbers(NamedTuple):

@@ -113,6 +113,7 @@ class ImageInputs(Inputs):
             resized, in its shape, to cover `size` / crop, and `size` is cut out of the middle (0.875: 224 of 256).
         interpolation: Of the resizing, one of INTERPOLATIONS.
         numbers: What the arrays of images that it learned from were given in, where that was not 0 to 255: "0 to 1".
+        ground: Of grey images, what is around the ink in those that it learned from: "dark", "light" or unknown, "".
     """
 
     kind: ClassVar[str] = "image"
@@ -126,6 +127,7 @@ class ImageInputs(Inputs):
     crop: float | None = None
     interpolation: str = "bilinear"
     numbers: str = ""
+    ground: str = ""
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:

@@ -147,6 +147,8 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
             _train(trainer, recorder, place, remind, feed.options.precision)
     run.seconds, run.stopped = time.perf_counter() - recorder.started, trainer.stopped
     _record(run, recorder, feed, ready.objective, callbacks, progress)
+    if feed.data.info.whole and (remedy := _not_learned(run, feed)):
+        progress.say(remedy)
     return run
 
 
@@ -294,6 +296,25 @@ def _record(
             final = Predictor.of(without_auxiliaries(model), reader=feed.reading.reader)
             folder.show(feed.task.show_predictions(final, feed.validation, feed.labels))
     folder.write("card.md", recorder.card(run))
+
+
+def _not_learned(run: Run, feed: Feed) -> str:
+    """What helps where a truth table, of which a network can learn every row, was not learned; "" where it was."""
+    right, info = run.last.get("binary_accuracy", run.last.get("accuracy", 1.0)), model_info(feed.model)
+    if right == 1 or info is None:
+        return ""
+    why = "more epochs help (--epochs)"
+    if info.settings.get("hidden"):
+        why = (
+            "so small a network can stand still where no small step helps, and more epochs do not; another start does"
+            " (--seed 1), or more hidden units (--set 'hidden=(8,)')"
+        )
+    elif feed.data.info.name == "xor":
+        why = (
+            "a network without hidden units parts classes by one straight line, as XOR's cannot be; mlp_xor has a"
+            " hidden layer"
+        )
+    return f"{right:.2f} of {feed.data.info.name} is right: {why}"
 
 
 def _leave(

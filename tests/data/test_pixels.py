@@ -272,3 +272,22 @@ def test_networks_of_keras_applications_are_given_what_they_learned_from():
     model.compile("sgd", "sparse_categorical_crossentropy")
     run = kzoo.fit(model, kzoo.Data((images, Y[:8])), epochs=1, verbose=False)
     assert "as mobilenetv2 of keras.applications is given them" in run.plan.input
+
+
+def test_predict_says_what_it_did_and_that_ink_may_be_inverted(trained, tmp_path, capsys):
+    from PIL import Image
+
+    digits = [x for x, _ in kzoo.load_data("digits").test.take(3).as_numpy_iterator()]
+    for k, x in enumerate(digits):
+        Image.fromarray(x[..., 0]).save(tmp_path / f"like{k}.png")
+        Image.fromarray(255 - x[..., 0]).convert("RGB").resize((60, 60 + k)).save(tmp_path / f"other{k}.png")
+    for model in (trained, trained.path, "lenet5@mnist"):
+        kzoo.predict(model, [tmp_path / f"like{k}.png" for k in range(3)])
+        assert capsys.readouterr().err.splitlines() == ["images are resized from 8x8 to 28x28"]
+        kzoo.predict(model, [tmp_path / f"other{k}.png" for k in range(3)])
+        sizes, grey, ink = capsys.readouterr().err.splitlines()
+        assert sizes == "images are resized from their own sizes to 28x28"
+        assert grey == "images are converted from RGB to grey"
+        assert ink.startswith("3 of 3 images have a light ground, and it learned from a dark one: likely the ink is")
+        kzoo.predict(model, 255 - np.stack(digits))
+        assert "3 of 3 images have a light ground" in capsys.readouterr().err

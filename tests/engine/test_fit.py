@@ -1,6 +1,7 @@
 """fit: the numbers are Keras', callbacks see the truth, what is refused is refused before anything is written."""
 
 import functools
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -821,3 +822,20 @@ class TestAsANewcomerFound:
         np.savez("two.npz", x=x, y=np.arange(30) % 2)
         plan = plan_of("lenet5_1998", "two.npz")
         assert plan.notes[-1] == "8 of the model's 10 outputs have no class in the data"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("mlp_xor", {}, "0.75 of xor is right: so small a network can stand still .* another start does"),
+        ("mlp_xor", {"seed": 1}, ""),
+        ("mlp_xor", {"set": {"hidden": (8,)}}, ""),
+        ("perceptron", {"epochs": 2}, "of xor is right: a network without hidden units .*; mlp_xor has a hidden layer"),
+    ],
+)
+def test_a_truth_table_that_is_not_learned(model, options, says, tmp_path, capsys):
+    """What it says that helps, does."""
+    run = kzoo.fit(model, "xor", run_dir=tmp_path / "run", **options)
+    said = capsys.readouterr().err
+    assert (re.search(says, said) if says else "of xor is right" not in said), said
+    assert bool(says) == (run.last["binary_accuracy"] < 1)
