@@ -303,7 +303,9 @@ class Tuning:
         history = {n: [row.get(n, np.nan) for row in rows] for n in rows[0] if n not in NOT_METRICS}
         ends = np.cumsum([row["epochs"] for row in kept["done"] if row["epochs"]])[:-1].tolist()
         with atomic(folder / "curves.png") as beside:
-            pictures.curves(history, beside, folder.path.name, stages=ends)
+            found = max(kept["done"], key=self._rank)
+            best = found["best"] if found["epochs"] else None
+            pictures.curves(history, beside, folder.path.name, stages=ends, best=best)
         kept["after"] = self._figures(evaluate(self.model, self.data, split=self.split, output_dir=folder.path))
         self._save()
         folder.write("card.md", self._card())

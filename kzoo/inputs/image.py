@@ -249,16 +249,19 @@ class Images(Reader):
         takes = tf.TensorSpec([None], tf.string, name="bytes")
         return Served("serve_bytes", takes, prepare, notes=(SERVED,))
 
-    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str) -> list[Shown]:
         images = np.asarray(x)[: pictures.SHOWN]
-        size = f", {images.shape[1]}x{images.shape[2]}" if not len(wrong) else ""
-        draw = lambda path: pictures.image_grid(images, titles, path, f"{title}{size}", wrong)
+        size = f"{images.shape[1]}x{images.shape[2]}"
+        draw = lambda path: pictures.image_grid(images, titles, path, f"{title}, {size}")
         return [Picture(f"{name}.png", draw)]
 
     def shown_raw(
         self, raw: Callable[[], Sequence[Any]], said: Sequence[tuple[str, str, float]], name: str, title: str
     ) -> list[Shown]:
-        return [Picture(f"{name}.png", lambda path: pictures.mistakes(raw(), said, path, title))]
+        return [Picture(f"{name}.png", lambda path: pictures.judged(raw(), said, path, title))]
+
+    def sketch(self, x: Any) -> Any:
+        return pictures.small(np.asarray(x))
 
 
 def image_paths(inputs: Any) -> list[Path]:

@@ -56,7 +56,7 @@ class Pairs(Reader):
         for i in range(0, len(texts), batch_size):
             yield texts[i : i + batch_size], self.prepare(tf.constant(texts[i : i + batch_size]))
 
-    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str) -> list[Shown]:
         """Tokens of both sides."""
         lines = []
         for source, target in zip(np.asarray(x["source"])[:32], np.asarray(x["target"])[:32], strict=True):

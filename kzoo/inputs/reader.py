@@ -126,9 +126,13 @@ class Reader:
         """How raw examples enter an export; None where it takes what the network reads."""
         return None
 
-    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str) -> list[Shown]:
         """Some prepared examples under their titles, as a picture or a text of that name (without suffix)."""
         return []
+
+    def sketch(self, x: Any) -> Any:
+        """Of one raw example, as much as `shown_raw` needs."""
+        return x
 
     def shown_raw(
         self, raw: Callable[[], Sequence[Any]], said: Sequence[tuple[str, str, float]], name: str, title: str

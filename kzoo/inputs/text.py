@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,19 @@ class Texts(Reader):
         )
         return Served("serve_text", takes, read, keeps=(self.lookup,), notes=notes)
 
-    def shown(self, x: Any, titles: Sequence[str], name: str, title: str, wrong: Sequence[bool] = ()) -> list[Shown]:
-        """Each text under its title: its tokens, or, where something is marked, as people write it."""
+    def shown_raw(
+        self, raw: Callable[[], Sequence[Any]], said: Sequence[tuple[str, str, float]], name: str, title: str
+    ) -> list[Shown]:
+        """A line each, as its writer wrote it."""
+        lines = [title.replace("in orange", "say what they are"), ""]
+        for text, (guess, true, sure) in zip(raw(), said, strict=True):
+            wrong = f" (is {true})" if guess != true else ""
+            lines.append(f"{guess} {sure:.2f}{wrong}: {' '.join(text.decode('utf-8', 'replace').split())}")
+        return [Text(f"{name}.txt", "\n".join(lines) + "\n")]
+
+    def shown(self, x: Any, titles: Sequence[str], name: str, title: str) -> list[Shown]:
+        """Each text under its title: its tokens."""
         rows = np.asarray(x)[: len(titles)]
-        if len(wrong):
-            texts = [t.decode() for t in self.text(tf.constant(rows)).numpy()]
-            lines = [f"{said}: {text}".replace("\n", " ") for said, text in zip(titles, texts, strict=True)]
-            return [Text(f"{name}.txt", "\n".join(lines) + "\n")]
         lines = [f"{said}: {self.said(row)}\n" for said, row in zip(titles, rows, strict=True)]
         return [Text(f"{name}.txt", f"{title}\n\n" + "\n".join(lines))]
 

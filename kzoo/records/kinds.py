@@ -135,7 +135,8 @@ class Augmenting(Names):
     def check(self, name: str, value: Any) -> list[Any]:
         found = list(value) if isinstance(value, list | tuple) else [value]
         own = lambda item: callable(item) or (isinstance(item, Mapping) and "class_name" in item)
-        super().check(name, [item for item in found if not own(item)])
+        names = [item for item in found if not own(item)]
+        super().check(name, names if len(names) < len(found) else value)
         return found
 
 

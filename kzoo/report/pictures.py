@@ -13,11 +13,14 @@ from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
 SHOWN = 32  # images in a grid
+LINE = 20  # pixels of a title above samples
 NAMED = 150  # classes whose names can be written along a confusion matrix
 
 
-def curves(history: Mapping[str, Sequence[float]], path: Path, title: str, stages: Sequence[int] = ()) -> None:
-    """One panel a metric; train and validation in one; a line after each epoch of `stages`."""
+def curves(
+    history: Mapping[str, Sequence[float]], path: Path, title: str, stages: Sequence[int] = (), best: int | None = None
+) -> None:
+    """One panel a metric; train and validation in one; a line after each epoch of `stages`, and at the best one."""
     names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
     figure = Figure(figsize=(5 * len(names), 3.8), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
@@ -29,6 +32,8 @@ def curves(history: Mapping[str, Sequence[float]], path: Path, title: str, stage
             axes.plot(np.arange(1, len(held) + 1), held, color=ORANGE, marker=marker, markersize=3, label="validation")
         for epoch in stages:
             axes.axvline(epoch + 0.5, color="grey", linewidth=1, linestyle=":")
+        if best is not None:
+            axes.axvline(best, color=GREY, linewidth=1, linestyle="--", label=f"best epoch, {best}")
         axes.set_xlabel("epoch")
         axes.set_title(name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -66,6 +71,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
     names = [shortened(label, 24) for label in labels]
     size = min(max(4.2, 0.42 * count + 1.5), 13)
     letters = min(max(0.7 * 72 * (size - 1.5) / count, 3), 9)  # points: a row of the matrix is as high
+    few = count <= 4
     room = min(0.6 * letters / 72 * max(map(len, names)), 2.5)  # of the longest name
     figure = Figure(figsize=(2 * (size + room) + 0.6, size + room), layout="constrained")
     for axes, values, name in zip(
@@ -74,17 +80,17 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
         top = 1 if values is share else max(values.max(), 1)
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
         if count <= NAMED:
-            turned = 90 if max(map(len, names)) > 2 else 0
+            turned = 90 if max(map(len, names)) > (12 if few else 2) else 0
             axes.set_xticks(range(count), names, rotation=turned, parse_math=False, fontsize=letters)
             axes.set_yticks(range(count), names, parse_math=False, fontsize=letters)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.set_title(name)
         if count <= 20:
-            for i, j in np.argwhere(values > 0):
+            for i, j in np.argwhere(values >= 0 if few else values > 0):
                 text = f"{values[i, j]:.2f}".removeprefix("0") if values is share else str(values[i, j])
                 colour = "white" if values[i, j] > top / 2 else "black"
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+                axes.text(j, i, text, ha="center", va="center", fontsize=max(7, 18 - 2 * count), color=colour)
         bar = figure.colorbar(image, ax=axes, shrink=0.8)
         if values is matrix:
             bar.locator = MaxNLocator(integer=True)
@@ -102,30 +108,32 @@ def shortened(text: str, letters: int) -> str:
     return f"{text[: letters // 2]}…{text[-((letters - 1) // 2) :]}"
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str, wrong: Sequence[bool] = ()) -> None:
-    """Up to 32 float images [n, height, width, 1 or 3], each scaled to its own range; wrong ones titled in orange."""
+def image_grid(images: np.ndarray, titles: Sequence[str], path: Path, title: str) -> None:
+    """Up to 32 float images [n, height, width, 1 or 3], each scaled to its own range."""
     shown = []
     for image in images[:SHOWN]:
         low, high = image.min(), image.max()
         shown.append((image - low) / max(high - low, 1e-9))
-    colours = [ORANGE if len(wrong) and wrong[k] else "black" for k in range(len(shown))]
-    lines = [[shortened(line, 18) for line in text.split("\n")] for text in titles[:SHOWN]]
-    _grid(shown, ["\n".join(each) for each in lines], colours, path, title)
+    _grid(shown, [shortened(text, 18) for text in titles[:SHOWN]], ["black"] * len(shown), path, title)
 
 
-def mistakes(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]], path: Path, title: str) -> None:
-    """Up to 32 images of any sizes as they are, each under the class it was given, with its probability, and its own.
+def judged(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]], path: Path, title: str) -> None:
+    """Up to 32 images of any sizes as they are, each under the class it was given, with its probability; beside right
+    ones, wrong ones are titled in orange, and with their own class.
 
     Args:
         images: [height, width, 1, 3 or 4] each; uint8, or numbers in 0 to 255.
         said: (guess, true class, probability of the guess) of each.
     """
-    shown = [np.clip(_small(image).astype("float32") / 255, 0, 1) for image in images[:SHOWN]]
-    titles = [f"{shortened(guess, 14)} {p:.2f}\n(is {shortened(true, 14)})" for guess, true, p in said[:SHOWN]]
-    _grid(shown, titles, ["black"] * len(shown), path, title)
+    shown = [np.clip(small(image).astype("float32") / 255, 0, 1) for image in images[:SHOWN]]
+    own = lambda guess, true: f"\n(is {shortened(true, 14)})" if guess != true else ""
+    titles = [f"{shortened(guess, 14)} {p:.2f}{own(guess, true)}" for guess, true, p in said[:SHOWN]]
+    mixed = any(guess == true for guess, true, _ in said)
+    colours = [ORANGE if mixed and guess != true else "black" for guess, true, _ in said[:SHOWN]]
+    _grid(shown, titles, colours, path, title)
 
 
-def _small(image: np.ndarray, side: int = 256) -> np.ndarray:
+def small(image: np.ndarray, side: int = 256) -> np.ndarray:
     """With at most `side` pixels a side, one in so many of them: enough for a grid. A ribbon becomes four to one."""
     height, width = image.shape[:2]
     down, across = (max(n, max(height, width) // 4) for n in (height, width))
@@ -164,9 +172,11 @@ def _grid(images: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence
     _write(figure, path)
 
 
-def sample_grid(images: np.ndarray, path: Path) -> None:
-    """uint8 [n, height, width, 1 or 3] side by side, pixel for pixel, each enlarged to at least 56 pixels a side."""
-    from PIL import Image
+def sample_grid(images: np.ndarray, path: Path, title: str = "") -> None:
+    """uint8 [n, height, width, 1 or 3] side by side, pixel for pixel, each enlarged to at least 56 pixels a side; the
+    title in a line above them.
+    """
+    from PIL import Image, ImageDraw
 
     count, height, width, channels = images.shape
     columns = int(np.ceil(np.sqrt(count)))
@@ -176,7 +186,13 @@ def sample_grid(images: np.ndarray, path: Path) -> None:
         y, x = (k // columns) * (height + 2) + 1, (k % columns) * (width + 2) + 1
         sheet[y : y + height, x : x + width] = image
     drawn = Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet)
-    drawn.resize((drawn.width * times, drawn.height * times), Image.Resampling.NEAREST).save(path)
+    drawn = drawn.resize((drawn.width * times, drawn.height * times), Image.Resampling.NEAREST)
+    if title:
+        whole = Image.new(drawn.mode, (drawn.width, drawn.height + LINE), "white")
+        whole.paste(drawn, (0, LINE))
+        ImageDraw.Draw(whole).text((4, 3), title, fill="black", font_size=13)
+        drawn = whole
+    drawn.save(path)
 
 
 def save(figure: Figure, title: str, path: Path) -> None:

@@ -109,7 +109,7 @@ class Recorder:
 
     def show(self, place: Place) -> None:
         """What the network makes after an epoch: the last one's, and each in a folder of its own."""
-        shown = self.task.show_epoch(Predictor.of(self.model, reader=self.reader))
+        shown = self.task.show_epoch(Predictor.of(self.model, reader=self.reader), place.epoch)
         self.folder.show(shown)
         for item in shown:
             name = Path(item.name)
@@ -150,7 +150,9 @@ class Recorder:
             writer.close()
         if self.rows:
             with atomic(self.folder / "curves.png") as beside:
-                pictures.curves(history_of(self.rows), beside, self.folder.path.name)
+                best = self.best() if len(self.rows) > 1 else None
+                number = int(best["epoch"]) if best is not None else None
+                pictures.curves(history_of(self.rows), beside, self.folder.path.name, best=number)
 
     def card(self, run: Run) -> str:
         """card.md: the plan and what came of it."""

@@ -19,6 +19,8 @@ from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
 from kzoo.tasks.task import Result, Signature, Task, of_strings
 
+LOOK_AT = 64  # validation examples of which the most doubtful are shown
+
 
 @dataclass(frozen=True)
 class Prediction(Result):
@@ -177,21 +179,26 @@ class Classification(Task):
         return reading.reader.shown(x, titles, "batch", "one training batch as the network sees it")
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
-        """Of the first validation batch, the wrong ones marked."""
-        if not labels or predictor.reader.as_given:
+        """Of the first validation examples, as the user has them, those of which the network is least sure."""
+        reader = predictor.reader
+        if not labels or reader.as_given or predictor.kind == "numbers":
             return []
-        x, y, *_ = next(iter(validation.epoch(0)))
-        x, y = x[:SHOWN], y.numpy().reshape(-1)[:SHOWN]
-        scores = np.asarray(predictor.forward(x))
-        if scores.ndim != 2:
+        raw, ready, classes = [], [], []
+        for x, y, *_ in validation.split.take(LOOK_AT).ignore_errors().as_numpy_iterator():
+            raw.append(reader.sketch(x))
+            ready.append(x if reader.geometry is None else reader.geometry(x).numpy())
+            classes.append(int(np.argmax(y) if np.size(y) > 1 else np.reshape(y, -1)[0]))
+        finish = reader.prepare if reader.geometry is None else reader.normalise
+        parts = [finish(tf.constant(ready[k : k + SHOWN])) for k in range(0, len(ready), SHOWN)]
+        scores = np.concatenate([np.asarray(predictor.forward(x), "float32") for x in parts])
+        if scores.ndim != 2 or not np.isfinite(scores).all():
             return []
-        labels = names_of(labels, max(scores.shape[1], 2))
-        guess = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(int)
-        wrong = guess != y
-        titles = [f"{labels[g]}\n(is {labels[t]})" if w else labels[g] for g, t, w in zip(guess, y, wrong, strict=True)]
-        return predictor.reader.shown(
-            x, titles, "predictions", "predictions on validation; wrong ones in orange", wrong
-        )
+        found = to_probabilities(scores, predictor.kind).numpy()
+        labels, guess, sure = names_of(labels, found.shape[1]), found.argmax(axis=1), found.max(axis=1)
+        order = np.argsort(sure, kind="stable")[:SHOWN]
+        said = [(labels[guess[k]], labels[classes[k]], float(sure[k])) for k in order]
+        title = f"validation: of the first {len(raw)}, the {len(order)} most doubtful; wrong ones in orange"
+        return reader.shown_raw(lambda: [raw[k] for k in order], said, "predictions", title)
 
 
 def names_of(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:

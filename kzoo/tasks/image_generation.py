@@ -220,10 +220,10 @@ class ImageGeneration(Task):
         titles = [""] * min(pictures.SHOWN, len(images))
         return reading.reader.shown(images, titles, "batch", "one training batch as the network sees it")
 
-    def show_epoch(self, predictor: Any) -> list[Shown]:
+    def show_epoch(self, predictor: Any, epoch: int) -> list[Shown]:
         """What is made of the same noise every time."""
         pixels = self._made(predictor, predictor.reader.noise(SAMPLES, seed=0), SAMPLES)
-        return [Picture("samples.png", lambda path: pictures.sample_grid(pixels, Path(path)))]
+        return [Picture("samples.png", lambda path: pictures.sample_grid(pixels, Path(path), f"epoch {epoch}"))]
 
     @staticmethod
     def _made(predictor: Any, noise: np.ndarray, batch_size: int) -> np.ndarray:

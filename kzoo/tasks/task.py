@@ -295,8 +295,8 @@ class Task:
         """One training batch as the network sees it."""
         return []
 
-    def show_epoch(self, predictor: Any) -> list[Shown]:
-        """What the network makes after an epoch."""
+    def show_epoch(self, predictor: Any, epoch: int) -> list[Shown]:
+        """What the network makes after that epoch."""
         return []
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:

@@ -749,7 +749,7 @@ class TestAsANewcomerFound:
             ({"data": (np.zeros((4, 6)), None)}, "split must hold arrays of numbers or text; it holds 'None'"),
             ({"data": (3, 4)}, "the train split must hold arrays"),
             ({"data": (np.array([object()] * 4), np.zeros(4))}, "the train split must hold arrays"),
-            ({"augment": 3}, "augment must be names such as 'shift'; received 3"),
+            ({"augment": 3}, "augment must be names such as 'shift', Keras layers or functions of images; received 3"),
             ({"run_dir": 3}, "run_dir must be a path; received 3"),
             ({"run_dir": "/proc/x"}, "the run folder '/proc/x' cannot be made"),
             ({"strategy": ""}, "unknown strategy ''"),
@@ -837,5 +837,5 @@ def test_a_truth_table_that_is_not_learned(model, options, says, tmp_path, capsy
     """What it says that helps, does."""
     run = kzoo.fit(model, "xor", run_dir=tmp_path / "run", **options)
     said = capsys.readouterr().err
-    assert (re.search(says, said) if says else "of xor is right" not in said), said
+    assert re.search(says, said) if says else "of xor is right" not in said, said
     assert bool(says) == (run.last["binary_accuracy"] < 1)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -114,7 +115,10 @@ class TestClassifier:
         found = kzoo.evaluate(run, data, split="validation")
         assert found.accuracy > 0.95 and found.labels == ("neg", "pos")
         assert kzoo.evaluate(run.path, split="validation").accuracy == found.accuracy
-        assert "neg" in (run.path / "predictions.txt").read_text()
+        title, _, *lines = (run.path / "predictions.txt").read_text().splitlines()
+        assert "most doubtful" in title and any("neg" in line for line in lines)
+        sure = [float(re.match(r"\w+ (\d\.\d\d)", line)[1]) for line in lines]
+        assert sure == sorted(sure)
         assert "film" in (run.path / "batch.txt").read_text()
         assert "words in lower case, at most 20, a vocabulary of" in run.plan.input
 
@@ -510,3 +514,14 @@ class TestAsANewcomerFound:
         (tmp_path / "image.png").write_bytes(b"")
         with pytest.raises(kzoo.KzooError, match="is the file"):
             kzoo.predict(reviews[0], [str(tmp_path / "image.png")])
+
+
+def test_predictions_say_words_that_the_vocabulary_lacks(tmp_path):
+    rows = [(f"a {word} zorb{k}", word) for k in range(30) for word in ("good", "bad")]
+    (tmp_path / "texts.csv").write_text("text,label\n" + "\n".join(f"{t},{y}" for t, y in rows) + "\n")
+    run = fit("lstm_classifier_tiny", tmp_path / "texts.csv", epochs=1, validation=0.5)
+    shown = (run.path / "predictions.txt").read_text()
+    held = [
+        t.decode() for t, _ in kzoo.load_data(tmp_path / "texts.csv", validation=0.5).validation.as_numpy_iterator()
+    ]
+    assert all(f": {text}" in shown for text in held)
