@@ -16,6 +16,7 @@ from kzoo.data.data import DataInfo, Examples
 from kzoo.errors import KzooError
 from kzoo.files import printable
 from kzoo.inputs import (
+    AT_ONCE,
     IMAGE_SUFFIXES,
     LARGE_PIXELS,
     Seen,
@@ -123,9 +124,10 @@ def _decoded(good: list[tuple[Pair, Seen]]) -> Examples:
     decoded = reading(ways.tolist())
 
     def read(path: tf.Tensor, label: tf.Tensor, way: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.ensure_shape(decoded(path, way)[..., :channels], [height, width, channels]), label
+        pixels = decoded(path, way)
+        return tf.ensure_shape(pixels if channels == 3 else pixels[..., :1], [height, width, channels]), label
 
-    at_once = 1 if any(h * w >= LARGE_PIXELS for h, w in sizes) else tf.data.AUTOTUNE
+    at_once = 1 if any(h * w >= LARGE_PIXELS for h, w in sizes) else AT_ONCE
 
     def select(indices: np.ndarray) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices((paths[indices], labels[indices], ways[indices]))

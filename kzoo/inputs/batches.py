@@ -6,6 +6,7 @@ seen, from the middle of an epoch too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -112,7 +113,11 @@ class Batches:
         data, later = self.split, rows_of(self.split)
         shaped = self.reader.geometry is not None
         first = tf.nest.flatten(data.element_spec[0])[0]
-        self._per_example = shaped and (later is not None or not first.shape.is_fully_defined())
+        # A whole batch at once is faster; of files one by one, where what it becomes takes less room than they do.
+        self._per_example = shaped and (
+            not first.shape.is_fully_defined()
+            or (later is not None and bytes_of(first) > 4 * math.prod(self.reader.image_shape))
+        )
         change = lambda *example: example
         if self._per_example:
             geometry = tf.function(self.reader.geometry, autograph=False)

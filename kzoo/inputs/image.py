@@ -31,6 +31,7 @@ from kzoo.inputs.image_files import (
     on_white,
     reading,
 )
+from kzoo.inputs.later import AT_ONCE
 from kzoo.inputs.left_out import leave_out
 from kzoo.inputs.pixels import NUMBERS, grounds_of, numbers_of, range_of
 from kzoo.inputs.reader import Reader, Served, are_paths
@@ -41,6 +42,7 @@ SERVED = (
     "What is no PNG, JPEG, GIF, BMP or WebP that TensorFlow decodes is not valid. Read by kzoo and not here: TIFF,"
     " AVIF, PPM; bitmaps with a palette are taken for grey, of PNGs of 16 bits the upper eight."
 )
+SMALL = 96  # pixels a side up to which matrices resize faster than TensorFlow's operation
 LOOK_AT, ALIKE = 64, 0.8  # so many examples, and of these so many, decide what the ground of images is
 STRIP = 16  # a side that is so many times the other is cut to that before a centre crop
 
@@ -113,6 +115,12 @@ class Images(Reader):
     def _resized(self, images: tf.Tensor, size: Any) -> tf.Tensor:
         # Bytes are given as they are: as floats a photograph of 90 million pixels would take a gigabyte.
         images = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+        shape = images.shape[-3:-1]
+        if self.spec.interpolation == "bilinear" and shape.is_fully_defined() and not tf.is_tensor(size):
+            if shape[0] <= size[0] and shape[1] <= size[1]:  # nothing is lost that could alias
+                return tf.image.resize(images, size)
+            if images.shape.rank == 4 and max(shape) <= SMALL:
+                return by_matrices(images, size)
         images = tf.cast(tf.image.resize(images, size, self.spec.interpolation, antialias=True), tf.float32)
         # Cubic kernels overshoot at edges; where images are kept as bytes, as in Pillow, that is cut off.
         return images if self.spec.interpolation == "bilinear" else tf.clip_by_value(images, 0.0, 255.0)
@@ -213,7 +221,7 @@ class Images(Reader):
         answered, batches, grounds = 0, [], []
         if good:
             data = tf.data.Dataset.from_tensor_slices(tuple(rows))
-            at_once = 1 if large else tf.data.AUTOTUNE
+            at_once = 1 if large else AT_ONCE
             batches = untuned(data.map(one, num_parallel_calls=at_once).ignore_errors().batch(size).prefetch(2))
         next_place = 0
         for places, images in batches:
@@ -323,6 +331,26 @@ def _without_ends(images: tf.Tensor) -> tf.Tensor:
         first = (sides[0] - kept) // 2
         images = images[..., first : first + kept, :, :] if axis == -3 else images[..., first : first + kept, :]
     return images
+
+
+def by_matrices(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """[batch, height, width, channels] to float32 [batch, *size, channels], by antialiased bilinear resizing: two
+    products, of small images three times as fast as TensorFlow's operation.
+    """
+    _, height, width, channels = images.shape
+    down = tf.constant(_triangles(height, size[0]))
+    across = tf.constant(np.kron(_triangles(width, size[1]).T, np.eye(channels, dtype="float32")))
+    rows = tf.reshape(tf.cast(images, tf.float32), [-1, height, width * channels])
+    rows = tf.reshape(tf.matmul(down, rows), [-1, width * channels])
+    return tf.reshape(tf.matmul(rows, across), [-1, *size, channels])
+
+
+def _triangles(before: int, after: int) -> np.ndarray:
+    """float32 [after, before]: of each new pixel the shares of the old ones, by their distance from its centre."""
+    scale = before / after
+    centre = (np.arange(after)[:, None] + 0.5) * scale
+    share = np.maximum(0, 1 - np.abs(np.arange(before) + 0.5 - centre) / max(scale, 1.0))
+    return (share / share.sum(axis=1, keepdims=True)).astype("float32")
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:

@@ -4,6 +4,7 @@ not. What was read may be kept in memory, where all of it fits.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import tensorflow as tf
 from kzoo.errors import listed
 
 ROWS = "kzoo_rows"  # beside a data set's own attributes
+AT_ONCE = (os.cpu_count() or 1) + 1  # files are read beside each other; one more than there are cores, for one waits
 KEPT_BYTES = 1 << 30  # of a split; a larger one is read anew each epoch
 
 
@@ -34,7 +36,7 @@ class Rows(NamedTuple):
 
 
 def read_later(
-    rows: tf.data.Dataset, read: Callable[..., Any], names: Sequence[str], at_once: int = tf.data.AUTOTUNE
+    rows: tf.data.Dataset, read: Callable[..., Any], names: Sequence[str], at_once: int = AT_ONCE
 ) -> tf.data.Dataset:
     """The examples, read whenever they are iterated; an error where one cannot be."""
     data = rows.map(read, num_parallel_calls=at_once)
@@ -77,22 +79,24 @@ class Passes:
     def __init__(self, later: Rows, change: Callable[..., Any], spec: Any, keep: bool, notes: list[str]) -> None:
         self.later, self.change, self.spec, self.notes = later, change, tf.nest.flatten(spec), notes
         self.structure, count = spec, len(later.names)
-        self.seen, self.unreadable = np.zeros(count, bool), np.zeros(count, bool)
-        size, self.store = count * bytes_of(spec), None
-        if keep and 0 < size <= KEPT_BYTES:
-            self.store = [np.empty([count, *s.shape], s.dtype.as_numpy_dtype) for s in self.spec]
+        self.unreadable, self.store = np.zeros(count, bool), None
+        # In variables, which the graph that reads fills by itself: a call of Python takes a millisecond a batch.
+        with tf.init_scope(), tf.device("CPU:0"):
+            self.seen = tf.Variable(tf.zeros([count], tf.bool), trainable=False)
+            if keep and 0 < count * bytes_of(spec) <= KEPT_BYTES:
+                self.store = [tf.Variable(tf.zeros([count, *s.shape], s.dtype), trainable=False) for s in self.spec]
 
     def batches(
         self, order: Callable[[tf.data.Dataset], tf.data.Dataset], size: int, start: int, limit: int | None
     ) -> tf.data.Dataset:
         """From the batch of number `start` on, of at most `limit`; `order` shuffles the rows."""
-        data = order(tf.data.Dataset.zip((tf.data.Dataset.range(len(self.seen)), self.later.rows)))
+        data = order(tf.data.Dataset.zip((tf.data.Dataset.range(len(self.unreadable)), self.later.rows)))
         if self.unreadable.any():
             good = tf.constant(~self.unreadable)
             data = data.filter(lambda place, row: tf.gather(good, place))
         data = data.skip(start * size) if start else data
         whole = not start and limit is None
-        if self.store is not None and (self.seen | self.unreadable).all():
+        if self.store is not None and (self.seen.numpy() | self.unreadable).all():
             made = data.map(lambda place, row: place).batch(size).map(self._kept, num_parallel_calls=2)
         else:
             one = lambda place, row: (place, self.change(*self.later.read(*row)))
@@ -101,27 +105,20 @@ class Passes:
         return made if limit is None else made.take(limit - start)
 
     def _noted(self, places: tf.Tensor, batch: Any) -> Any:
-        def note(places: np.ndarray, *parts: np.ndarray) -> np.ndarray:
-            self.seen[places] = True
-            for kept, part in zip(self.store or (), parts, strict=False):
-                kept[places] = part
-            return places
-
         parts = tf.nest.flatten(batch) if self.store is not None else []
-        with tf.control_dependencies([tf.numpy_function(note, [places, *parts], tf.int64)]):
+        kept = zip((self.seen, *(self.store or ())), (tf.ones_like(places, tf.bool), *parts), strict=True)
+        done = [place_of.scatter_update(tf.IndexedSlices(part, places)) for place_of, part in kept]
+        with tf.control_dependencies(done):
             return tf.nest.map_structure(tf.identity, batch)
 
     def _kept(self, places: tf.Tensor) -> Any:
-        get = lambda places: [kept[places] for kept in self.store]
-        found = tf.numpy_function(get, [places], [s.dtype for s in self.spec])
-        shaped = [tf.ensure_shape(f, [None, *s.shape]) for f, s in zip(found, self.spec, strict=True)]
-        return tf.nest.pack_sequence_as(self.structure, shaped)
+        return tf.nest.pack_sequence_as(self.structure, [kept.sparse_read(places) for kept in self.store])
 
     def _end(self, spec: Any) -> tf.data.Dataset:
         """No batch; iterated, it knows that every example was asked for."""
 
         def end() -> Iterator[Any]:
-            missed = ~self.seen & ~self.unreadable
+            missed = ~self.seen.numpy() & ~self.unreadable
             self.unreadable |= missed
             names = [self.later.names[place] for place in np.flatnonzero(missed)]
             for name in names:

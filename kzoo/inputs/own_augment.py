@@ -8,7 +8,7 @@ under every strategy, and in a resumed run.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -42,9 +42,9 @@ def saved(augment: Any) -> Any:
     """`augment=` as config.json holds it, as far as it can: Keras' own description of a layer, and of a function that
     was registered with Keras. What has none stays as it is.
     """
-    if augment is None or isinstance(augment, str | Mapping):
-        return augment
-    return [_saved(item) for item in (augment if isinstance(augment, Sequence) else [augment])]
+    if callable(augment):
+        augment = [augment]
+    return [_saved(item) for item in augment] if isinstance(augment, list | tuple) else augment
 
 
 def _saved(item: Any) -> Any:
