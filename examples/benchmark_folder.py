@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,23 +52,25 @@ def network(size: int):
     return model
 
 
-def train(way: str, folder: str, size: int, epochs: int) -> dict[str, float]:
-    """What one process measures."""
+def train(way: str, folder: str, size: int, epochs: int, steps: int | None) -> dict[str, float]:
+    """What one process measures.
+
+    Args:
+        steps: Of an epoch; None: all of them.
+    """
     import keras
 
     class Times(keras.callbacks.Callback):
         def __init__(self):
             super().__init__()
-            self.first, self.ends = 0.0, []
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.first = self.first or time.perf_counter()
+            self.ends = []
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = time.perf_counter()
 
         def on_epoch_end(self, epoch, logs=None):
-            self.ends.append(time.perf_counter() - self.began)
+            self.last = time.perf_counter()
+            self.ends.append(self.last - self.began)
 
     times, model = Times(), network(size)
     if way == "kzoo":
@@ -76,17 +79,18 @@ def train(way: str, folder: str, size: int, epochs: int) -> dict[str, float]:
         start = time.perf_counter()
         run_dir = Path(folder).with_name("run")
         kzoo.fit(model, folder, validation=0, epochs=epochs, batch_size=BATCH, callbacks=[times], run_dir=run_dir,
-                 verbose=False)  # fmt: skip
+                 limit_train_batches=steps, verbose=False)  # fmt: skip
     else:
         start = time.perf_counter()
         data = keras.utils.image_dataset_from_directory(
             folder, image_size=(size, size), batch_size=BATCH, verbose=False
         )
-        model.fit(data, epochs=epochs, callbacks=[times], verbose=0)
+        model.fit(data, epochs=epochs, steps_per_epoch=steps, callbacks=[times], verbose=0)
     images = sum(len(files) for _, _, files in os.walk(folder))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    first, last = images / times.ends[0], images / times.ends[-1]
-    return {"begins": times.first - start, "first": first, "last": last, "memory": memory}
+    if steps is not None:
+        return {"begins": times.last - start}
+    return {"first": images / times.ends[0], "last": images / times.ends[-1], "memory": memory}
 
 
 def main() -> None:
@@ -96,10 +100,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        print(json.dumps(train(*chosen.child, chosen.size, chosen.epochs)))
+        print(json.dumps(train(*chosen.child, chosen.size, chosen.epochs, chosen.steps)))
         return
+
+    def measured(way: str, *more: str) -> dict[str, float]:
+        command = [sys.executable, __file__, "--size", str(chosen.size), "--child", way, str(folder), *more]
+        out = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        shutil.rmtree(folder.with_name("run"), ignore_errors=True)
+        return json.loads(out.decode().splitlines()[-1])
+
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
         generate(folder, chosen.images)
@@ -108,11 +120,8 @@ def main() -> None:
         for _ in range(chosen.rounds):
             found = {}
             for way in ("keras", "kzoo"):
-                command = [sys.executable, __file__, "--size", str(chosen.size), "--epochs", str(chosen.epochs)]
-                out = subprocess.run([*command, "--child", way, str(folder)], stdout=subprocess.PIPE, check=True).stdout
-                found[way] = json.loads(out.decode().splitlines()[-1])
-                subprocess.run(["rm", "-rf", str(folder.with_name("run"))], check=True)
-                row = found[way]
+                begins = measured(way, "--epochs", "1", "--steps", "1")
+                row = found[way] = begins | measured(way, "--epochs", str(chosen.epochs))
                 print(f"{way:6} {row['begins']:11.1f} s {row['first']:11,.0f}/s {row['last']:11,.0f}/s"
                       f" {row['memory']:7,.0f} MB")  # fmt: skip
             ratio = {key: found["kzoo"][key] / found["keras"][key] for key in found["kzoo"]}

@@ -194,14 +194,13 @@ class Batches:
         self, data: tf.data.Dataset, seed: tf.Tensor, part: Part | None = None, start: int = 0
     ) -> tf.data.Dataset:
         """Raw batches, ready for the network; with `part`, as `epoch` says."""
-        data = self._checked(data)
         if self.reader.as_given and self.targets is None and not self.draws and part is None:
-            return data.prefetch(AHEAD)
+            return self._checked(data).prefetch(AHEAD)
 
         whole = any(map(is_own, self.augment))  # such a one draws for the global batch as it stands
 
         def finish(i: tf.Tensor, batch: Any) -> Any:
-            number = seed + [0, tf.cast(i, tf.int32)]
+            number, batch = seed + [0, tf.cast(i, tf.int32)], self._check(batch)
             drawing = lambda first, total: Draw(number, tf.cast(first, tf.int32), tf.cast(total, tf.int32))
             batch = self._prepared(batch, drawing(*cut(batch, None)[:2])) if whole else batch
             first, total, batch = cut(batch, part)
@@ -245,11 +244,15 @@ class Batches:
         drawn = draw.other(104_651).uniform(rows, [len(self.draws), *shape])
         return Drawn(batch, {name: drawn[:, k] for k, name in enumerate(self.draws)})
 
+    def _check(self, batch: Any) -> Any:
+        if self.label_limit is None and self.class_weights is None:
+            return batch
+        return checked_labels(batch, self.label_limit, self.class_weights)
+
     def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
         if self.label_limit is None and self.class_weights is None:
             return data
-        check = lambda *batch: checked_labels(batch, self.label_limit, self.class_weights)
-        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.map(lambda *batch: self._check(batch), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def checked_labels(batch: Any, limit: int | None, weights: tuple[float, ...] | None) -> Any:

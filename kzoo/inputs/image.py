@@ -151,7 +151,10 @@ class Images(Reader):
             images = tf.pad(images, [*([[0, 0]] * (images.shape.rank - 3)), *sides, [0, 0]])
         if self.spec.order == "BGR":
             images = images[..., ::-1]
-        return (images * self.spec.scale - self.spec.mean) / self.spec.std
+        spec = self.spec
+        images = images if spec.scale == 1 else images * spec.scale
+        images = images if not any(spec.mean) else images - spec.mean
+        return images if set(spec.std) == {1.0} else images / spec.std
 
     def prepare(self, raw: Any) -> tf.Tensor:
         return self.normalise(self.geometry(raw))

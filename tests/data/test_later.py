@@ -32,7 +32,7 @@ def test_an_epoch_is_the_same_read_or_kept(data, shuffle):
         (x, y), (x_read, y_read) = whole(kept, number), whole(read, number)
         np.testing.assert_array_equal(x, x_read)
         assert y == y_read and len(y) == 22
-    assert kept._later.seen.all() and read._later.store is None
+    assert kept._later.seen.numpy().all() and read._later.store is None
 
 
 def test_what_is_kept_is_not_read_again(data, tmp_path):
@@ -68,7 +68,7 @@ def test_the_first_batch_reads_the_first_batch_only(data, monkeypatch):
     batches = READER.batches(data.train, 4, shuffle=True, keep=True)
     next(iter(batches.epoch(0)))
     assert not opened
-    assert batches._later.seen.sum() <= 4 * 8, "what is made ahead"
+    assert batches._later.seen.numpy().sum() <= 4 * 8, "what is made ahead"
 
 
 def damaged(path):
