@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import unicodedata
@@ -151,14 +152,16 @@ def _rows(path: Path) -> Rows:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise KzooError(f"{str(path)!r} is not CSV in UTF-8: {error}; save it as CSV UTF-8") from error
-    lines, marks, first = text.splitlines(), ",;\t", 1
-    if lines and (said := re.fullmatch(r'"?sep=(.)"?', lines[0].strip() or lines[0], re.IGNORECASE)):
-        lines, marks, first = lines[1:], said[1], 2
+    marks, first = ",;\t", 1
+    if said := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
+        text, marks, first = text[said.end() :], said[1], 2
     try:
         read = {
             mark: [
                 (k, row)
-                for k, row in enumerate(csv.reader(lines, delimiter=mark, skipinitialspace=True), first)
+                for k, row in enumerate(
+                    csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True), first
+                )
                 if any(row)
             ]
             for mark in marks

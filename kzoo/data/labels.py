@@ -33,8 +33,11 @@ def ordered(labels: Iterable[str]) -> list[str]:
 def check_classes(classes: Sequence[str], examples: int, where: str) -> None:
     """
     Raises:
-        KzooError: They are numbers to be estimated, such as prices, rather than names of classes.
+        KzooError: They are numbers to be estimated, such as prices, rather than names of classes; or one has several
+            lines, as where a quote before it is not closed.
     """
+    if broken := next((label for label in classes if len(label.splitlines()) > 1), ""):
+        raise KzooError(f"{where!r} has a label with a line break in it, {broken[:40]!r}; is a quote there not closed?")
     if len(classes) <= MANY or len(classes) <= examples / 10:
         return
     numbers = [label for label in classes if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", label)]

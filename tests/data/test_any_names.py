@@ -17,13 +17,7 @@ import kzoo
 from kzoo.inputs import reader_of
 from kzoo.records import TextInputs
 
-QUICK = settings(
-    max_examples=int(os.environ.get("KZOO_DRAWS", 40)),
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+QUICK = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 LETTERS = st.characters(exclude_categories=["Cs"])
 WORDS = ("cat", "train", "test", "val", "images", "Dog", "dog", "é", "é", "0", "01", "nan", "None", "label", "file",
          "=1+1", "C:", "a.b", "..", "con", "🐈", "‮abc", "x" * 80, "runs")  # fmt: skip
@@ -57,7 +51,6 @@ def usable(name):
     return not set(name) & set("/\0") and name not in (".", "..") and len(name.encode()) < 120
 
 
-@QUICK
 @given(st.lists(NAMES.filter(usable), min_size=1, max_size=4, unique=True), st.booleans(), st.booleans())
 def folders(names, split, deep):
     with tempfile.TemporaryDirectory() as place:
@@ -79,7 +72,6 @@ def folders(names, split, deep):
         assert set(data.info.classes) <= {n for n in [*names, "more"]} | {f.name for f in root.iterdir()}
 
 
-@QUICK
 @given(
     st.lists(st.tuples(NAMES.filter(usable), LABELS), min_size=2, max_size=6, unique_by=lambda row: row[0]),
     st.sampled_from([("file", "label"), ("label", "filename"), ("id", "image", "class"), ("image", "split", "label")]),
@@ -109,12 +101,14 @@ def tables_of_images(rows, header, mark, suffix):
                 assert data.info.classes[int(y)].strip("\"' ") in {k.strip("\"' ") for k in known}
 
 
-@QUICK
 @given(
     st.lists(st.tuples(st.text(LETTERS, max_size=20), LABELS), min_size=2, max_size=8),
-    st.sampled_from([("text", "label"), ("label", "text"), ("id", "review", "stars")]), st.booleans(),
+    st.sampled_from([("text", "label"), ("label", "text"), ("id", "review", "stars")]), st.booleans(), st.booleans(),
 )  # fmt: skip
-def tables_of_texts(rows, header, tabs):
+def tables_of_texts(rows, header, tabs, clean):
+    if clean:
+        seen = lambda text: "".join(filter(str.isprintable, text))
+        rows = [(f"a {seen(text)}", seen(label) or "x") for text, label in rows]
     with tempfile.TemporaryDirectory() as place:
         file, text = Path(place) / ("texts.tsv" if tabs else "texts.csv"), io.StringIO()
         row = lambda cells: "\t".join(cells) + "\n"
@@ -135,9 +129,8 @@ def tables_of_texts(rows, header, tabs):
             assert [plain(y) for _, y in found] == [plain(y) for _, y in rows]
 
 
-@QUICK
 @given(st.lists(st.text(LETTERS, max_size=30), min_size=1, max_size=6), st.sampled_from(["words", "characters"]))
-def test_letters(texts, unit):
+def letters(texts, unit):
     """Whatever a text holds, it becomes ids of the vocabulary, and as many rows as there are texts."""
     reader = reader_of(TextInputs(length=10, size=50, unit=unit, vocabulary=("", "[UNK]", "a", "b", "cat")))
     ids, counts = reader.prepare(texts).numpy(), reader.counts(texts).numpy()
@@ -146,8 +139,9 @@ def test_letters(texts, unit):
     assert ((ids > 0).sum(axis=1) == counts.clip(max=10)).all()
 
 
-@pytest.mark.parametrize("drawn", [folders, tables_of_images, tables_of_texts])
-def test_what_is_drawn(drawn):
+@pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("drawn", [folders, tables_of_images, tables_of_texts, letters])
+def test_what_is_drawn(drawn, count):
     READ.clear()
-    drawn()
-    assert len(READ) >= 10, "refused all of it: nothing was tested"
+    settings(QUICK, max_examples=count)(drawn)()
+    assert drawn is letters or len(READ) >= 10, "refused all of it: nothing was tested"

@@ -262,3 +262,27 @@ class TestWithoutLabels:
         with pytest.raises(kzoo.KzooError, match="flat has images and no classes; put them in one folder a class"):
             kzoo.fit("lenet5", flat, run_dir=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+class TestLines:
+    """What ends a line for Python and not in a table: a label or a name may hold it."""
+
+    def test_a_separator_of_lines_inside_a_cell(self, tmp_path):
+        for k, name in enumerate(("a\u2028b", "c\x0bd", "e")):
+            image(tmp_path / f"{name}.png", k)
+        rows = "file,label\n" + "\n".join(
+            f"{n}.png,x\x85y" if n != "e" else "e.png,z" for n in ("a\u2028b", "c\x0bd", "e")
+        )
+        (tmp_path / "labels.csv").write_text(rows, encoding="utf-8")
+        with pytest.raises(kzoo.KzooError, match=r"has a label with a line break in it, 'x\\x85y'"):
+            kzoo.load_data(tmp_path)
+        (tmp_path / "labels.csv").write_text(rows.replace("\x85", ""), encoding="utf-8")
+        info = kzoo.load_data(tmp_path, validation=0).info
+        assert info.classes == ("xy", "z") and info.counts == {"train": 3}
+
+    def test_a_quote_that_is_not_closed(self, tmp_path):
+        for k in range(4):
+            image(tmp_path / f"{k}.png", k)
+        (tmp_path / "labels.csv").write_text('file,label\n0.png,"cat\n1.png,dog\n2.png,cat"\n3.png,dog\n')
+        with pytest.raises(kzoo.KzooError, match="a line break in it, .*; is a quote there not closed"):
+            kzoo.load_data(tmp_path)
