@@ -10,8 +10,29 @@ from collections.abc import Iterable, Sequence
 FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces", 'File "', "Traceback")
 
 
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""A name, or a line with names in it, that can be written down: what would end the line, move the cursor or turn
+    the direction of writing becomes escapes, and so do bytes of a file's name that are no UTF-8.
+
+    >>> printable("a\nb"), printable("caf\u00e9")
+    ('a\\nb', 'caf\u00e9')
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        byte = ord(found[0]) - 0xDC00  # as Python holds a byte that is no UTF-8
+        return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else repr(found[0])[1:-1]
+
+    return CONTROLS.sub(escaped, text)
+
+
 class KzooError(ValueError):
     """A user's mistake. The command line prints its one line and exits with 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def first_line(error: BaseException) -> str:

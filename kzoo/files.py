@@ -17,8 +17,3 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def printable(text: str) -> str:
-    """A name that can be written down: bytes of a file name that are no UTF-8 become escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -12,8 +12,7 @@ from kzoo.data.data import DataInfo, Examples
 from kzoo.data.images import Pair, examples_of, many, relative
 from kzoo.data.labels import refuse_alike
 from kzoo.data.names import split_of, subfolders
-from kzoo.errors import KzooError, listed
-from kzoo.files import printable
+from kzoo.errors import KzooError, listed, printable
 from kzoo.inputs import IMAGE_SUFFIXES, is_hidden
 
 

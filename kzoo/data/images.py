@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data.data import DataInfo, Examples
-from kzoo.errors import KzooError
-from kzoo.files import printable
+from kzoo.errors import KzooError, printable
 from kzoo.inputs import (
     AT_ONCE,
     IMAGE_SUFFIXES,

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError
-from kzoo.files import printable
+from kzoo.errors import KzooError, printable
 from kzoo.inputs.augment import AUGMENTATIONS, LUMA
 from kzoo.inputs.batches import untuned
 from kzoo.inputs.image_files import (
