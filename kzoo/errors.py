@@ -39,6 +39,8 @@ def first_line(error: BaseException) -> str:
     """What an error of Keras' or TensorFlow's says, in a line."""
     text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\} ?| ?\[Op:.*|\.\s+Label values:.*", "", str(error).strip())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and lines[0] == "in user code:":  # of AutoGraph, which shows the code first
+        return lines[-1]
     useful = [line for line in lines if not line.startswith(FRAMES) and "root error(s) found" not in line]
     return re.sub(r"^\(\d\) [A-Z_ ]+: ", "", (useful or lines or [type(error).__name__])[0])
 

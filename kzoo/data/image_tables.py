@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.images import Pair, examples_of, many, relative
@@ -72,10 +73,21 @@ def labels_csv(folder: Path, columns: Mapping[str, str | int] | None = None) -> 
         notes.append(f"labels.csv: {many(outside, 'image')} outside the folder")
     if repeated:
         notes.append(f"labels.csv: {many(repeated, 'row')} said again what an earlier one says")
+    if unlisted := _unlisted(folder, seen):
+        shown = listed([relative(image, folder) for image in unlisted], 3)
+        notes.append(f"labels.csv is read; {many(len(unlisted), 'image')} that it does not name left out: {shown}")
     named = {os.path.realpath(image.parent) for image in seen}
     if beside := [child.name for child in subfolders(folder) if _unnamed(child, named)]:
         notes.append(f"labels.csv is read; folders of images that it does not name are left out: {listed(beside, 5)}")
     return examples_of(pairs, classes, folder, notes)
+
+
+def _unlisted(folder: Path, seen: Mapping[Path, Any]) -> list[Path]:
+    """Images beside those that the table names, in the same folders."""
+    named = {os.path.realpath(image) for image in seen}
+    beside = sorted({image.parent for image in seen if image.is_relative_to(folder)})
+    files = [path for parent in beside if parent.is_dir() for path in sorted(parent.iterdir())]
+    return [path for path in files if _is_image(path.name) and os.path.realpath(path) not in named]
 
 
 def _unnamed(child: Path, named: set[str]) -> bool:

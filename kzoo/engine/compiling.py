@@ -99,7 +99,11 @@ def compile_supervised(model: keras.Model, choices: Choices) -> Compiled:
         elif key == "loss" and own:  # losses added in layers, or a compute_loss of its own
             values[key], sources[key] = None, "the model's compile has none"
         else:
-            raise KzooError(f"no {key}: {model.name!r} is not compiled and is none of kzoo's models; pass {key}=…")
+            missing = [k for k in ("loss", "optimizer") if getattr(choices, k) is None]
+            raise KzooError(
+                f"no {' and no '.join(missing)}: {model.name!r} is not compiled and is none of kzoo's models; pass"
+                f" {', '.join(f'{k}=…' for k in missing)}"
+            )
     check_names("loss", values["loss"])
     check_names("metric", values["metrics"])
     outputs = info.outputs if info is not None else ()

@@ -64,7 +64,10 @@ class Images(Reader):
             gives = x
             if isinstance(x, tf.TensorSpec):
                 gives = "texts" if x.dtype == tf.string else tuple(x.shape)
-            raise KzooError(f"{name} reads images, but {data.info.name} gives {gives}")
+            grey = (
+                "; grey images have a channel too: x[..., None]" if isinstance(gives, tuple) and len(gives) == 2 else ""
+            )
+            raise KzooError(f"{name} reads images, but {data.info.name} gives {gives}{grey}")
         if self.spec.channels not in (1, 3, x.shape[-1]):
             raise KzooError(
                 f"{name} reads {self.spec.channels} channels; kzoo prepares images with 1 or 3: give arrays instead"
@@ -185,6 +188,8 @@ class Images(Reader):
         if isinstance(given, dict):
             raise KzooError(f"{name} must have one input to be predicted on; received a dict")
         raw = np.asarray(given)
+        if raw.ndim and not len(raw):
+            raise KzooError(f"no images given to {name}; give at least one")
         if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
             raw = raw[..., None]
         if raw.dtype.kind not in "uifb" or raw.ndim != 4 or not len(raw) or raw.shape[-1] not in (1, 3, 4):

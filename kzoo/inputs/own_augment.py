@@ -7,8 +7,10 @@ under every strategy, and in a resumed run.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +21,7 @@ from kzoo.inputs.augment import AUGMENTATIONS, Draw
 from kzoo.keras_internals import StatelessScope, is_seed
 
 Augmentation = Callable[[tf.Tensor, Draw], tf.Tensor]
+MIXING = (keras.layers.MixUp, keras.layers.CutMix)
 DRAWS = ("Random", "Multinomial", "EagerPyFunc", "PyFunc")  # how operations are called that no seed of ours reaches
 
 
@@ -51,12 +54,14 @@ def _saved(item: Any) -> Any:
     registered = ">" in keras.saving.get_registered_name(item) if inspect.isfunction(item) else True
     if isinstance(item, str | Mapping) or not registered:
         return item
-    try:
-        config = keras.saving.serialize_keras_object(item)
-        keras.saving.deserialize_keras_object(config)
-        return config
-    except Exception:
-        return item
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of lambdas: it is only tried
+        try:
+            config = keras.saving.serialize_keras_object(item)
+            keras.saving.deserialize_keras_object(config)
+            return config
+        except Exception:
+            return item
 
 
 def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, list[str]]:
@@ -76,8 +81,14 @@ def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, li
             item = keras.saving.deserialize_keras_object(dict(item))
         except Exception as error:
             raise KzooError(f"augment: {name} cannot be made again ({first_line(error)}); give it again") from error
+    if inspect.isclass(item):
+        raise KzooError(f"augment: {name} is a class; give what it makes, {name}(…)")
     if not isinstance(item, keras.layers.Layer) and not callable(item):
         raise KzooError(f"augment takes names, Keras layers and functions of images; received {item!r}")
+    if isinstance(item, MIXING):
+        raise KzooError(
+            f"augment: {name} mixes labels too, which augment= does not see; do it in the data, given batched"
+        )
     made = tf.function(_of_layer(item) if isinstance(item, keras.layers.Layer) else _of_function(item), autograph=False)
     scalar = tf.TensorSpec([], tf.int32)
     takes = tf.TensorSpec([None, *shape], tf.float32), Draw(tf.TensorSpec([2], tf.int32), scalar, scalar)
@@ -93,6 +104,8 @@ def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, li
         what = f"{gives.dtype.name} {list(gives.shape)}" if tf.is_tensor(gives) else type(gives).__name__
         raise KzooError(f"augment: {name} must give images {[None, *shape]}; it gives {what}")
 
+    _try(made, item, name, shape)
+
     def changed(images: tf.Tensor, draw: Draw) -> tf.Tensor:
         return tf.ensure_shape(tf.cast(made(images, draw), tf.float32), [None, *shape])
 
@@ -100,6 +113,31 @@ def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, li
     kinds = {node.op for part in (graph.node, *(f.node_def for f in graph.library.function)) for node in part}
     free = any(kind.startswith(DRAWS) for kind in kinds)
     return changed, [f"{name} draws random numbers of its own: they are others in each run"] * free
+
+
+def _try(made: Augmentation, item: Any, name: str, shape: tuple[int, ...]) -> None:
+    """On three images of noise.
+
+    Raises:
+        KzooError: It gives another number of them, or another scale; or it is no augmentation but a part of a network.
+    """
+    if getattr(item, "trainable_weights", None):
+        raise KzooError(f"augment: {name} has weights, which nothing trains there; make it a layer of the model")
+    noise = tf.random.stateless_uniform([3, *shape], [1, 2], maxval=255.0)
+    with in_line(name):
+        found = made(noise, Draw(tf.constant([3, 4]), tf.constant(0), tf.constant(3)))
+    if found.shape[0] != 3:
+        raise KzooError(f"augment: {name} must give as many images as it is given; of 3 it gives {found.shape[0]}")
+    if float(tf.reduce_max(tf.abs(tf.cast(found, tf.float32)))) <= 1.5:
+        raise KzooError(f"augment: {name} gives images in 0 to 1; give them in 0 to 255, as they come")
+
+
+@contextlib.contextmanager
+def in_line(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise KzooError(f"augment: {name} fails: {first_line(error)}") from error
 
 
 def _of_layer(layer: keras.layers.Layer) -> Augmentation:
@@ -117,8 +155,9 @@ def _of_layer(layer: keras.layers.Layer) -> Augmentation:
 
 def _of_function(function: Callable[..., Any]) -> Augmentation:
     try:
-        seeded = "seed" in inspect.signature(function).parameters
+        seed = inspect.signature(function).parameters.get("seed")
     except (TypeError, ValueError):  # of C
-        seeded = False
+        seed = None
+    seeded = seed is not None and seed.default is seed.empty  # another one has a meaning of its own: tf.image's
     function = tf.function(function)  # with Python's `if` on tensors
     return lambda images, draw: function(images, seed=draw.seed) if seeded else function(images)

@@ -33,9 +33,8 @@ def range_of(images: Any) -> Range | None:
     array = images.numpy() if tf.is_tensor(images) else images
     if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype.kind not in "buif" or not array.size:
         return None
-    if array.dtype == np.uint8:
-        return Range(0, 255, "u1")
-    return Range(float(array.min()), float(array.max()), array.dtype.kind)
+    kind = "u1" if array.dtype == np.uint8 else array.dtype.kind
+    return Range(float(array.min()), float(array.max()), kind)
 
 
 def grounds_of(images: Any) -> np.ndarray:
@@ -74,12 +73,23 @@ NUMBERS = {
     "bits": Numbers(
         lambda x: tf.cast(x, tf.uint8) * 255, "pixels false and true are taken for 0 and 255", "b", 0, 1
     ),
-    "16 bits": Numbers(lambda x: _number(x) / 257, "pixels of 16 bits are divided by 257", "uib", 0, 65535),
-    "0 to 1": Numbers(lambda x: _clipped(_number(x) * 255), "pixels of 0 to 1 are rescaled to 0 to 255", "fuib", 0, 1),
+    "16 bits": Numbers(lambda x: _number(x) / 257, "pixels of 16 bits are divided by 257", "ui", 0, 65535),
+    "0 to 1": Numbers(lambda x: _clipped(_number(x) * 255), "pixels of 0 to 1 are rescaled to 0 to 255", "fui", 0, 1),
     "-1 to 1": Numbers(
-        lambda x: _clipped((_number(x) + 1) * 127.5), "pixels of -1 to 1 are rescaled to 0 to 255", "fuib", -1, 1
+        lambda x: _clipped((_number(x) + 1) * 127.5), "pixels of -1 to 1 are rescaled to 0 to 255", "f", -1, 1
     ),
 }  # fmt: skip
+
+
+def _check_alike(ranges: Iterable[Range], high: float, what: str) -> None:
+    """
+    Raises:
+        KzooError: One part is in 0 to 1 and another is not, or whole numbers are 0 and 1 alone.
+    """
+    if high > 1 + NEAR and any(r.kind == "f" and 0 < r.high <= 1 + NEAR and r.low >= -1 - NEAR for r in ranges):
+        raise KzooError(f"{what} reach to 1 in one part and to {high:g} in another; give all parts in one scale")
+    if high == 1 and all(r.kind in ("u1", "u", "i") for r in ranges):
+        raise KzooError(f"{what} are 0 and 1 alone, as whole numbers: give them as True and False, or times 255")
 
 
 def numbers_of(ranges: Iterable[Range], what: str, before: str = "") -> str:
@@ -99,10 +109,12 @@ def numbers_of(ranges: Iterable[Range], what: str, before: str = "") -> str:
     as_bytes = any(r.kind == "u1" for r in ranges)
     if not np.isfinite([r.low + r.high for r in ranges]).all():
         raise KzooError(f"{what} hold nan or infinite numbers; give pixels in 0 to 255")
-    if before and not as_bytes and NUMBERS[before].can_be(low, high, kinds):
-        return before
     if kinds == {"b"}:
         return "bits"
+    whole = "i" in kinds and before == "16 bits" and high <= 255  # whole numbers of no width
+    if before and not as_bytes and not whole and NUMBERS[before].can_be(low, high, kinds):
+        return before
+    _check_alike(ranges, high, what)
     if kinds <= {"u", "i", "b"}:
         if low >= 0 and high <= 255:
             return ""

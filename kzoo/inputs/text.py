@@ -68,6 +68,11 @@ def normal_characters(text: tf.Tensor) -> tf.Tensor:
     return tf.strings.strip(tf.strings.regex_replace(text, r"[\s\p{Z}]+", " "))
 
 
+def is_utf8(text: tf.Tensor) -> tf.Tensor:
+    """bool [n] of strings [n]."""
+    return tf.equal(text, tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore"))
+
+
 NORMAL = {"words": normal_words, "characters": normal_characters}
 SPLIT = {"words": "whitespace", "characters": "character"}
 
@@ -151,9 +156,10 @@ class Texts(Reader):
         if not self.spec.known:
             return None
         takes = tf.TensorSpec([None], tf.string, name="text")
-        read = lambda text: (self.prepare(text), self.counts(text) > 0)
+        read = lambda text: (self.prepare(text), (self.counts(text) > 0) & is_utf8(text))
         notes = (
-            f"A text without {self.spec.unit} is not valid; of a longer one the first {self.spec.length} are read.",
+            f"A text without {self.spec.unit}, or no UTF-8, is not valid; of a longer one the first {self.spec.length}"
+            " are read.",
             COMPOSE,
         )
         return Served("serve_text", takes, read, keeps=(self.lookup,), notes=notes)

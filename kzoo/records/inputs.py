@@ -154,7 +154,8 @@ class ImageInputs(Inputs):
         same = self
         if channels != self.channels:
             average = lambda values: (sum(values) / len(values),)
-            same = replace(self, channels=channels, order="RGB", mean=average(self.mean), std=average(self.std))
+            means = {"mean": average(self.mean), "std": average(self.std)}
+            same = replace(self, channels=channels, order="RGB", ground="", **means)
         if (height, width) == self.output_shape[:2] or height is None or width is None:
             return same
         return replace(same, size=(height - 2 * self.pad, width - 2 * self.pad))

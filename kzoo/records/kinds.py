@@ -22,6 +22,8 @@ class Place(Kind):
         self.what, self.number = f"{what}, a number or last" if number else what, number
 
     def check(self, name: str, value: Any) -> str:
+        if self.number and isinstance(getattr(value, "path", None), os.PathLike):  # a Run
+            value = value.path
         if self.number and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
@@ -134,9 +136,10 @@ class Augmenting(Names):
 
     def check(self, name: str, value: Any) -> list[Any]:
         found = list(value) if isinstance(value, list | tuple) else [value]
+        found = [item for item in found if not isinstance(item, str) or item != "none"]
         own = lambda item: callable(item) or (isinstance(item, Mapping) and "class_name" in item)
         names = [item for item in found if not own(item)]
-        super().check(name, names if len(names) < len(found) else value)
+        super().check(name, names if len(names) < len(found) or not names else value)
         return found
 
 

@@ -75,7 +75,8 @@ def begin(
     Raises:
         KzooError: Arguments that cannot hold.
     """
-    given = {**given, "augment": saved(given["augment"])} if "augment" in given else given
+    if "augment" in given and verb != "tune":  # which takes names
+        given = {**given, "augment": saved(given["augment"])}
     record, keeping, reading = VERBS[verb][0], Keeping.of(given), DataOptions.of(given)
     if keeping.resume is not None and keeping.config is not None:
         raise KzooError("give resume or config, not both: one goes on with a run, the other starts a new one")
@@ -89,7 +90,8 @@ def begin(
         if verb == "fit" and (folder / "model.keras").is_file():
             model = _kept_model(model, config, folder)
         kept = {**config.get("trial" if config["verb"] != verb else "options", {}), **config.get("decided", {})}
-        kept = {k: v for k, v in kept.items() if verb != "fit" or k not in OF_THE_MODEL}
+        of_model = OF_THE_MODEL if (folder / "model.keras").is_file() else ("style", "set")
+        kept = {k: v for k, v in kept.items() if verb != "fit" or k not in of_model}
         if "augment" in config["objects"] and "augment" not in given:
             raise KzooError(f"augment of {folder.path} was a function, which a file cannot hold; give it again")
     elif keeping.config is not None:

@@ -178,6 +178,12 @@ def _read_hdf5(path: Path) -> keras.Model:
 
 
 def _unreadable(path: Path, error: Exception) -> KzooError:
+    if "safe_mode" in str(error):
+        return KzooError(
+            f"{str(path)!r} has a Lambda of a Python function, which Keras runs only if you trust the file: call"
+            " keras.config.enable_unsafe_deserialization() first, or build the model and give it (load_model(run,"
+            " model=…))"
+        )
     return KzooError(
         f"cannot load {str(path)!r}: {first_line(error)}; if it has classes of your own, import them first"
     )

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from kzoo.data import Data
+from kzoo.engine import unchanged
 from kzoo.errors import KzooError
 from kzoo.inputs import reader_of
 from kzoo.models import input_shape_of, model_info
@@ -52,15 +53,10 @@ def images_of_own(model: keras.Model, shape: tuple[int, ...], preprocess: str | 
     scaling, why = preprocess, "as you say"
     if preprocess is None:
         scaling, why = "0-1", "kzoo's default for images"
-        if inside := own_scaling(model):
+        if inside := own_scaling(model) or scaling_in_graph(model, shape):
             scaling, why = "0-255", f"in 0 to 255: {inside} of the model scales them"
         elif of := application_in(model):
             scaling, why = KERAS_LEARNED_FROM[of], f"as {of} of keras.applications is given them"
-    if preprocess is None and (unsure := may_scale(model)):
-        raise KzooError(
-            f"{unsure} of {model.name} may scale the images, which nobody sees from outside; say what the model is"
-            " given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
-        )
     form = FORMS[scaling]
     if len({1, len(form.mean), len(form.std), shape[2]}) > 2 or (form.order == "BGR" and shape[2] != 3):
         raise KzooError(f"preprocess={scaling!r} is for RGB images; {model.name} takes {shape[2]} channels")
@@ -110,16 +106,49 @@ def application_in(model: keras.Model) -> str:
     return next((of for name in names for of in KERAS_LEARNED_FROM if name.startswith(of)), "")
 
 
-def may_scale(model: keras.Model) -> str:
-    """What stands before the first weights and does nobody knows what: a function, a layer of the user's."""
-    if own_scaling(model):
+# TensorFlow's operations that images may pass before something scales them, and those that do.
+PASSING = ("Identity", "Cast", "Reshape", "Transpose", "Pad", "PadV2", "MirrorPad", "ExpandDims", "Squeeze",
+           "ReverseV2", "StridedSlice", "ConcatV2", "ResizeBilinear", "ScaleAndTranslate", "Relu")  # fmt: skip
+SCALING = ("Mul", "RealDiv", "Div", "Sub", "AddV2", "Add")
+CLOSED = ("PyFunc", "EagerPyFunc")  # what nobody sees into
+
+
+def scaling_in_graph(model: keras.Model, shape: tuple[int, ...]) -> str:
+    """The arithmetic with constants that images pass before the first weights, of a subclass or a Lambda; "" of none.
+
+    Raises:
+        KzooError: They pass what nobody sees into.
+    """
+    try:
+        with unchanged([model]):
+            traced = tf.function(lambda x: model(x, training=False), autograph=False).get_concrete_function(
+                tf.TensorSpec([None, *shape], tf.float32)
+            )
+    except Exception:  # it is not built, or takes something else: who trains it says so
         return ""
-    for step in _first_steps(model):
-        if getattr(step, "weights", None) or isinstance(step, keras.Model):
-            continue
-        if isinstance(step, keras.layers.Lambda) or not type(step).__module__.startswith("keras."):
-            return step.name
+    todo, seen = [traced.inputs[0]], set()
+    while todo:
+        tensor = todo.pop()
+        for operation in tensor.consumers():
+            others = [other for other in operation.inputs if other is not tensor]
+            if operation.type in SCALING and all(map(_is_constant, others)):
+                return operation.name
+            if operation.type in CLOSED:
+                raise KzooError(
+                    f"{operation.name} of {model.name} may scale the images, which nobody sees from outside; say what"
+                    " the model is given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
+                )
+            if operation.type in PASSING and operation.name not in seen:
+                seen.add(operation.name)
+                todo += operation.outputs
     return ""
+
+
+def _is_constant(tensor: tf.Tensor) -> bool:
+    """Not computed of weights."""
+    while tensor.op.type in ("Identity", "Cast", "Reshape", "ExpandDims"):
+        tensor = tensor.op.inputs[0]
+    return tensor.op.type == "Const" or (tensor.op.type == "Placeholder" and tensor.dtype != tf.resource)
 
 
 TASK = ImageClassification()

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
+from kzoo.inputs import is_utf8
 from kzoo.models import go_on
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
@@ -163,7 +164,7 @@ class TextGeneration(Task):
             drawn = tf.random.stateless_uniform([tf.shape(text)[0], half], [seed, 0])
             drawn.set_shape([None, half])
             made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, reserved=RESERVED, known=known)
-            valid = ids.row_lengths() > 0
+            valid = (ids.row_lengths() > 0) & is_utf8(text)
             of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
             return {
                 "text": of_valid(reader.text(made["ids"]), ""),
@@ -175,7 +176,7 @@ class TextGeneration(Task):
             "text": tf.TensorSpec([None], tf.string, name="text"),
             "seed": tf.TensorSpec([], tf.int32, name="seed"),
         }
-        notes = (f"An empty text is not valid; of a longer one the last {half} characters are read.",)
+        notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} characters are read.",)
         keeps = (reader.lookup, network)
         of_any = lambda text, seed: of_strings(lambda raw: serve_text(raw, seed))(text)
         return {**found, "serve_text": Signature(of_any, takes, keeps=keeps, notes=notes)}

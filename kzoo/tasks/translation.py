@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import COMPOSE, leave_out, texts_of
+from kzoo.inputs import COMPOSE, is_utf8, leave_out, texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
@@ -148,14 +148,17 @@ class Translating(Task):
 
         def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
             counts = reader.source.counts(text)
-            valid = (counts > 0) & (counts <= limit)
+            valid = (counts > 0) & (counts <= limit) & is_utf8(text)
             made = translate(tf.where(valid, text, ""))
             of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
             return {"text": of_valid(made["text"], ""), "scores": of_valid(made["scores"], 0.0), "valid": valid}
 
         takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
         keeps = (reader.source.lookup, reader.target.lookup, speaker(predictor))
-        notes = (f"A text without {reader.source.spec.unit}, or with more than {limit}, is not valid.", COMPOSE)
+        notes = (
+            f"A text without {reader.source.spec.unit}, with more than {limit}, or no UTF-8, is not valid.",
+            COMPOSE,
+        )
         found["serve_text"] = Signature(of_strings(serve_text), takes, keeps=keeps, notes=notes)
         return found
 

@@ -25,6 +25,7 @@ from kzoo.engine import (
 )
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, listed
+from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, model_info
 from kzoo.records import VERBS, FindingRate, Fit, Plan, takes
 from kzoo.runs import (
@@ -108,9 +109,18 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     rates = [current_rate(network.optimizer) for network in ready.objective.networks]
     if folder is None:
         folder, plan = _new_folder(begun, feed, ready, found)
-    elif (before := folder.read_json("plan.json")["strategy"]) != plan.strategy:
-        notes.append(f"begun under {before}, goes on under {plan.strategy}")
+    else:
+        before = folder.read_json("plan.json")
+        if before["strategy"] != plan.strategy:
+            notes.append(f"begun under {before['strategy']}, goes on under {plan.strategy}")
+        if (augment := tuple(before.get("augment", ()))) != plan.augment:
+            notes.append(f"begun with augment {', '.join(augment) or 'none'}, goes on with another")
     notes += [found.note()] if found is not None else []
+    if any(isinstance(layer, keras.layers.Lambda) for layer in layers_in(feed.model)):
+        notes.append(
+            "it has a Lambda: Keras opens the run's model.keras only after"
+            " keras.config.enable_unsafe_deserialization(); a registered layer in its place needs no such thing"
+        )
     if "callbacks" in begun.config.get("objects", ()) and not callbacks:
         notes.append("the run before had callbacks, which a file cannot hold; this one has none")
     plan = replace(plan, notes=(*plan.notes, *notes))

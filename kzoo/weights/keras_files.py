@@ -184,7 +184,7 @@ def _names(layers: Layers, named: bool, source: str, parts: Parts) -> Mapping[st
     if named:
         names = {head: spec.head for head in HEADS if head in layers and spec.head not in layers}
         mine = {key.split("/")[0] for key in parts.variables}
-        if not names and spec.head in mine - set(layers) and len(others := sorted(set(layers) - mine)) == 1:
+        if not names and spec.head not in layers and len(others := sorted(set(layers) - mine)) == 1:
             names = {others[0]: spec.head}  # a head of the user's, whatever it is called
         if known is not None and known.by_creation:
             names |= {

@@ -286,3 +286,15 @@ class TestLines:
         (tmp_path / "labels.csv").write_text('file,label\n0.png,"cat\n1.png,dog\n2.png,cat"\n3.png,dog\n')
         with pytest.raises(kzoo.KzooError, match="a line break in it, .*; is a quote there not closed"):
             kzoo.load_data(tmp_path)
+
+
+def test_images_that_the_table_does_not_name_are_said(tmp_path):
+    for k in range(6):
+        image(tmp_path / "pictures" / f"{k}.png", k)
+    (tmp_path / "labels.csv").write_text(
+        "file,label\n" + "".join(f"pictures/{k}.png,{'ab'[k % 2]}\n" for k in range(4))
+    )
+    info = kzoo.load_data(tmp_path, validation=0).info
+    assert info.counts == {"train": 4}
+    said = "labels.csv is read; 2 images that it does not name left out: pictures/4.png, pictures/5.png"
+    assert said in info.notes

@@ -68,6 +68,11 @@ def test_random_numbers_of_its_own_are_said():
         (lambda images: images[:, :4], r"must give images \[None, 28, 28, 1\]; it gives float32 \[None, 4, 28, 1\]"),
         (lambda images: None, "must give images .* it gives NoneType"),
         (lambda images: images.numpy(), "fails on images .*numpy.* inside a TensorFlow graph"),
+        (lambda images: images[:3][1:], "must give as many images as it is given; of 3 it gives 2"),
+        (layers.Rescaling(1 / 255), "gives images in 0 to 1; give them in 0 to 255"),
+        (layers.Conv2D(1, 3, padding="same"), "has weights, which nothing trains there"),
+        (layers.MixUp(), "mixes labels too"),
+        (layers.RandomFlip, r"is a class; give what it makes, RandomFlip\(…\)"),
         (lambda: 1, "fails on images"),
     ],
 )
@@ -120,3 +125,15 @@ def test_fine_tuning_takes_them_too(tmp_path):
     found = kzoo.fine_tune("lenet5@mnist", data, augment=layers.RandomFlip(name="mirror"), epochs=1, head_epochs=1,
                            depth=0, verbose=False, run_dir=tmp_path / "run")  # fmt: skip
     assert "mirror" in (found.path / "card.md").read_text()
+
+
+def test_functions_of_tensorflow():
+    """Their `seed` is a number that they know already."""
+    assert "draws random numbers of its own" in batches((tf.image.random_flip_left_right,)).notes[0]
+
+
+def test_a_resumed_run_says_that_it_changes(tmp_path):
+    data = kzoo.Data((X, Y))
+    run = kzoo.fit("lenet5", data, augment="shift", run_dir=tmp_path / "run", **{**QUICK, "epochs": 1})
+    again = kzoo.fit(resume=run, data=data, augment="none", epochs=2, verbose=False)
+    assert "begun with augment shift, goes on with another" in again.plan.notes and again.plan.augment == ()

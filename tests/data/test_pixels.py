@@ -43,7 +43,8 @@ def test_what_was_learned_from_goes_first_where_it_can():
     assert numbers_of([range_of(signed)], "x", "0 to 1") == "-1 to 1"
     assert numbers_of([range_of(BYTES)], "x", "-1 to 1") == numbers_of([range_of(BYTES * 1.0)], "x", "0 to 1") == ""
     assert numbers_of([range_of(BYTES.astype("uint16"))], "x", "16 bits") == "16 bits"
-    assert numbers_of([range_of(BYTES // 255 * 1)], "x", "0 to 1") == ""  # bytes of two values
+    assert numbers_of([range_of(BYTES > 127)], "x", "-1 to 1") == "bits"
+    assert numbers_of([range_of(BYTES.astype("int64"))], "x", "16 bits") == ""
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ def test_what_was_learned_from_goes_first_where_it_can():
         (BYTES.astype("uint16") * 10, "reach from 0 to 2550"),
         (np.where(BYTES == 255, np.nan, BYTES), "the images hold nan or infinite numbers"),
         (np.where(BYTES == 255, np.inf, BYTES), "the images hold nan or infinite numbers"),
+        (BYTES // 128, "are 0 and 1 alone, as whole numbers: give them as True and False, or times 255"),
     ],
 )
 def test_numbers_that_could_be_anything(images, says):
@@ -237,14 +239,45 @@ def test_what_the_user_says(form, tmp_path):
             np.testing.assert_allclose(sorted(answer.scores), sorted(scores), rtol=1e-3, atol=1e-6)
 
 
+def test_arithmetic_in_a_call_is_seen():
+    import keras
+    import tensorflow as tf
+
+    class Net(keras.Model):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale, self.flat, self.dense = scale, keras.layers.Flatten(), keras.layers.Dense(2, "softmax")
+
+        def call(self, x):
+            return self.dense(self.flat(x / 127.5 - 1.0 if self.scale else x))
+
+    def net(scale):
+        model = Net(scale)
+        model(np.zeros((1, 8, 8, 1), "float32"))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    data, layers = kzoo.Data((BYTES, Y)), keras.layers
+    for model, seen in (
+        (own(layers.Lambda(lambda x: x / 255)), True), (net(True), True), (net(False), False),
+        (own(layers.Lambda(lambda x: tf.image.flip_left_right(x))), False), (own(layers.BatchNormalization()), False),
+        (own(layers.Lambda(lambda x: keras.applications.mobilenet_v2.preprocess_input(x))), True),
+    ):  # fmt: skip
+        run = kzoo.fit(model, data, epochs=1, verbose=False)
+        assert ("of the model scales them" in run.plan.input) == seen, run.plan.input
+
+
 def test_what_nobody_sees_is_asked_for():
     import keras
+    import tensorflow as tf
 
-    with pytest.raises(kzoo.KzooError, match="lambda.* may scale the images.*preprocess='0-255'"):
-        kzoo.fit(own(keras.layers.Lambda(lambda x: x / 255)), kzoo.Data((BYTES, Y)), epochs=1)
-    run = kzoo.fit(
-        own(keras.layers.Lambda(lambda x: x / 255)), kzoo.Data((BYTES, Y)), epochs=1, verbose=False, preprocess="0-255"
-    )
+    def closed():
+        python = lambda x: tf.ensure_shape(tf.numpy_function(lambda a: a / 255, [x], tf.float32), x.shape)
+        return own(keras.layers.Lambda(python, output_shape=(8, 8, 1)))
+
+    with pytest.raises(kzoo.KzooError, match="may scale the images.*preprocess='0-255'"):
+        kzoo.fit(closed(), kzoo.Data((BYTES, Y)), epochs=1)
+    run = kzoo.fit(closed(), kzoo.Data((BYTES, Y)), epochs=1, verbose=False, preprocess="0-255", xla="off")
     assert "* 1 (as you say)" in run.plan.input
     for model, data, options, says in (
         ("lenet5", "digits", {}, "is for models of your own; lenet5 knows what it reads"),
@@ -291,3 +324,9 @@ def test_predict_says_what_it_did_and_that_ink_may_be_inverted(trained, tmp_path
         assert ink.startswith("3 of 3 images have a light ground, and it learned from a dark one: likely the ink is")
         kzoo.predict(model, 255 - np.stack(digits))
         assert "3 of 3 images have a light ground" in capsys.readouterr().err
+
+
+def test_parts_in_different_scales():
+    unit = BYTES[:20] / np.float32(255)
+    with pytest.raises(kzoo.KzooError, match="reach to 1 in one part and to 255 in another; give all parts in one"):
+        kzoo.Data((unit, Y[:20]), test=(BYTES[20:].astype("float32"), Y[20:])).in_bytes()

@@ -144,3 +144,24 @@ def test_a_class_without_get_config(tmp_path):
         kzoo.fit(resume=run.path, data=(x, y), epochs=2)
     again = kzoo.fit(sized(), (x, y), resume=run.path, epochs=2, verbose=False)
     assert len(again.history["loss"]) == 2
+
+
+def test_a_class_without_get_config_goes_on_with_what_it_was_trained_by(tmp_path):
+    x, y = RNG.random((8, 4), dtype="float32"), np.arange(8) % 2
+    made = lambda: (model := Sized(3), model(x))[0]
+    how = {"loss": "sparse_categorical_crossentropy", "optimizer": "adam"}
+    run = kzoo.fit(made(), (x, y), epochs=1, verbose=False, run_dir=tmp_path / "run", **how)
+    again = kzoo.fit(made(), (x, y), resume=run, epochs=2, verbose=False)
+    assert len(again.history["loss"]) == 2 and again.plan.optimizer == run.plan.optimizer
+
+
+def test_a_lambda_of_a_function_is_said_before_and_after(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x), layers.Dense(2, "softmax")])
+    x, y = RNG.random((8, 4), dtype="float32"), np.arange(8) % 2
+    with pytest.raises(kzoo.KzooError, match="no loss and no optimizer: .* pass loss=…, optimizer=…"):
+        kzoo.fit(model, (x, y), epochs=1)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    run = kzoo.fit(model, (x, y), epochs=1, verbose=False, run_dir=tmp_path / "run")
+    assert any("enable_unsafe_deserialization" in note for note in run.plan.notes)
+    with pytest.raises(kzoo.KzooError, match=r"only if you trust the file: call keras\.config\.enable"):
+        kzoo.predict(run.path, x)

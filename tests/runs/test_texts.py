@@ -140,6 +140,8 @@ class TestClassifier:
             np.testing.assert_allclose(found["scores"][k], prediction.scores, atol=1e-5)
         assert found["valid"] == [True, True, True, False] and found["class_ids"][3] == [-1, -1]
         assert served(export.path, "serve_text", text=[]) == {name: [] for name in found}
+        (tmp_path / "bytes.txt").write_bytes(b"good \xff\xfe film")
+        assert served(export.path, "serve_text", text=[{"file": str(tmp_path / "bytes.txt")}])["valid"] == [False]
         assert [p.labels for p in kzoo.predict(tmp_path / "export", texts[:3])] == [
             p.labels for p in kzoo.predict(run, texts[:3])
         ]
