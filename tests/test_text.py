@@ -91,7 +91,7 @@ def test_pipeline_and_export_have_the_same_ids(tmp_path):
         data = tf.data.Dataset.from_tensor_slices(ASKED).batch(len(ASKED)).map(reader.prepare)
         assert next(iter(data)).numpy().tolist() == expected[unit]
         inside = reader.served()
-        ids = lambda text, inside=inside: {"ids": inside.prepare(text)}
+        ids = lambda text, inside=inside: {"ids": inside.prepare(text)[0]}
         module.lookups.extend(inside.keeps)
         signatures[unit] = tf.function(ids, autograph=False).get_concrete_function(text=inside.takes)
     tf.saved_model.save(module, str(tmp_path / "m"), signatures=signatures)

@@ -118,11 +118,9 @@ class Images(Reader):
         # Bytes are given as they are: as floats a photograph of 90 million pixels would take a gigabyte.
         images = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
         shape = images.shape[-3:-1]
-        if self.spec.interpolation == "bilinear" and shape.is_fully_defined() and not tf.is_tensor(size):
-            if shape[0] <= size[0] and shape[1] <= size[1]:  # nothing is lost that could alias
-                return tf.image.resize(images, size)
-            if images.shape.rank == 4 and max(shape) <= SMALL:
-                return by_matrices(images, size)
+        small = images.shape.rank == 4 and shape.is_fully_defined() and max(shape) <= SMALL
+        if small and self.spec.interpolation == "bilinear" and not tf.is_tensor(size):
+            return by_matrices(images, size)
         images = tf.cast(tf.image.resize(images, size, self.spec.interpolation, antialias=True), tf.float32)
         # Cubic kernels overshoot at edges; where images are kept as bytes, as in Pillow, that is cut off.
         return images if self.spec.interpolation == "bilinear" else tf.clip_by_value(images, 0.0, 255.0)
@@ -354,10 +352,15 @@ def by_matrices(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 def _triangles(before: int, after: int) -> np.ndarray:
     """float32 [after, before]: of each new pixel the shares of the old ones, by their distance from its centre."""
-    scale = before / after
-    centre = (np.arange(after)[:, None] + 0.5) * scale
-    share = np.maximum(0, 1 - np.abs(np.arange(before) + 0.5 - centre) / max(scale, 1.0))
-    return (share / share.sum(axis=1, keepdims=True)).astype("float32")
+    one, half = (
+        np.float32(1),
+        np.float32(0.5),
+    )  # as TensorFlow has it: its weights to the last digit
+    scale = one / (np.float32(after) / np.float32(before))
+    centre = (np.arange(after, dtype="float32")[:, None] + half) * scale
+    near = one / max(scale, one)
+    share = np.maximum(0, one - np.abs((np.arange(before, dtype="float32") + half - centre) * near))
+    return share * (one / share.sum(axis=1, keepdims=True))
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:

@@ -247,7 +247,7 @@ def _table(mistakes: Sequence[Mistake]) -> str:
 def _worst(reader: Reader, data: Data, split: str, mistakes: Sequence[Mistake], title: str) -> list[Shown]:
     """The mistakes of which the model is surest, as the user has them."""
     shown = mistakes[:SHOWN]
-    if not shown:
+    if not shown or data[split].element_spec[0].dtype == tf.string:  # mistakes.csv has the texts
         return []
     which = f"the {len(shown)} surest of {len(mistakes):,} mistakes"
     if len(mistakes) == len(shown):

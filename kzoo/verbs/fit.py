@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Number
 from typing import Any
@@ -25,7 +25,6 @@ from kzoo.engine import (
 )
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, listed
-from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, model_info
 from kzoo.records import VERBS, FindingRate, Fit, Plan, takes
 from kzoo.runs import (
@@ -102,7 +101,7 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     if worker:
         folder = aside(folder)
         begun = replace(begun, keeping=replace(begun.keeping, run_dir=str(temporary_folder() / "run")))
-    plan, notes = ready.plan, []
+    plan, notes = ready.plan, _lost(begun, callbacks)
     if (info := model_info(feed.model)) is not None:  # what it has learned on is what it reads from now on
         inputs, targets = feed.reading.specs
         attach_info(feed.model, replace(info, inputs=inputs, targets=targets, labels=feed.labels or None))
@@ -110,19 +109,8 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     if folder is None:
         folder, plan = _new_folder(begun, feed, ready, found)
     else:
-        before = folder.read_json("plan.json")
-        if before["strategy"] != plan.strategy:
-            notes.append(f"begun under {before['strategy']}, goes on under {plan.strategy}")
-        if (augment := tuple(before.get("augment", ()))) != plan.augment:
-            notes.append(f"begun with augment {', '.join(augment) or 'none'}, goes on with another")
+        notes += _changed_since(folder.read_json("plan.json"), plan)
     notes += [found.note()] if found is not None else []
-    if any(isinstance(layer, keras.layers.Lambda) for layer in layers_in(feed.model)):
-        notes.append(
-            "it has a Lambda: Keras opens the run's model.keras only after"
-            " keras.config.enable_unsafe_deserialization(); a registered layer in its place needs no such thing"
-        )
-    if "callbacks" in begun.config.get("objects", ()) and not callbacks:
-        notes.append("the run before had callbacks, which a file cannot hold; this one has none")
     plan = replace(plan, notes=(*plan.notes, *notes))
     recorder = Recorder(folder, feed.task, ready.objective, callbacks, feed.reading.reader, folder.read_metrics())
     progress = TrainingProgress(
@@ -160,6 +148,21 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     if feed.data.info.whole and (remedy := _not_learned(run, feed)):
         progress.say(remedy)
     return run
+
+
+def _lost(begun: Begun, callbacks: Sequence[Any]) -> list[str]:
+    lost = "callbacks" in begun.config.get("objects", ()) and not callbacks
+    return ["the run before had callbacks, which a file cannot hold; this one has none"] if lost else []
+
+
+def _changed_since(before: Mapping[str, Any], plan: Plan) -> list[str]:
+    """What a resumed run does otherwise than the plan of before."""
+    notes = []
+    if before["strategy"] != plan.strategy:
+        notes.append(f"begun under {before['strategy']}, goes on under {plan.strategy}")
+    if (augment := tuple(before.get("augment", ()))) != plan.augment:
+        notes.append(f"begun with augment {', '.join(augment) or 'none'}, goes on with another")
+    return notes
 
 
 def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:

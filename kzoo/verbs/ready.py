@@ -181,6 +181,11 @@ def _plan(feed: Feed, engine: Engine, **decided: Any) -> Plan:
     replicas, freezing, rates = feed.strategy.num_replicas_in_sync, freezing_of(model), getattr(options, "rates", None)
     notes = [*feed.notes, *objective.notes(replicas), *engine.notes]
     units = info.arguments["classes"] if info is not None else 0
+    if any(isinstance(layer, keras.layers.Lambda) for layer in layers_in(model)):
+        notes.append(
+            "it has a Lambda: Keras opens the run's model.keras only after"
+            " keras.config.enable_unsafe_deserialization(); a registered layer in its place needs no such thing"
+        )
     if feed.labels and units > max(len(feed.labels), 2):
         notes.append(f"{units - len(feed.labels)} of the model's {units} outputs have no class in the data")
     return Plan(
