@@ -229,10 +229,11 @@ class Images(Reader):
             at_once = 1 if large else AT_ONCE
             batches = untuned(data.map(one, num_parallel_calls=at_once).ignore_errors().batch(size).prefetch(2))
         next_place = 0
-        for places, images in batches:
-            for place in sorted(set(range(next_place, int(places[-1]) + 1)) - set(places.numpy().tolist())):
+        for read_now, images in batches:
+            places = read_now.numpy().tolist()  # a tensor's numbers one by one take 0.2 ms each
+            for place in sorted(set(range(next_place, places[-1] + 1)) - set(places)):
                 leave_out(printable(str(good[place])), "corrupt image")
-            next_place, answered = int(places[-1]) + 1, answered + len(places)
+            next_place, answered = places[-1] + 1, answered + len(places)
             grounds.append(grounds_of(images))
             yield [printable(str(good[place])) for place in places], self.normalise(images).numpy()
         for place in range(next_place, len(good)):
