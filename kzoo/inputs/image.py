@@ -221,7 +221,11 @@ class Images(Reader):
         for name, why in wrong:
             leave_out(name, why)
         read = reading(ways) if good else None
+        sizes = {shape[:2] for shape in shapes}
+        alike = len(sizes) == 1 and max(map(max, sizes)) <= SMALL  # as arrays are, a batch at once
         one = lambda place, path, way: (place, self.geometry(read(path, way)))
+        if alike:
+            one = lambda place, path, way: (place, tf.ensure_shape(read(path, way), [*next(iter(sizes)), 3]))
         rows = [np.arange(len(good)), np.array([os.fsencode(path) for path in good], object), np.array(ways, "int32")]
         answered, batches, grounds = 0, [], []
         if good:
@@ -234,6 +238,7 @@ class Images(Reader):
             for place in sorted(set(range(next_place, places[-1] + 1)) - set(places)):
                 leave_out(printable(str(good[place])), "corrupt image")
             next_place, answered = places[-1] + 1, answered + len(places)
+            images = self.geometry(images) if alike else images
             grounds.append(grounds_of(images))
             yield [printable(str(good[place])) for place in places], self.normalise(images).numpy()
         for place in range(next_place, len(good)):
