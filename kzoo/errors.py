@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 # Lines of TensorFlow's and Keras' errors that frame what happened.
 FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces", 'File "', "Traceback")
-
-
+OF_TENSORFLOW = "tensorflow.python.framework.errors_impl"  # where its errors come from
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -43,6 +43,21 @@ def first_line(error: BaseException) -> str:
         return lines[-1]
     useful = [line for line in lines if not line.startswith(FRAMES) and "root error(s) found" not in line]
     return re.sub(r"^\(\d\) [A-Z_ ]+: ", "", (useful or lines or [type(error).__name__])[0])
+
+
+@contextlib.contextmanager
+def in_a_line(says: str, end: str = "") -> Iterator[None]:
+    """An error inside is a KzooError: `says`, the error's own first line, `end`. Its kind is named where it is of
+    a line of the user's.
+    """
+    try:
+        yield
+    except KzooError:
+        raise
+    except Exception as error:
+        said = isinstance(error, ValueError | TypeError) or type(error).__module__ == OF_TENSORFLOW
+        kind = "" if said or not str(error) else f"{type(error).__name__}: "
+        raise KzooError(f"{says}: {kind}{first_line(error)}{end}") from error
 
 
 def unknown(what: str, received: object, allowed: Iterable[object], remedy: str = "") -> KzooError:

@@ -7,9 +7,8 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.images import Pair, examples_of, many, relative
@@ -68,26 +67,27 @@ def labels_csv(folder: Path, columns: Mapping[str, str | int] | None = None) -> 
     for image, (label, split) in seen.items():
         pairs.setdefault(split, []).append(Pair(image, numbers[label], relative(image, folder)))
     notes, top = table.notes, os.path.realpath(folder)
-    outside = sum(not os.path.realpath(image).startswith(top + os.sep) for image in seen)
+    real = [os.path.realpath(image) for image in seen]
+    outside = sum(not place.startswith(top + os.sep) for place in real)
     if outside:
         notes.append(f"labels.csv: {many(outside, 'image')} outside the folder")
     if repeated:
         notes.append(f"labels.csv: {many(repeated, 'row')} said again what an earlier one says")
-    if unlisted := _unlisted(folder, seen):
+    parents = {image.parent for image in seen}
+    if unlisted := _unlisted(folder, parents, seen, set(real)):
         shown = listed([relative(image, folder) for image in unlisted], 3)
         notes.append(f"labels.csv is read; {many(len(unlisted), 'image')} that it does not name left out: {shown}")
-    named = {os.path.realpath(image.parent) for image in seen}
+    named = set(map(os.path.realpath, parents))
     if beside := [child.name for child in subfolders(folder) if _unnamed(child, named)]:
         notes.append(f"labels.csv is read; folders of images that it does not name are left out: {listed(beside, 5)}")
     return examples_of(pairs, classes, folder, notes)
 
 
-def _unlisted(folder: Path, seen: Mapping[Path, Any]) -> list[Path]:
-    """Images beside those that the table names, in the same folders."""
-    named = {os.path.realpath(image) for image in seen}
-    beside = sorted({image.parent for image in seen if image.is_relative_to(folder)})
-    files = [path for parent in beside if parent.is_dir() for path in sorted(parent.iterdir())]
-    return [path for path in files if _is_image(path.name) and os.path.realpath(path) not in named]
+def _unlisted(folder: Path, parents: set[Path], seen: Container[Path], real: set[str]) -> list[Path]:
+    """Images beside those that the table names, in the same folders; not those that it names by another path."""
+    beside = (path for parent in sorted(parents) if parent.is_relative_to(folder) and parent.is_dir()
+              for path in sorted(parent.iterdir()))  # fmt: skip
+    return [p for p in beside if _is_image(p.name) and p not in seen and os.path.realpath(p) not in real]
 
 
 def _unnamed(child: Path, named: set[str]) -> bool:
@@ -168,16 +168,8 @@ def _rows(path: Path) -> Rows:
     if said := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
         text, marks, first = text[said.end() :], said[1], 2
     try:
-        read = {
-            mark: [
-                (k, row)
-                for k, row in enumerate(
-                    csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True), first
-                )
-                if any(row)
-            ]
-            for mark in marks
-        }
+        cells = lambda mark: csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+        read = {mark: [(k, row) for k, row in enumerate(cells(mark), first) if any(row)] for mark in marks}
     except csv.Error as error:
         raise KzooError(f"{str(path)!r} is not CSV in UTF-8: {error}; save it as CSV UTF-8") from error
     for rows in read.values():

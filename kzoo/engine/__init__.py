@@ -25,7 +25,7 @@ from kzoo.engine.freezing import (
 from kzoo.engine.kernels import Kernels
 from kzoo.engine.loop import Action, Place, Trainer, every
 from kzoo.engine.losses import Share, times, wide
-from kzoo.engine.mistakes import batches_checked, in_a_line
+from kzoo.engine.mistakes import batches_checked
 from kzoo.engine.objective import Objective, Phase, Supervised, unchanged
 from kzoo.engine.optimizers import adds_only, build_optimizer, optimizer_of, skip_biases_and_norms
 from kzoo.engine.precision import check_precision, precise, scaled

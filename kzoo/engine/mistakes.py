@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from kzoo.errors import KzooError, first_line
+from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs import LABELS
-
-
-@contextlib.contextmanager
-def in_a_line(says: str, end: str = "") -> Iterator[None]:
-    """An error inside is a KzooError: `says`, the error's own first line, `end`. Its kind is named where it is of
-    a line of the user's.
-    """
-    try:
-        yield
-    except KzooError:
-        raise
-    except Exception as error:
-        said = isinstance(error, ValueError | TypeError | tf.errors.OpError)
-        kind = "" if said or not str(error) else f"{type(error).__name__}: "
-        raise KzooError(f"{says}: {kind}{first_line(error)}{end}") from error
 
 
 def batches_checked(call: Callable[[], Any]) -> Any:

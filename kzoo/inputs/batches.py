@@ -86,8 +86,9 @@ class Batches:
             raise ValueError(f"the draws of all phases have one shape; received {dict(self.draws)}")
         self.notes: list[str] = []
         self._changes = []
-        for item in self.augment:
+        if self.augment:
             check_size(self.augment, self.reader.image_shape)
+        for item in self.augment:
             change, notes = augmentation_of(item, self.reader.image_shape)
             self._changes.append(change)
             self.notes += notes
@@ -200,7 +201,8 @@ class Batches:
         whole = any(map(is_own, self.augment))  # such a one draws for the global batch as it stands
 
         def finish(i: tf.Tensor, batch: Any) -> Any:
-            number, batch = seed + [0, tf.cast(i, tf.int32)], self._check(batch)
+            number = seed + [0, tf.cast(i, tf.int32)]
+            batch = checked_labels(batch, self.label_limit, self.class_weights)
             drawing = lambda first, total: Draw(number, tf.cast(first, tf.int32), tf.cast(total, tf.int32))
             batch = self._prepared(batch, drawing(*cut(batch, None)[:2])) if whole else batch
             first, total, batch = cut(batch, part)
@@ -244,15 +246,11 @@ class Batches:
         drawn = draw.other(104_651).uniform(rows, [len(self.draws), *shape])
         return Drawn(batch, {name: drawn[:, k] for k, name in enumerate(self.draws)})
 
-    def _check(self, batch: Any) -> Any:
-        if self.label_limit is None and self.class_weights is None:
-            return batch
-        return checked_labels(batch, self.label_limit, self.class_weights)
-
     def _checked(self, data: tf.data.Dataset) -> tf.data.Dataset:
         if self.label_limit is None and self.class_weights is None:
             return data
-        return data.map(lambda *batch: self._check(batch), num_parallel_calls=tf.data.AUTOTUNE)
+        check = lambda *batch: checked_labels(batch, self.label_limit, self.class_weights)
+        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def checked_labels(batch: Any, limit: int | None, weights: tuple[float, ...] | None) -> Any:

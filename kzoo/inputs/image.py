@@ -61,13 +61,11 @@ class Images(Reader):
     def check(self, name: str, data: Any) -> None:
         x = data.train.element_spec[0]
         if not isinstance(x, tf.TensorSpec) or x.shape.rank != 3:
-            gives = x
+            gives, remedy = x, ""
             if isinstance(x, tf.TensorSpec):
                 gives = "texts" if x.dtype == tf.string else tuple(x.shape)
-            grey = (
-                "; grey images have a channel too: x[..., None]" if isinstance(gives, tuple) and len(gives) == 2 else ""
-            )
-            raise KzooError(f"{name} reads images, but {data.info.name} gives {gives}{grey}")
+                remedy = "; grey images have a channel too: x[..., None]" if x.shape.rank == 2 else ""
+            raise KzooError(f"{name} reads images, but {data.info.name} gives {gives}{remedy}")
         if self.spec.channels not in (1, 3, x.shape[-1]):
             raise KzooError(
                 f"{name} reads {self.spec.channels} channels; kzoo prepares images with 1 or 3: give arrays instead"
@@ -88,14 +86,17 @@ class Images(Reader):
         alike = lambda kind: found.count(kind) > ALIKE * len(found)
         return "dark" if alike(-1) else "light" if alike(1) else ""
 
-    def _say(self, shape: tuple[int | None, ...], grounds: Sequence[np.ndarray], count: int) -> None:
-        """On stderr, what became of images of that shape, and whether they are unlike those learned from."""
+    def _odd(self, images: Any) -> int:
+        """How many have a light ground where those learned from have a dark one, or the other way round."""
+        other = {"dark": 1, "light": -1}.get(self.spec.ground)
+        return int((grounds_of(np.asarray(images)) == other).sum()) if other else 0
+
+    def _say(self, shape: tuple[int | None, ...], odd: int, count: int) -> None:
+        """On stderr, what became of images of that shape, and whether `odd` of them are unlike those learned from."""
         for change in self.spec.changes(shape):
             print(change, file=sys.stderr)
-        other = {"dark": 1, "light": -1}.get(self.spec.ground)
-        odd = sum(int((part == other).sum()) for part in grounds)
         if odd:
-            here = "light" if other == 1 else "dark"
+            here = "light" if self.spec.ground == "dark" else "dark"
             print(
                 f"{odd} of {count} images have a {here} ground, and it learned from a {self.spec.ground} one: likely"
                 " the ink is inverted; give 255 - pixels",
@@ -171,7 +172,7 @@ class Images(Reader):
             yield from self._of_files(image_paths(given), batch_size)
             return
         raw = self.checked(given, name)
-        self._say(raw.shape[1:], [grounds_of(raw)], len(raw))
+        self._say(raw.shape[1:], self._odd(raw), len(raw))
         prepared = self.prepare(raw).numpy()
         for i in range(0, len(raw), batch_size):
             part = prepared[i : i + batch_size]
@@ -227,7 +228,7 @@ class Images(Reader):
         if alike:
             one = lambda place, path, way: (place, tf.ensure_shape(read(path, way), [*next(iter(sizes)), 3]))
         rows = [np.arange(len(good)), np.array([os.fsencode(path) for path in good], object), np.array(ways, "int32")]
-        answered, batches, grounds = 0, [], []
+        answered, odd, batches = 0, 0, []
         if good:
             data = tf.data.Dataset.from_tensor_slices(tuple(rows))
             at_once = 1 if large else AT_ONCE
@@ -239,7 +240,7 @@ class Images(Reader):
                 leave_out(printable(str(good[place])), "corrupt image")
             next_place, answered = places[-1] + 1, answered + len(places)
             images = self.geometry(images) if alike else images
-            grounds.append(grounds_of(images))
+            odd += self._odd(images)
             yield [printable(str(good[place])) for place in places], self.normalise(images).numpy()
         for place in range(next_place, len(good)):
             leave_out(printable(str(good[place])), "corrupt image")
@@ -248,22 +249,27 @@ class Images(Reader):
         height, width, channels = (
             axis.pop() if len(axis) == 1 else None for axis in map(set, zip(*shapes, strict=True))
         )
-        self._say((height, width, channels or 3), grounds, answered)
+        self._say((height, width, channels or 3), odd, answered)
 
     def served(self) -> Served:
-        """Decode and resize one by one, then the whole batch."""
-        black = tf.zeros([*self.spec.size, self.spec.channels])
+        """Decode and resize one by one, then the whole batch. In a graph only a data set goes on after an error, at a
+        millisecond an image: so all are tried at once first, and each by itself only where that fails.
+        """
+        image, known = tf.TensorSpec(self.image_shape), tf.TensorSpec([], tf.bool)
+        only = tf.data.Dataset.from_tensors
+        one = lambda content: self.geometry(decode_image(content))
+
+        def one_or_none(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            read = only(content).map(lambda content: (one(content), True)).ignore_errors()
+            return read.concatenate(only((tf.zeros(image.shape), False))).take(1).get_single_element()
 
         def prepare(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            count = tf.size(contents, out_type=tf.int64)
-            rows = tf.data.Dataset.from_tensor_slices(contents).enumerate()
-            one = lambda place, content: (place, self.geometry(decode_image(content)))
-            read = rows.map(one, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-            more = tf.data.Dataset.from_tensors((count, black))  # there is one more, and so always a batch
-            places, images = untuned(read.concatenate(more).batch(count + 1)).get_single_element()
-            last = tf.size(places) - 1  # the black one
-            found = tf.tensor_scatter_nd_update(tf.fill([count + 1], last), places[:, None], tf.range(last + 1))[:count]
-            return self.normalise(tf.gather(images, found)), found < last
+            all_of = lambda rows: (tf.map_fn(one, rows, fn_output_signature=image), tf.fill([tf.size(rows)], True))
+            each_of = lambda rows: tf.map_fn(one_or_none, rows, fn_output_signature=(image, known))
+            batch = only(contents)
+            read = batch.map(all_of).ignore_errors().concatenate(batch.map(each_of)).take(1)
+            images, valid = untuned(read).get_single_element()
+            return self.normalise(images), valid
 
         takes = tf.TensorSpec([None], tf.string, name="bytes")
         return Served("serve_bytes", takes, prepare, notes=(SERVED,))
@@ -358,10 +364,7 @@ def by_matrices(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 def _triangles(before: int, after: int) -> np.ndarray:
     """float32 [after, before]: of each new pixel the shares of the old ones, by their distance from its centre."""
-    one, half = (
-        np.float32(1),
-        np.float32(0.5),
-    )  # as TensorFlow has it: its weights to the last digit
+    one, half = np.float32(1), np.float32(0.5)  # the operation's own arithmetic, and so its weights
     scale = one / (np.float32(after) / np.float32(before))
     centre = (np.arange(after, dtype="float32")[:, None] + half) * scale
     near = one / max(scale, one)

@@ -7,16 +7,15 @@ under every strategy, and in a resumed run.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kzoo.errors import KzooError, first_line
+from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs.augment import AUGMENTATIONS, Draw
 from kzoo.keras_internals import StatelessScope, is_seed
 
@@ -76,35 +75,9 @@ def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, li
     if isinstance(item, str):
         return AUGMENTATIONS[item], []
     name = told(item)
-    if isinstance(item, Mapping):
-        try:
-            item = keras.saving.deserialize_keras_object(dict(item))
-        except Exception as error:
-            raise KzooError(f"augment: {name} cannot be made again ({first_line(error)}); give it again") from error
-    if inspect.isclass(item):
-        raise KzooError(f"augment: {name} is a class; give what it makes, {name}(…)")
-    if not isinstance(item, keras.layers.Layer) and not callable(item):
-        raise KzooError(f"augment takes names, Keras layers and functions of images; received {item!r}")
-    if isinstance(item, MIXING):
-        raise KzooError(
-            f"augment: {name} mixes labels too, which augment= does not see; do it in the data, given batched"
-        )
+    item = _usable(item, name)
     made = tf.function(_of_layer(item) if isinstance(item, keras.layers.Layer) else _of_function(item), autograph=False)
-    scalar = tf.TensorSpec([], tf.int32)
-    takes = tf.TensorSpec([None, *shape], tf.float32), Draw(tf.TensorSpec([2], tf.int32), scalar, scalar)
-    try:
-        traced = made.get_concrete_function(*takes)
-    except Exception as error:
-        raise KzooError(
-            f"augment: {name} fails on images {[None, *shape]}: {first_line(error)}; it is given a batch, float32 in 0"
-            " to 255, inside a TensorFlow graph"
-        ) from error
-    gives = traced.structured_outputs
-    if not tf.is_tensor(gives) or not gives.shape.is_compatible_with([None, *shape]):
-        what = f"{gives.dtype.name} {list(gives.shape)}" if tf.is_tensor(gives) else type(gives).__name__
-        raise KzooError(f"augment: {name} must give images {[None, *shape]}; it gives {what}")
-
-    _try(made, item, name, shape)
+    traced = _tried(made, item, name, shape)
 
     def changed(images: tf.Tensor, draw: Draw) -> tf.Tensor:
         return tf.ensure_shape(tf.cast(made(images, draw), tf.float32), [None, *shape])
@@ -115,29 +88,50 @@ def augmentation_of(item: Any, shape: tuple[int, ...]) -> tuple[Augmentation, li
     return changed, [f"{name} draws random numbers of its own: they are others in each run"] * free
 
 
-def _try(made: Augmentation, item: Any, name: str, shape: tuple[int, ...]) -> None:
-    """On three images of noise.
+def _usable(item: Any, name: str) -> Any:
+    """A layer or a function, made again where config.json has it.
 
     Raises:
-        KzooError: It gives another number of them, or another scale; or it is no augmentation but a part of a network.
+        KzooError: It is neither, or one that has no place there.
     """
-    if getattr(item, "trainable_weights", None):
-        raise KzooError(f"augment: {name} has weights, which nothing trains there; make it a layer of the model")
+    if isinstance(item, Mapping):
+        with in_a_line(f"augment: {name} cannot be made again", "; give it again"):
+            item = keras.saving.deserialize_keras_object(dict(item))
+    if inspect.isclass(item):
+        raise KzooError(f"augment: {name} is a class; give what it makes, {name}(…)")
+    if not isinstance(item, keras.layers.Layer) and not callable(item):
+        raise KzooError(f"augment takes names, Keras layers and functions of images; received {item!r}")
+    if isinstance(item, MIXING):
+        raise KzooError(
+            f"augment: {name} mixes labels too, which augment= does not see; do it in the data, given batched"
+        )
+    return item
+
+
+def _tried(made: Any, item: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """Its graph, once it has changed three images of noise.
+
+    Raises:
+        KzooError: It fails, or gives images of another shape, number or scale; or it is a part of a network.
+    """
+    scalar, free = tf.TensorSpec([], tf.int32), [None, *shape]
     noise = tf.random.stateless_uniform([3, *shape], [1, 2], maxval=255.0)
-    with in_line(name):
+    failing = f"augment: {name} fails on images {free}"
+    with in_a_line(failing, "; it is given a batch, float32 in 0 to 255, inside a TensorFlow graph"):
+        draw = Draw(tf.TensorSpec([2], tf.int32), scalar, scalar)
+        traced = made.get_concrete_function(tf.TensorSpec(free, tf.float32), draw)
+        gives = traced.structured_outputs
+        if not tf.is_tensor(gives) or not gives.shape.is_compatible_with(free):
+            what = f"{gives.dtype.name} {list(gives.shape)}" if tf.is_tensor(gives) else type(gives).__name__
+            raise KzooError(f"augment: {name} must give images {free}; it gives {what}")
+        if getattr(item, "trainable_weights", None):  # which it has once it is called
+            raise KzooError(f"augment: {name} has weights, which nothing trains there; make it a layer of the model")
         found = made(noise, Draw(tf.constant([3, 4]), tf.constant(0), tf.constant(3)))
     if found.shape[0] != 3:
         raise KzooError(f"augment: {name} must give as many images as it is given; of 3 it gives {found.shape[0]}")
     if float(tf.reduce_max(tf.abs(tf.cast(found, tf.float32)))) <= 1.5:
         raise KzooError(f"augment: {name} gives images in 0 to 1; give them in 0 to 255, as they come")
-
-
-@contextlib.contextmanager
-def in_line(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise KzooError(f"augment: {name} fails: {first_line(error)}") from error
+    return traced
 
 
 def _of_layer(layer: keras.layers.Layer) -> Augmentation:

@@ -37,9 +37,8 @@ def range_of(images: Any) -> Range | None:
     return Range(float(array.min()), float(array.max()), kind)
 
 
-def grounds_of(images: Any) -> np.ndarray:
+def grounds_of(images: np.ndarray) -> np.ndarray:
     """-1, 0 or 1 an image [n, height, width, channels] in 0 to 255: its border is dark, neither, light."""
-    images = np.asarray(images, "float32")
     rim = np.concatenate(
         [images[:, [0, -1]].reshape(len(images), -1), images[:, :, [0, -1]].reshape(len(images), -1)], 1
     )

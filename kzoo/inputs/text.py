@@ -126,9 +126,7 @@ class Texts(Reader):
 
     def prepare(self, raw: tf.Tensor) -> tf.Tensor:
         """Strings [n] to int32 [n, longest], padded with zeros; an empty batch and empty strings have one column."""
-        ids = self.ids(raw)
-        longest = tf.maximum(1, tf.cast(tf.reduce_max(tf.concat([[0], ids.row_lengths()], 0)), tf.int32))
-        return ids.to_tensor(shape=tf.stack([-1, longest]))
+        return _padded(self.ids(raw))
 
     def text(self, ids: tf.Tensor) -> tf.Tensor:
         """int [n, tokens], padded with zeros, to strings [n]; marks and unknown tokens are left out."""
@@ -156,7 +154,11 @@ class Texts(Reader):
         if not self.spec.known:
             return None
         takes = tf.TensorSpec([None], tf.string, name="text")
-        read = lambda text: (self.prepare(text), (self.counts(text) > 0) & is_utf8(text))
+
+        def read(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            ids, counts = self.ids_and_counts(text)
+            return _padded(ids), (counts > 0) & is_utf8(text)
+
         notes = (
             f"A text without {self.spec.unit}, or no UTF-8, is not valid; of a longer one the first {self.spec.length}"
             " are read.",
@@ -168,7 +170,7 @@ class Texts(Reader):
         self, raw: Callable[[], Sequence[Any]], said: Sequence[tuple[str, str, float]], name: str, title: str
     ) -> list[Shown]:
         """A line each, as its writer wrote it."""
-        lines = [title.replace("in orange", "say what they are"), ""]
+        lines = [f"{title}; wrong ones say what they are", ""]
         for text, (guess, true, sure) in zip(raw(), said, strict=True):
             wrong = f" (is {true})" if guess != true else ""
             lines.append(f"{guess} {sure:.2f}{wrong}: {' '.join(text.decode('utf-8', 'replace').split())}")
@@ -190,6 +192,12 @@ class Texts(Reader):
             return ids
         ones = tf.ones([ids.nrows(), 1], tf.int32)
         return tf.concat([START * ones, ids, END * ones], axis=1)
+
+
+def _padded(ids: tf.RaggedTensor) -> tf.Tensor:
+    """int32 [n, longest]; with one column at least."""
+    longest = tf.maximum(1, tf.cast(tf.reduce_max(tf.concat([[0], ids.row_lengths()], 0)), tf.int32))
+    return ids.to_tensor(shape=tf.stack([-1, longest]))
 
 
 class Strings(Reader):

@@ -21,6 +21,7 @@ from kzoo.records.inputs import (
     END,
     INTERPOLATIONS,
     PADDING,
+    PREPROCESSINGS,
     START,
     TF,
     TORCH,

@@ -205,6 +205,9 @@ KINDS["Preprocess"] = ImageInputs  # what files of 0.1 called it
 CAFFE = ImageInputs(size=(224, 224), channels=3, scale=1.0, mean=(103.939, 116.779, 123.68), order="BGR")
 TORCH = ImageInputs(size=(224, 224), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 TF = ImageInputs(size=(224, 224), channels=3, mean=(0.5,), std=(0.5,))
+# What `preprocess=` says: as the images are, in 0 to 1, or those three.
+UNIT = ImageInputs(size=(224, 224), channels=3)
+PREPROCESSINGS = {"0-255": replace(UNIT, scale=1.0), "0-1": UNIT, "-1-1": TF, "torch": TORCH, "caffe": CAFFE}
 # Channel means and standard deviations of CIFAR-10's 50,000 training images, in 0 to 1.
 CIFAR10 = ImageInputs(
     size=(32, 32), channels=3, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)

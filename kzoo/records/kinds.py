@@ -139,7 +139,7 @@ class Augmenting(Names):
         found = [item for item in found if not isinstance(item, str) or item != "none"]
         own = lambda item: callable(item) or (isinstance(item, Mapping) and "class_name" in item)
         names = [item for item in found if not own(item)]
-        super().check(name, names if len(names) < len(found) or not names else value)
+        super().check(name, value if names and not isinstance(value, list | tuple) else names)
         return found
 
 

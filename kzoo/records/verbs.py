@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from kzoo.records.arguments import ANYTHING, FLAG, Names, Number, OneOf, Text, Whole, Wholes
+from kzoo.records.inputs import PREPROCESSINGS
 from kzoo.records.kinds import (
     Augmenting,
     Callbacks,
@@ -39,8 +40,6 @@ XLA = OneOf("auto", "on", "off", also={True: "on", False: "off"})
 PRECISIONS = OneOf("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = OneOf("constant", "cosine", "inverse-sqrt")
 
-PREPROCESSINGS = OneOf("0-255", "0-1", "-1-1", "torch", "caffe")
-
 Styled = Annotated[str | None, OneOf(*STYLES), "Of a model given by its name; default functional."]
 Set = Annotated[
     dict[str, Any] | None, Table(),
@@ -55,7 +54,7 @@ Rates = Annotated[
     " longest of several that fit decides; the factor of the others is 1.",
 ]  # fmt: skip
 Preprocess = Annotated[
-    str | None, PREPROCESSINGS,
+    str | None, OneOf(*PREPROCESSINGS),
     "What a model of your own is given of images: 0-255, as they are; 0-1; -1-1; torch or caffe, without ImageNet's"
     " means as these did it. Default 0-1, or what the network of keras.applications in it learned from; as they are,"
     " where something in the model scales them.",

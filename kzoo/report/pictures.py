@@ -130,7 +130,7 @@ def judged(images: Sequence[np.ndarray], said: Sequence[tuple[str, str, float]],
     titles = [f"{shortened(guess, 14)} {p:.2f}{own(guess, true)}" for guess, true, p in said[:SHOWN]]
     mixed = any(guess == true for guess, true, _ in said)
     colours = [ORANGE if mixed and guess != true else "black" for guess, true, _ in said[:SHOWN]]
-    _grid(shown, titles, colours, path, title)
+    _grid(shown, titles, colours, path, f"{title}; wrong ones in orange" if mixed else title)
 
 
 def small(image: np.ndarray, side: int = 256) -> np.ndarray:

@@ -106,8 +106,9 @@ def _load(source: Any, checkpoint: str) -> Predictor:
         )
     folder = RunFolder.find(text)
     if not (folder / "model.keras").is_file():
+        kind = folder.read_json("plan.json").get("style", "its class")
         raise KzooError(
-            f"{folder.path} has no model.keras, for {_style_in(folder)} has no get_config; write one and train anew, or"
+            f"{folder.path} has no model.keras, for {kind} has no get_config; write one and train anew, or"
             " build the model yourself: kzoo.load_model(run, model=…) gives it the weights, and kzoo.fit(model, data,"
             " resume=run) goes on"
         )
@@ -187,11 +188,6 @@ def _unreadable(path: Path, error: Exception) -> KzooError:
     return KzooError(
         f"cannot load {str(path)!r}: {first_line(error)}; if it has classes of your own, import them first"
     )
-
-
-def _style_in(folder: RunFolder) -> str:
-    """The class of a run's model."""
-    return str(folder.read_json("plan.json").get("style", "its class"))
 
 
 def _published(text: str) -> Predictor:

@@ -151,16 +151,11 @@ class Classification(Task):
         names = names_of(predictor.labels, max(units, 2))
         top = min(TOP, len(names))
 
-        def best_of(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        def best_of(raw: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             read, valid = served.prepare(raw)
             best = tf.math.top_k(to_probabilities(tf.cast(model(read, training=False), tf.float32), kind), top)
-            of_valid = lambda value, otherwise: tf.where(valid[:, None], value, otherwise)
-            return {
-                "scores": of_valid(best.values, 0.0),
-                "labels": of_valid(tf.gather(tf.constant(names), best.indices), ""),
-                "class_ids": of_valid(best.indices, -1),
-                "valid": valid,
-            }
+            labels = tf.gather(tf.constant(names), best.indices)
+            return {"scores": best.values, "labels": labels, "class_ids": best.indices}, valid
 
         takes = {served.takes.name: served.takes}
         found[served.name] = Signature(of_strings(best_of), takes, keeps=served.keeps, notes=served.notes)
@@ -189,6 +184,8 @@ class Classification(Task):
             ready.append(x if reader.geometry is None else reader.geometry(x).numpy())
             classes.append(int(np.argmax(y) if np.size(y) > 1 else np.reshape(y, -1)[0]))
         finish = reader.prepare if reader.geometry is None else reader.normalise
+        if not raw:
+            return []
         parts = [finish(tf.constant(ready[k : k + SHOWN])) for k in range(0, len(ready), SHOWN)]
         scores = np.concatenate([np.asarray(predictor.forward(x), "float32") for x in parts])
         if scores.ndim != 2 or not np.isfinite(scores).all():
@@ -197,7 +194,7 @@ class Classification(Task):
         labels, guess, sure = names_of(labels, found.shape[1]), found.argmax(axis=1), found.max(axis=1)
         order = np.argsort(sure, kind="stable")[:SHOWN]
         said = [(labels[guess[k]], labels[classes[k]], float(sure[k])) for k in order]
-        title = f"validation: of the first {len(raw)}, the {len(order)} most doubtful; wrong ones in orange"
+        title = f"validation: of the first {len(raw)}, the {len(order)} most doubtful"
         return reader.shown_raw(lambda: [raw[k] for k in order], said, "predictions", title)
 
 

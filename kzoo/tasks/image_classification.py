@@ -15,7 +15,7 @@ from kzoo.engine import unchanged
 from kzoo.errors import KzooError
 from kzoo.inputs import reader_of
 from kzoo.models import input_shape_of, model_info
-from kzoo.records import CAFFE, TF, TORCH, ImageInputs
+from kzoo.records import PREPROCESSINGS, ImageInputs
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.task import Reading
 from kzoo.weights import KERAS_LEARNED_FROM
@@ -53,11 +53,11 @@ def images_of_own(model: keras.Model, shape: tuple[int, ...], preprocess: str | 
     scaling, why = preprocess, "as you say"
     if preprocess is None:
         scaling, why = "0-1", "kzoo's default for images"
-        if inside := own_scaling(model) or scaling_in_graph(model, shape):
+        if inside := own_scaling(model) or (is_opaque(model) and scaling_in_graph(model, shape)):
             scaling, why = "0-255", f"in 0 to 255: {inside} of the model scales them"
         elif of := application_in(model):
             scaling, why = KERAS_LEARNED_FROM[of], f"as {of} of keras.applications is given them"
-    form = FORMS[scaling]
+    form = PREPROCESSINGS[scaling]
     if len({1, len(form.mean), len(form.std), shape[2]}) > 2 or (form.order == "BGR" and shape[2] != 3):
         raise KzooError(f"preprocess={scaling!r} is for RGB images; {model.name} takes {shape[2]} channels")
     return replace(form, size=shape[:2], channels=shape[2]), why
@@ -76,8 +76,6 @@ def images_for(model: keras.Model, name: str, preprocess: str | None) -> ImageIn
     return spec
 
 
-UNIT = ImageInputs(size=(1, 1), channels=3)
-FORMS = {"0-255": replace(UNIT, scale=1.0), "0-1": UNIT, "-1-1": TF, "torch": TORCH, "caffe": CAFFE}  # preprocess=
 SCALES = (keras.layers.Rescaling, keras.layers.Normalization)
 ARITHMETIC = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add")  # Keras' operations on tensors, as in a graph
 
@@ -98,6 +96,14 @@ def own_scaling(model: keras.Model) -> str:
     """What in a model of the user's scales its images before the first weights; "" where nothing does."""
     scales = lambda step: isinstance(step, SCALES) or type(step).__name__ in ARITHMETIC
     return next((step.name for step in _first_steps(model) if scales(step)), "")
+
+
+def is_opaque(model: keras.Model) -> bool:
+    """Whether images pass something before the first weights that its kind does not tell of: a class of the user's, a
+    function. To look into it the model is traced, which takes seconds of a large one.
+    """
+    stock = lambda step: type(step).__module__.startswith("keras.") and not isinstance(step, keras.layers.Lambda)
+    return not all(map(stock, [model, *_first_steps(model)]))
 
 
 def application_in(model: keras.Model) -> str:
@@ -136,7 +142,7 @@ def scaling_in_graph(model: keras.Model, shape: tuple[int, ...]) -> str:
             if operation.type in CLOSED:
                 raise KzooError(
                     f"{operation.name} of {model.name} may scale the images, which nobody sees from outside; say what"
-                    " the model is given: preprocess='0-255' (as they are), '0-1', '-1-1', 'torch' or 'caffe'"
+                    f" the model is given: preprocess={' or '.join(map(repr, PREPROCESSINGS))}"
                 )
             if operation.type in PASSING and operation.name not in seen:
                 seen.add(operation.name)

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
-from kzoo.engine import Share, Supervised, batches_checked, compiled, in_a_line, unchanged
-from kzoo.errors import KzooError
+from kzoo.engine import Share, Supervised, batches_checked, compiled, unchanged
+from kzoo.errors import KzooError, in_a_line
 from kzoo.keras_internals import compiled_by
 from kzoo.tasks.classification import Classification
 from kzoo.tasks.outputs import as_taken, input_spec, named

@@ -121,13 +121,27 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def of_strings(call: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
-    """What serves raw examples, strings [n], of none too: on an empty batch convolutions fail on CPU."""
+def of_strings(
+    call: Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]],
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """What serves raw examples, strings [n], of none too: on an empty batch convolutions fail on CPU.
+
+    Args:
+        call: Strings to (outputs [n, …] by name, bool [n]: whether each could be read). Of one that could not, numbers
+            become 0, whole numbers -1, strings empty; `valid` says which.
+    """
 
     def serve(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(raw)[0]
-        instead = tf.fill([tf.cast(count == 0, tf.int32)], "")
-        return {name: value[:count] for name, value in call(tf.concat([raw, instead], 0)).items()}
+        outputs, valid = call(tf.concat([raw, tf.fill([tf.cast(count == 0, tf.int32)], "")], 0))
+
+        def answered(value: tf.Tensor) -> tf.Tensor:
+            nothing = "" if value.dtype == tf.string else -1 if value.dtype.is_integer else 0.0
+            read = tf.reshape(valid, [-1] + [1] * (value.shape.rank - 1))
+            return tf.where(read, value, tf.constant(nothing, value.dtype))
+
+        made = {**{name: answered(value) for name, value in outputs.items()}, "valid": valid}
+        return {name: value[:count] for name, value in made.items()}
 
     return serve
 

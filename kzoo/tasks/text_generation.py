@@ -159,18 +159,13 @@ class TextGeneration(Task):
             return found
         network, known = speaker(predictor), len(reader.spec.vocabulary)
 
-        def serve_text(text: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        def written(text: tf.Tensor, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             ids = reader.ids(text)[:, -half:]
             drawn = tf.random.stateless_uniform([tf.shape(text)[0], half], [seed, 0])
             drawn.set_shape([None, half])
             made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, reserved=RESERVED, known=known)
             valid = (ids.row_lengths() > 0) & is_utf8(text)
-            of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
-            return {
-                "text": of_valid(reader.text(made["ids"]), ""),
-                "scores": of_valid(made["scores"], 0.0),
-                "valid": valid,
-            }
+            return {"text": reader.text(made["ids"]), "scores": made["scores"]}, valid
 
         takes = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
@@ -178,8 +173,8 @@ class TextGeneration(Task):
         }
         notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} characters are read.",)
         keeps = (reader.lookup, network)
-        of_any = lambda text, seed: of_strings(lambda raw: serve_text(raw, seed))(text)
-        return {**found, "serve_text": Signature(of_any, takes, keeps=keeps, notes=notes)}
+        serve_text = lambda text, seed: of_strings(lambda raw: written(raw, seed))(text)
+        return {**found, "serve_text": Signature(serve_text, takes, keeps=keeps, notes=notes)}
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
         lines = [repr(t.decode())[1:-1] for t in reading.reader.text(batch[0][:32]).numpy()]

@@ -146,12 +146,11 @@ class Translating(Task):
         translate = translating(predictor, **options)
         limit = reader.spec.source.length
 
-        def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        def serve_text(text: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             counts = reader.source.counts(text)
             valid = (counts > 0) & (counts <= limit) & is_utf8(text)
             made = translate(tf.where(valid, text, ""))
-            of_valid = lambda value, otherwise: tf.where(valid, value, otherwise)
-            return {"text": of_valid(made["text"], ""), "scores": of_valid(made["scores"], 0.0), "valid": valid}
+            return {"text": made["text"], "scores": made["scores"]}, valid
 
         takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
         keeps = (reader.source.lookup, reader.target.lookup, speaker(predictor))

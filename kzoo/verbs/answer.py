@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import inputs_of
-from kzoo.engine import in_a_line
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs import are_paths, notes_what_is_left_out
 from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import input_shape_of

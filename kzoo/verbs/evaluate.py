@@ -40,10 +40,10 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
         raise KzooError(f"output_dir {str(place)!r} is a file; give a folder")
     predictor = load(model, checkpoint=chosen.checkpoint)
     check_own_methods(predictor.model, ("test_step", "evaluate", "make_test_function"))
-    is_fed = isinstance(data, tuple) or (data is not None and not isinstance(data, str | os.PathLike | Data))
+    raw = data is None or isinstance(data, str | os.PathLike | Data)  # arrays and batches are fed as they are
     data = read(predictor, data, reading)
     shape = getattr(next(iter(data.splits.values())).element_spec[0], "shape", None)
-    predictor = reading_images(predictor, chosen.preprocess, not is_fed and shape is not None and shape.rank == 3)
+    predictor = reading_images(predictor, chosen.preprocess, raw and shape is not None and shape.rank == 3)
     data = predictor.reader.raw(data)
     if model_info(predictor.model) is None and predictor.run is None and predictor.export is None:
         predictor = replace(predictor, task=task_of(predictor.model, data.info.holds))

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, held, is_batches, load_data
-from kzoo.engine import in_a_line, recipe_of
-from kzoo.errors import KzooError
+from kzoo.engine import recipe_of
+from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs import Reader, reader_of, told
 from kzoo.keras_internals import build_by_shapes, layers_in
 from kzoo.models import attach_info, input_shape_of, model_info
@@ -101,10 +101,11 @@ def feed_of(
     replicas = strategy.num_replicas_in_sync
     if fed != "batches" and options.batch_size < replicas:
         raise KzooError(f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example")
-    how = _fed(model, data, fed) if fed else _reading(task, model, data, getattr(options, "preprocess", None))
-    if fed and getattr(options, "preprocess", None) is not None:
+    preprocess = getattr(options, "preprocess", None)
+    how = _fed(model, data, fed) if fed else _reading(task, model, data, preprocess)
+    if fed and preprocess is not None:
         raise KzooError(
-            f"preprocess={options.preprocess!r} is for images that kzoo reads, by a path or in kzoo.Data; arrays and"
+            f"preprocess={preprocess!r} is for images that kzoo reads, by a path or in kzoo.Data; arrays and"
             " datasets of yours are fed as they are"
         )
     for side, reader in (("reader", how.reader), ("targets", how.targets)) if not fed else ():

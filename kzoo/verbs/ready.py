@@ -31,7 +31,6 @@ from kzoo.engine import (
     factors_of,
     freeze,
     freezing_of,
-    in_a_line,
     inner,
     make_engine,
     precise,
@@ -44,7 +43,7 @@ from kzoo.engine import (
     unchanged,
     uncompilable,
 )
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs import told
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info, networks_of

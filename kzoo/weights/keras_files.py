@@ -82,11 +82,10 @@ def _legacy(group: h5py.Group, source: str) -> Layers:
 
 def _unnested(layers: Layers, parts: Parts) -> Layers:
     """A network that lies in another one is a single layer of a legacy file, its layers in the names of its weights."""
-    mine = {key.split("/")[0] for key in parts.variables}
     found: Layers = {}
     for name, weights in layers.items():
         inside = {weight.split("/")[0] for weight in weights}
-        if name in mine or not inside & mine or not all("/" in weight for weight in weights):
+        if name in parts.mine or not inside & parts.mine or not all("/" in weight for weight in weights):
             found[name] = weights
             continue
         for weight, dataset in weights.items():
@@ -183,8 +182,7 @@ def _names(layers: Layers, named: bool, source: str, parts: Parts) -> Mapping[st
     spec, known = parts.info.spec, parts.info.spec.keras_names
     if named:
         names = {head: spec.head for head in HEADS if head in layers and spec.head not in layers}
-        mine = {key.split("/")[0] for key in parts.variables}
-        if not names and spec.head not in layers and len(others := sorted(set(layers) - mine)) == 1:
+        if not names and spec.head not in layers and len(others := sorted(layers.keys() - parts.mine)) == 1:
             names = {others[0]: spec.head}  # a head of the user's, whatever it is called
         if known is not None and known.by_creation:
             names |= {
