@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,12 @@ class Images(Reader):
         other = {"dark": 1, "light": -1}.get(self.spec.ground)
         return int((grounds_of(np.asarray(images)) == other).sum()) if other else 0
 
-    def _say(self, shape: tuple[int | None, ...], odd: int, count: int) -> None:
-        """On stderr, what became of images of that shape, and whether `odd` of them are unlike those learned from."""
-        for change in self.spec.changes(shape):
+    def _say(self, shapes: Iterable[tuple[int, int, int]], odd: int, count: int) -> None:
+        """On stderr, what became of images of these shapes, and whether `odd` of them are unlike those learned from."""
+        height, width, channels = (
+            axis.pop() if len(axis) == 1 else None for axis in map(set, zip(*shapes, strict=True))
+        )
+        for change in self.spec.changes((height, width, channels or 3)):
             print(change, file=sys.stderr)
         if odd:
             here = "light" if self.spec.ground == "dark" else "dark"
@@ -166,41 +169,28 @@ class Images(Reader):
         return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
-        """Of paths of image files and folders, or of an array of raw images."""
+        """Of paths of image files and folders, or of raw images, in one array or in several of different sizes."""
         given = list(given) if isinstance(given, Iterator) else given
         if are_paths(given):
             yield from self._of_files(image_paths(given), batch_size)
             return
-        raw = self.checked(given, name)
-        self._say(raw.shape[1:], self._odd(raw), len(raw))
-        prepared = self.prepare(raw).numpy()
-        for i in range(0, len(raw), batch_size):
+        differ = isinstance(given, Sequence) and len(set(map(np.shape, given))) > 1
+        raw = self._in_bytes(
+            [as_images([one] if differ else one, name) for one in (given if differ else [given])], name
+        )
+        self._say({x.shape[1:] for x in raw}, sum(map(self._odd, raw)), sum(map(len, raw)))
+        prepared = np.concatenate([self.prepare(x).numpy() for x in raw])
+        for i in range(0, len(prepared), batch_size):
             part = prepared[i : i + batch_size]
             yield [str(k) for k in range(i, i + len(part))], part
 
-    def checked(self, given: Any, name: str) -> np.ndarray:
-        """An array of raw images [n, height, width, channels]; grey ones may lack their channel.
-
-        Raises:
-            KzooError: It is none.
-        """
-        if isinstance(given, dict):
-            raise KzooError(f"{name} must have one input to be predicted on; received a dict")
-        raw = np.asarray(given)
-        if raw.ndim and not len(raw):
-            raise KzooError(f"no images given to {name}; give at least one")
-        if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
-            raw = raw[..., None]
-        if raw.dtype.kind not in "uifb" or raw.ndim != 4 or not len(raw) or raw.shape[-1] not in (1, 3, 4):
-            raise KzooError(
-                f"{name} takes an array of examples [n, height, width, channels]; received {raw.dtype}"
-                f" {list(raw.shape)}"
-            )
-        numbers = numbers_of([range_of(raw)], f"the images given to {name}", self.spec.numbers)
+    def _in_bytes(self, raw: list[np.ndarray], name: str) -> list[np.ndarray]:
+        """Arrays of images in 0 to 255, by one decision for all, said on stderr."""
+        numbers = numbers_of(map(range_of, raw), f"the images given to {name}", self.spec.numbers)
         if not numbers:
             return raw
         print(NUMBERS[numbers].said, file=sys.stderr)
-        return np.asarray(NUMBERS[numbers].to_bytes(raw))
+        return [np.asarray(NUMBERS[numbers].to_bytes(x)) for x in raw]
 
     def _of_files(self, paths: list[Path], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
         """A batch at a time: a folder may hold more than fits in memory. What cannot be read is left out and named."""
@@ -246,10 +236,7 @@ class Images(Reader):
             leave_out(printable(str(good[place])), "corrupt image")
         if not answered:
             raise KzooError(f"none of the {len(paths)} images can be read; the reasons are above")
-        height, width, channels = (
-            axis.pop() if len(axis) == 1 else None for axis in map(set, zip(*shapes, strict=True))
-        )
-        self._say((height, width, channels or 3), odd, answered)
+        self._say(shapes, odd, answered)
 
     def served(self) -> Served:
         """Decode and resize one by one, then the whole batch. In a graph only a data set goes on after an error, at a
@@ -287,6 +274,26 @@ class Images(Reader):
 
     def sketch(self, x: Any) -> Any:
         return pictures.small(np.asarray(x))
+
+
+def as_images(given: Any, name: str) -> np.ndarray:
+    """An array of raw images [n, height, width, channels]; grey ones may lack their channel.
+
+    Raises:
+        KzooError: It is none.
+    """
+    if isinstance(given, dict):
+        raise KzooError(f"{name} must have one input to be predicted on; received a dict")
+    raw = np.asarray(given)
+    if raw.ndim and not len(raw):
+        raise KzooError(f"no images given to {name}; give at least one")
+    if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
+        raw = raw[..., None]
+    if raw.dtype.kind not in "uifb" or raw.ndim != 4 or not len(raw) or raw.shape[-1] not in (1, 3, 4):
+        raise KzooError(
+            f"{name} takes an array of examples [n, height, width, channels]; received {raw.dtype} {list(raw.shape)}"
+        )
+    return raw
 
 
 def image_paths(inputs: Any) -> list[Path]:

@@ -103,20 +103,12 @@ def feed_of(
         raise KzooError(f"batch_size={options.batch_size} is less than the {replicas} replicas; give each one example")
     preprocess = getattr(options, "preprocess", None)
     how = _fed(model, data, fed) if fed else _reading(task, model, data, preprocess)
-    if fed and preprocess is not None:
-        raise KzooError(
-            f"preprocess={preprocess!r} is for images that kzoo reads, by a path or in kzoo.Data; arrays and"
-            " datasets of yours are fed as they are"
-        )
     for side, reader in (("reader", how.reader), ("targets", how.targets)) if not fed else ():
         if reader is not None:
             data = reader.raw(data)
             how = replace(how, **{side: reader.learning_from(data)})
     augment = tuple(options.augment or ())
-    known = how.reader.augmentations
-    if augment and not (known and {name for name in augment if isinstance(name, str)} <= set(known)):
-        why = "this data is fed as given" if how.reader.as_given else f"{data.info.name} holds {data.info.holds}"
-        raise KzooError(f"augment={[*map(told, augment)]} needs raw images that kzoo preprocesses; {why}")
+    _check_images_asked(preprocess, augment, how.reader, data, fed)
     weights = options.class_weight
     weights = balanced_weights(data.info) if weights == "balanced" else weights
     weights = None if weights is None else task.class_weights(weights, data)
@@ -149,6 +141,23 @@ def feed_of(
     if train.steps == 0:
         raise KzooError(f"the train split of {data.info.name} is empty")
     return Feed(model, data, options, strategy, task, how, train, validation, weights, sources, notes)
+
+
+def _check_images_asked(preprocess: str | None, augment: tuple, reader: Reader, data: Data, fed: str) -> None:
+    """What is asked of images needs images that kzoo reads itself.
+
+    Raises:
+        KzooError: They come ready, or are none.
+    """
+    if fed and preprocess is not None:
+        raise KzooError(
+            f"preprocess={preprocess!r} is for images that kzoo reads, by a path or in kzoo.Data; arrays and"
+            " datasets of yours are fed as they are"
+        )
+    known = reader.augmentations
+    if augment and not (known and {name for name in augment if isinstance(name, str)} <= set(known)):
+        why = "this data is fed as given" if reader.as_given else f"{data.info.name} holds {data.info.holds}"
+        raise KzooError(f"augment={[*map(told, augment)]} needs raw images that kzoo preprocesses; {why}")
 
 
 def _reading(task: Task, model: keras.Model, data: Data, preprocess: str | None) -> Reading:

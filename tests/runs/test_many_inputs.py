@@ -104,3 +104,20 @@ def test_what_was_computed_reaches_its_file(run, photos, tmp_path):
     done = typed("predict", run.path, "-", "--csv", "/dev/stdout", stdin=f"{photos}/0.png\n")
     assert done.returncode == 0, done.stderr
     assert f"file,label1,score1,label2,score2\n{photos}/0.png,cat," in done.stdout.replace(",dog,", ",cat,")
+
+
+def test_arrays_of_several_sizes(run):
+    """Each as alone; their numbers are one decision."""
+    rng = np.random.default_rng(0)
+    sizes = [(30, 20, 3), (28, 28, 3), (40, 50, 3)]
+    images = [rng.integers(0, 256, size, dtype="uint8") for size in sizes]
+    found = kzoo.predict(run, images)
+    assert [p.input for p in found] == ["0", "1", "2"]
+    for one, pixels in zip(found, images, strict=True):
+        assert one.scores == pytest.approx(kzoo.predict(run, pixels[None])[0].scores, rel=1e-6)
+    dark = [images[0] / np.float32(255), images[1] / np.float32(510)]
+    assert [p.class_ids for p in kzoo.predict(run, dark)] == [
+        p.class_ids for p in kzoo.predict(run, [images[0].astype("float32"), images[1] / np.float32(2)])
+    ]
+    with pytest.raises(kzoo.KzooError, match=r"takes an array of examples .*; received uint8 \[1, 5, 5, 7\]"):
+        kzoo.predict(run, [images[0], np.zeros((5, 5, 7), "uint8")])
