@@ -1,5 +1,14 @@
-"""`python -m kzoo`: the command line."""
+"""`kzoo`, or `python -m kzoo`: the command line. Signals are taken before anything heavy is imported."""
 
-from kzoo.cli import main
+from kzoo import signals
 
-main()
+
+def main() -> None:
+    signals.take()
+    from kzoo.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

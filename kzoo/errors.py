@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 # Lines of TensorFlow's and Keras' errors that frame what happened.
 FRAMES = ("Exception encountered", "Graph execution error", "Detected at node", "<stack traces", 'File "', "Traceback")
 OF_TENSORFLOW = "tensorflow.python.framework.errors_impl"  # where its errors come from
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def say(text: str) -> None:
+    """A line on stderr. Where nobody can read it any more, or its disk is full, nothing is lost but the line."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr is not None:  # print would take stdout
+            print(text, file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

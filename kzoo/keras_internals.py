@@ -6,7 +6,9 @@ up, so that on another Keras the ones that broke are named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +23,8 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_g
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils.naming import to_snake_case  # of what has no name of its own
 from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
+
+from kzoo.errors import KzooError
 
 if keras.backend.backend() == "tensorflow":  # which training needs; models run on any
     import tensorflow as tf
@@ -81,6 +85,31 @@ def attention_kernels(layer: keras.layers.MultiHeadAttention) -> dict[str, tuple
 def stock_attention(layer: keras.layers.MultiHeadAttention, *arguments: Any) -> Any:
     """Keras' own products of queries, keys and values."""
     return type(layer)._compute_attention(layer, *arguments)
+
+
+@contextlib.contextmanager
+def bounded_weights(most: int, path: Any) -> Iterator[None]:
+    """Inside, layers that a file describes make no more bytes of weights than that: they are made before the file's
+    own are read. Keras has no other place where a layer says what it is about to make.
+    """
+    made, plain = 0, keras.layers.Layer.add_weight
+
+    def add_weight(self: Any, shape: Any = None, initializer: Any = None, dtype: Any = None, **more: Any) -> Any:
+        nonlocal made
+        whole = shape if isinstance(shape, tuple | list) else () if shape is None else (shape,)
+        made += 4 * math.prod(int(n) for n in whole)
+        if made > most:
+            raise KzooError(
+                f"{str(path)!r} describes layers of more than {made - 1:,} bytes of weights; at most {most:,} are made"
+                " of a file of its size"
+            )
+        return plain(self, shape, initializer, dtype, **more)
+
+    keras.layers.Layer.add_weight = add_weight
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = plain
 
 
 def served_by(layer: keras.layers.TFSMLayer) -> Any:

@@ -15,11 +15,19 @@ from kzoo.zoo import index
 PACKAGE = Path(kzoo.__file__).parent
 ROOT = PACKAGE.parent
 # Each part may import from those above it in this list, and from no other; nothing imports `cli`.
-ORDER = ["errors", "records", "lazy", "files", "keras_internals", "tensorflow_internals", "models", "weights", "zoo",
-         "report", "inputs", "data", "engine", "tasks", "runs", "verbs", "exporting", "finetuning", "search", "cli",
-         "__main__"]  # fmt: skip
+ORDER = ["errors", "records", "lazy", "files", "signals", "keras_internals", "tensorflow_internals", "models",
+         "weights", "zoo", "report", "inputs", "data", "engine", "tasks", "runs", "verbs", "exporting", "finetuning",
+         "search", "cli", "__main__"]  # fmt: skip
 RANK = {part: rank for rank, part in enumerate(ORDER)}
-MODULES = {"errors", "lazy", "files", "keras_internals", "tensorflow_internals", "zoo", "__main__"}  # parts of one file
+MODULES = {
+    "errors",
+    "lazy",
+    "signals",
+    "keras_internals",
+    "tensorflow_internals",
+    "zoo",
+    "__main__",
+}  # parts of one file
 # Outside of these no kind of inputs, of networks or of work is asked for.
 KIND_ROOMS = ("inputs", "tasks")
 KINDS = {"ImageInputs", "TextInputs", "PairInputs", "NoiseInputs", "Images", "Texts", "Pairs", "Noise", "Strings",
@@ -122,7 +130,7 @@ def test_no_kind_is_asked_for_outside_inputs_and_tasks():
 def test_private_names_of_others_stand_in_the_internals():
     wrong = over_all(lambda part, tree: private_uses(tree), skip=("keras_internals", "tensorflow_internals"))
     known = ("kzoo/search/oracles.py", "kzoo/search/tuner.py")  # keras-tuner's, held by tests/test_search.py
-    assert not [line for line in wrong if not line.startswith(known)]
+    assert not [line for line in wrong if not line.startswith(known) and not line.endswith(": os._exit")]
 
 
 PLANTED = {
@@ -178,7 +186,8 @@ def test_no_model_is_named_where_all_are_trained():
 
 
 def test_records_and_errors_are_on_the_standard_library():
-    for path in [PACKAGE / "errors.py", PACKAGE / "files.py", PACKAGE / "lazy.py", *(PACKAGE / "records").glob("*.py")]:
+    light = [PACKAGE / f"{name}.py" for name in ("errors", "lazy", "signals", "__main__")]
+    for path in [*light, *(p for part in ("files", "records") for p in (PACKAGE / part).glob("*.py"))]:
         for node in ast.walk(parsed(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []

@@ -537,7 +537,7 @@ def test_ctrl_c_prints_how_to_go_on(monkeypatch, capsys):
 def test_an_interrupted_comparison_trains_nothing_twice(search, monkeypatch):
     copy = Path(shutil.copytree(search.path, "compared"))
     rows = json.loads((copy / "comparison.json").read_text())
-    (copy / "comparison.json").write_text(json.dumps(rows[:-1]))
+    RunFolder(copy).write("comparison.json", json.dumps(rows[:-1]))
     trained = []
     monkeypatch.setattr(ZooHyperModel, "train", lambda self, values, *, seed, **options: trained.append(seed) or 1 / 0)
     found = kzoo.tune(resume=copy, verbose=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+from kzoo import signals
 from kzoo.cli.app import app, import_files
 from kzoo.errors import KzooError, unknown
 
@@ -63,7 +64,11 @@ def main() -> None:
     except TyperException as error:
         _fail(_usage(error, command), debug)
     except (KeyboardInterrupt, Abort):
-        sys.exit(130)
+        signals.leave(130)
+    except SystemExit as error:
+        if isinstance(error.code, int) and error.code > 128:  # by a signal
+            signals.leave(error.code)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from kzoo.data.data import SPLITS, DataInfo, Examples
 from kzoo.errors import KzooError
+from kzoo.files import check_archive, read_all
 from kzoo.inputs import NUMBERS, numbers_of, range_of
 
 
 def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
     try:
+        check_archive(path)
+        _check_shapes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except KzooError:
+        raise
+    except (ValueError, TypeError, EOFError, MemoryError, zlib.error, OSError, zipfile.BadZipFile) as error:
         raise KzooError(f"{str(path)!r} is not a readable .npz file: {error}") from error
     for part in ("x", "y"):  # other names of the same split
         for other in ("val", "valid"):
@@ -76,6 +83,18 @@ def npz(path: Path) -> tuple[dict[str, Examples], DataInfo]:
     return splits, DataInfo(name=path.stem, holds=holds, classes=names, notes=notes, numbers=numbers)
 
 
+def _check_shapes(path: Path) -> None:
+    """Arrays are made as their heads say before they are read: a head that lies is found first."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                if math.prod(shape) * dtype.itemsize > entry.file_size and not dtype.hasobject:
+                    raise ValueError(f"{entry.filename} declares {list(shape)} of {dtype}, and has fewer bytes")
+
+
 IDX = {
     "train": ("train-images", "train-labels"),
     "test": ("t10k-images", "t10k-labels"),
@@ -114,11 +133,14 @@ def idx(folder: Path) -> tuple[dict[str, Examples], DataInfo]:
 def _read_idx(path: Path) -> np.ndarray:
     """The idx format of LeCun's MNIST page: two zero bytes, the type, the rank, the sizes (big-endian), the values."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = read_all(file, path)
         if raw[:3] != b"\0\0\x08":
             raise ValueError("it does not start as an idx file of unsigned bytes")
         rank = raw[3]
         sizes = np.frombuffer(raw, ">i4", rank, offset=4)
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(sizes)
-    except (ValueError, OSError, EOFError, IndexError) as error:
+    except KzooError:
+        raise
+    except (ValueError, OSError, EOFError, IndexError, zlib.error) as error:
         raise KzooError(f"{str(path)!r} is not a whole idx file: {error}") from error

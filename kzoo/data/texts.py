@@ -21,6 +21,7 @@ import tensorflow as tf
 from kzoo.data.data import Examples, as_bytes
 from kzoo.data.names import split_of
 from kzoo.errors import KzooError, unknown
+from kzoo.files import read_all
 
 PACKED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 OTHER_TESTS = re.compile(r"test[\W_\d]")  # test_2016_flickr, test2017, …
@@ -68,7 +69,9 @@ def decoded(path: Path) -> str:
     """The whole text, without a byte order mark."""
     try:
         with PACKED.get(path.suffix.lower(), open)(path, "rb") as file:
-            raw = file.read()
+            raw = read_all(file, path)
+    except KzooError:
+        raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise KzooError(f"cannot read {str(path)!r}: {error}; check that the file is whole") from error
     try:

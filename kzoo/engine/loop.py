@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from kzoo.engine.mistakes import batches_checked
 from kzoo.engine.optimizers import finalize
 from kzoo.engine.progress import TrainingProgress
-from kzoo.engine.step import Engine
+from kzoo.engine.step import Engine, next_call
 from kzoo.errors import KzooError
 from kzoo.inputs import Batches
 from kzoo.keras_internals import backup_epoch
+from kzoo.signals import Asked, held
 
-SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
 HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 BY_OPTION = {  # Keras' own hooks do nothing, or only where `save_freq`, `update_freq` or `profile_batch` asks for it
@@ -52,35 +53,49 @@ Act = Callable[[Place], str | None]  # a reason to stop, or None
 class Action:
     """What is done now and then while a network trains. Made by `every`."""
 
-    def __init__(self, act: Act, *, epochs: int | None, steps: int | None, seconds: float | None) -> None:
-        self.act, self.epochs, self.steps, self.seconds = act, epochs, steps, seconds
-        self._last, self._clock = 0, time.perf_counter()
+    def __init__(
+        self, act: Act, *, epochs: int | None, steps: int | None, seconds: float | None, signals: bool
+    ) -> None:
+        self.act, self.epochs, self.steps, self.seconds, self.signals = act, epochs, steps, seconds, signals
+        self._last, self._clock = 0, 0.0
 
-    def due(self, place: Place) -> bool:
-        """Whether its time has come; then the next one begins."""
+    @property
+    def inside(self) -> bool:
+        """Whether it may come between two batches."""
+        return self.steps is not None or self.seconds is not None or self.signals
+
+    def due(self, place: Place, clock: float, asked: bool = False) -> bool:
+        """Whether its time has come, or a signal asks for it; then the next one begins."""
         whole = place.step == 0
         due = whole and self.epochs is not None and place.epoch % self.epochs == 0
         due |= self.steps is not None and place.total - self._last >= self.steps
-        due |= self.seconds is not None and time.perf_counter() - self._clock >= self.seconds
+        due |= self.seconds is not None and clock - self._clock >= self.seconds
+        due |= self.signals and asked
         if due:
-            self._last, self._clock = place.total, time.perf_counter()
+            self._last, self._clock = place.total, clock
         return due
 
     def steps_left(self, total: int) -> int | None:
         """Batches until it is due by their number; None where it does not count them."""
         return None if self.steps is None else max(self.steps - (total - self._last), 1)
 
-    def begin(self, total: int) -> None:
-        self._last, self._clock = total, time.perf_counter()
+    def begin(self, total: int, clock: float) -> None:
+        self._last, self._clock = total, clock
 
 
-def every(act: Act, *, epochs: int | None = None, steps: int | None = None, seconds: float | None = None) -> Action:
+def every(
+    act: Act, *, epochs: int | None = None, steps: int | None = None, seconds: float | None = None,
+    signals: bool = False,
+) -> Action:  # fmt: skip
     """An action every so many epochs, batches or seconds; of several, whenever one of them is due.
 
     Between two looks at the host the device takes steps for about half a second: an action by seconds comes at the
     first look after its time, one by steps at its step exactly.
+
+    Args:
+        signals: Also where a signal asks for a checkpoint, or ends the training.
     """
-    return Action(act, epochs=epochs, steps=steps, seconds=seconds)
+    return Action(act, epochs=epochs, steps=steps, seconds=seconds, signals=signals)
 
 
 class Trainer:
@@ -93,6 +108,7 @@ class Trainer:
         actions: After the callbacks of each epoch, and between batches where they are due; one that gives a reason ends
             the training.
         max_seconds: Stop after the epoch in which this has passed.
+        on_nan: Whether a loss that is no number any more is an error, `"stop"`, or is said once, `"continue"`.
 
     Attributes:
         stopped: When and why the training ended before its last epoch, "" where it did not.
@@ -109,13 +125,14 @@ class Trainer:
         actions: Sequence[Action],
         progress: TrainingProgress,
         max_seconds: float | None = None,
+        on_nan: str = "stop",
     ) -> None:
         self.engine, self.objective, self.model = engine, engine.objective, engine.objective.model
         self.train, self.validation = train, validation
         self.epochs, self.actions, self.progress, self.max_seconds = epochs, list(actions), progress, max_seconds
         self.history: dict[str, list[float]] = {}
-        self.stopped = ""
-        self._diverged = False
+        self.stopped, self.on_nan, self.diverged = "", on_nan, False
+        self._asked, self._done = Asked(), 0  # what signals ask for; batches of the epoch that are done
         self._noted = keras.callbacks.History()  # the last to hear of an epoch: with what the others added to its logs
         self.callbacks = keras.callbacks.CallbackList(
             [*callbacks, self._noted], add_history=False, add_progbar=False, model=self.model,
@@ -125,11 +142,19 @@ class Trainer:
         self.test_batches = any(_overrides(callback, TEST_HOOKS) for callback in callbacks)
 
     def run(self, first: Place | None = None, remind: Callable[[], Any] = lambda: None) -> dict[str, list[float]]:
-        """Train from a place on, by default from the beginning.
+        """Train from a place on, by default from the beginning; where `stopped` says that it is over, only end it.
 
         Args:
             remind: Called when the callbacks have begun: gives them back what they remembered.
+
+        Raises:
+            KzooError: A loss is no number any more.
+            KeyboardInterrupt, SystemExit: A signal came; a checkpoint of the step where it came has been written.
         """
+        with held() as self._asked:
+            return self._run(first, remind)
+
+    def _run(self, first: Place | None, remind: Callable[[], Any]) -> dict[str, list[float]]:
         started, first = time.perf_counter(), first or Place(0, 0, 0, {})
         self.model.stop_training = False
         logs: dict[str, float] = {}
@@ -138,9 +163,9 @@ class Trainer:
         first_epoch = max(first.epoch, backup_epoch(self.model))  # BackupAndRestore sets it
         self.engine.steps_taken.assign(first.total)
         for action in self.actions:
-            action.begin(first.total)
+            action.begin(first.total, self.engine.agreed(time.perf_counter())[0])
         try:
-            for epoch in range(first_epoch, self.epochs):
+            for epoch in range(first_epoch, 0 if self.stopped else self.epochs):
                 self.progress.epoch_begin(epoch, self.train.steps)
                 self.callbacks.on_epoch_begin(epoch)
                 logs = self._train_epoch(epoch, first.step if epoch == first.epoch else 0)
@@ -161,7 +186,7 @@ class Trainer:
         """Validate, and let everybody hear of the epoch; its logs with what callbacks have added."""
         if self.validation is not None:
             self.callbacks.on_test_begin()
-            found = self._evaluate()
+            found = self._evaluate(epoch)
             self.callbacks.on_test_end(found)
             logs |= {f"val_{name}": value for name, value in found.items()}
         self.callbacks.on_epoch_end(epoch, logs)
@@ -169,11 +194,8 @@ class Trainer:
         logs = {name: values[-1] for name, values in self._noted.history.items() if len(values) == count}
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
-        losses = [v for name, v in logs.items() if name == "loss" or name.endswith("_loss")]
-        wrong = [value for value in losses if not math.isfinite(value)]
-        if wrong and not self._diverged:
-            self._diverged = True
-            self.progress.say(f"the loss is {wrong[0]}: lower the learning rate, or look for such values in the data")
+        losses = [(name, v) for name, v in logs.items() if name == "loss" or name.endswith("_loss")]
+        self._check_numbers([(name, v) for name, v in losses if not math.isfinite(v)], f"after epoch {epoch + 1}")
         self.progress.epoch_end(logs)
         return logs
 
@@ -190,8 +212,34 @@ class Trainer:
         return False
 
     def _act(self, place: Place) -> list[str]:
-        due = [action for action in self.actions if action.due(place)]
-        return [reason for action in due if (reason := action.act(place))]
+        """What is due, in order, and the reasons to stop; then the end where a signal wants it."""
+        clock, number, checkpoint = self.engine.agreed(
+            time.perf_counter(), self._asked.number, float(self._asked.checkpoint)
+        )
+        asked, self._asked.checkpoint = bool(number or checkpoint), False
+        due = [action for action in self.actions if action.due(place, clock, asked)]
+        if due and place.step:
+            self.engine.pull()
+        reasons = [reason for action in due if (reason := action.act(place))]
+        if number:
+            self._asked.number = int(number)  # of several workers, whichever heard of it
+            self.progress.close()
+            self._asked.stop()
+        return reasons
+
+    def _check_numbers(self, wrong: list[tuple[str, float]], where: str) -> None:
+        """
+        Raises:
+            KzooError: A loss is no number, which training does not mend.
+        """
+        if not wrong or self.diverged:
+            return
+        name, value = wrong[0]
+        remedy = "lower the learning rate, or look for such values in the data"
+        if self.on_nan == "stop":
+            raise KzooError(f"{name} is {value:g} {where}: {remedy}; on_nan='continue' trains on")
+        self.diverged = True
+        self.progress.say(f"{name} is {value:g} {where}: {remedy}")
 
     def _stop(self, why: str) -> bool:
         self.stopped = why
@@ -214,8 +262,14 @@ class Trainer:
                 engine.push()
             clock = time.perf_counter()
             taken, ended = batches_checked(lambda steps=steps: engine.train(steps))
-            seconds = time.perf_counter() - clock
+            wrong = self._wrong()
+            seconds, lost = self.engine.agreed(time.perf_counter() - clock, float(bool(wrong)))
             done += taken
+            if lost:
+                window = f"in step {done}" if taken < 2 else f"in steps {done - taken + 1} to {done}"
+                self._check_numbers(
+                    wrong or [("the loss of another worker", math.nan)], f"{window} of epoch {epoch + 1}"
+                )
             animated = self.progress.animated and engine.workers == 1  # only the first of several workers has a bar
             logs = engine.results() if self.every_batch or animated else {}
             if self.every_batch and taken:
@@ -223,11 +277,12 @@ class Trainer:
                 if engine.decided(self.model.stop_training):
                     break
             if not self.every_batch and done > first + 1:  # the very first step is traced: no sign of the speed
-                call = max(1, min(4 * call, int(SECONDS_A_CALL * steps / max(seconds, 1e-6))))
+                call = next_call(call, steps, seconds)
             self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
-        if done == first and ended:
+        self._done = done
+        if done == 0 and ended:
             raise KzooError(
                 f"the data gave no batch in epoch {epoch + 1}; a generator can be read once: let it never end, and say"
                 " how long an epoch is with limit_train_batches, or give a tf.data.Dataset"
@@ -240,18 +295,39 @@ class Trainer:
 
     def _inside(self, epoch: int, step: int) -> bool:
         """Act between batches; whether the training is to end here."""
-        place = Place(epoch, step, self.engine.taken, {})
-        if not any(action.steps is not None or action.seconds is not None for action in self.actions):
+        if not any(action.inside for action in self.actions):
             return False
-        self.engine.pull()
-        reasons = self._act(place)
+        reasons = self._act(Place(epoch, step, self.engine.taken, {}))
         if self.engine.decided(bool(reasons)):
             return self._stop(f"stopped in epoch {epoch + 1} after {step} batches: {'; '.join(reasons)}")
         return False
 
-    def _evaluate(self) -> dict[str, float]:
+    def _wrong(self) -> list[tuple[str, float]]:
+        """Losses that are no numbers, but for those of steps that loss scaling has left out: there the weights are."""
+        wrong = self.engine.wrong()
+        scaled = [
+            p.model for p in self.objective.phases if isinstance(p.optimizer, keras.optimizers.LossScaleOptimizer)
+        ]
+        if wrong and scaled:
+            weights = [v for network in scaled for v in network.trainable_variables]
+            if all(np.isfinite(self.engine.shares(v)[0]).all() for v in weights):
+                return []
+        return wrong
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        """Of the validation split. A signal that comes meanwhile finds the training as it was before."""
+        counted = {id(v): self.engine.shares(v) for metric in self.objective.metrics for v in metric.variables}
+        place = Place(epoch, self._done, self.engine.taken, {})
+
+        def between() -> None:
+            if self.engine.agreed(0.0, self._asked.number)[1]:
+                self.objective.reset()
+                self.engine.share_out(counted)
+                self.engine.push()
+                self._act(place)
+
         return batches_checked(
-            lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None)
+            lambda: self.engine.evaluate(self.validation, self.callbacks if self.test_batches else None, between)
         )
 
 

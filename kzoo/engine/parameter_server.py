@@ -7,6 +7,7 @@ others' pace: a run is not reproducible, and what must be exact across steps is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -64,8 +65,14 @@ class Servers(Engine):
         self.coordinator.join()
         return steps, False
 
-    def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
-        return self._here.evaluate(batches, callbacks)
+    def evaluate(
+        self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None,
+        between: Callable[[], Any] = lambda: None,
+    ) -> dict[str, float]:  # fmt: skip
+        return self._here.evaluate(batches, callbacks, between)
+
+    def counted_here(self, variable: keras.Variable) -> float:
+        return float(tf.reduce_sum(self.copies[self.places[id(variable)]]))
 
     def push(self) -> None:
         for variable, copy in zip(self.variables, self.copies, strict=True):

@@ -12,7 +12,7 @@ model, the optimizers and the metrics; `pull` brings replica 0's back, metrics a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -55,6 +55,7 @@ class State:
         self._broadcast = tf.function(self._from_first_replica, autograph=False)
         self._sum_of_workers = tf.function(self._summed_over_workers, autograph=False)
         self._shared_once = False
+        self.counted: dict[int, Sequence[Any]] = {}  # {id of a metric's variable: each replica's, for the next push}
 
     @staticmethod
     def _copy(variable: keras.Variable) -> tf.Variable:
@@ -85,15 +86,22 @@ class State:
         for variable, copy, metric in zip(self.variables, self.copies, self.is_metric, strict=True):
             value = tf.convert_to_tensor(variable.value)
             for replica, local in enumerate(self._local(copy), self.first):
-                if replica and metric:  # metrics are added over the replicas when they are read
+                if id(variable) in self.counted:
+                    local.assign(self.counted[id(variable)][replica - self.first])
+                elif replica and metric:  # metrics are added over the replicas when they are read
                     local.assign(tf.zeros_like(value))
                 elif replica and is_seed(variable):  # other dropout masks on each replica, from the same seed
                     local.assign(tf.stack([value[0] + tf.cast(replica, value.dtype), value[1]]))
                 else:
                     local.assign(value)
+        self.counted = {}
         if self.workers > 1 and not self._shared_once:
             self._broadcast()
             self._shared_once = True
+
+    def shares(self, variable: keras.Variable) -> list[Any]:
+        """Of a metric's number, what each replica here has counted."""
+        return [local.numpy() for local in self._local(self.copies[self.places[id(variable)]])]
 
     def pull(self) -> None:
         sums = self._share_metrics() if self.workers > 1 else None
@@ -122,12 +130,12 @@ class State:
         pieces = tf.split(total, [math.prod(shape) for shape in shapes])
         return {i: tf.reshape(p, shape) for i, p, shape in zip(places, pieces, shapes, strict=True)}
 
-    def of_workers(self, value: float) -> list[float]:
-        """Each worker's value; to be called in each."""
-        mine = np.zeros(self.workers)
-        mine[self.worker] = value
+    def of_workers(self, *values: float) -> np.ndarray:
+        """Each worker's values [workers, values]; to be called in each."""
+        mine = np.zeros((self.workers, len(values)))
+        mine[self.worker] = values
         summed = self._sum_of_workers(tf.constant(mine))
-        return self.strategy.experimental_local_results(summed)[0].numpy().tolist()
+        return self.strategy.experimental_local_results(summed)[0].numpy()
 
     def _summed_over_workers(self, mine: tf.Tensor) -> tf.Tensor:
         def replica() -> tf.Tensor:
@@ -207,11 +215,17 @@ class InSync(Engine):
         return self.state.workers
 
     def decided(self, value: bool) -> bool:
-        return value if self.workers == 1 else self.state.of_workers(float(value))[0] > 0
+        return value if self.workers == 1 else bool(self.state.of_workers(float(value))[0, 0] > 0)
+
+    def agreed(self, clock: float, *flags: float) -> tuple[float, ...]:
+        if self.workers == 1:
+            return clock, *flags
+        found = self.state.of_workers(clock, *flags)
+        return float(found[0, 0]), *map(float, found[:, 1:].max(axis=0))
 
     def check_same(self, value: float, what: str) -> None:
         """Raises where workers hold different values."""
-        found = self.state.of_workers(value) if self.workers > 1 else [value]
+        found = self.state.of_workers(value)[:, 0].tolist() if self.workers > 1 else [value]
         if not np.allclose(found, found[0], rtol=1e-6):
             raise KzooError(f"{what} differs between the workers ({', '.join(f'{v:g}' for v in found)})")
 
@@ -220,6 +234,15 @@ class InSync(Engine):
 
     def pull(self) -> None:
         self.state.pull()
+
+    def counted_here(self, variable: keras.Variable) -> float:
+        return float(sum(np.sum(value) for value in self.shares(variable)))
+
+    def shares(self, variable: keras.Variable) -> list[Any]:
+        return self.state.shares(variable)
+
+    def share_out(self, shares: Mapping[int, Sequence[Any]]) -> None:
+        self.state.counted = dict(shares)
 
     def dataset(self, batches: Batches, epoch: int, start: int = 0) -> tf.data.Dataset:
         """For each replica of this process (its part of a global batch, its Share)."""

@@ -7,7 +7,9 @@ variables in place. The host learns of losses and metrics only when a call of th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +22,8 @@ from kzoo.engine.optimizers import adds_only, stepper, variables_of
 from kzoo.inputs import Batches
 from kzoo.tensorflow_internals import quiet
 
+SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
+
 
 def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
     """`function` as a graph, by XLA or not; its Python is run once a new shape.
@@ -27,6 +31,11 @@ def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., A
     Every `fit` and `evaluate` compiles its own, which TensorFlow would take for retracing and warn of.
     """
     return quiet(tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True))
+
+
+def next_call(call: int, steps: int, seconds: float) -> int:
+    """How many steps to take before the next look at the host, after a call of so many that took so long."""
+    return max(1, min(4 * call, int(SECONDS_A_CALL * steps / max(seconds, 1e-6))))
 
 
 def paced(phases: Sequence[Phase]) -> list[tuple[int, list[int]]]:
@@ -84,21 +93,29 @@ class Engine:
                 taken, ended = self._run(self._train_loop, steps)
         return taken, ended
 
-    def evaluate(self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None) -> dict[str, float]:
-        """The objective's results on a split, in inference mode; `callbacks` hear of every batch."""
+    def evaluate(
+        self, batches: Batches, callbacks: keras.callbacks.CallbackList | None = None,
+        between: Callable[[], Any] = lambda: None,
+    ) -> dict[str, float]:  # fmt: skip
+        """The objective's results on a split, in inference mode; `callbacks` hear of every batch, `between` now and
+        then.
+        """
         self.objective.reset()
         taken_before = self.taken
         self.push()
         self._iterator = iter(self.dataset(batches, 0))
-        done, ended = 0, False
+        done, ended, call = 0, False, 4
         while not ended and (batches.steps is None or done < batches.steps):
-            steps = 1 if callbacks else 64 if batches.steps is None else batches.steps - done
+            steps = 1 if callbacks else call if batches.steps is None else min(call, batches.steps - done)
             if callbacks:
                 callbacks.on_test_batch_begin(done)
+            clock = time.perf_counter()
             taken, ended = self._run(self._test_loop, steps)
+            call = next_call(call, steps, self.agreed(time.perf_counter() - clock)[0])
             if callbacks and taken:
                 callbacks.on_test_batch_end(done, self.results())
             done += taken
+            between()
         self.steps_taken.assign(taken_before)
         return self.results()
 
@@ -118,6 +135,30 @@ class Engine:
     def decided(self, value: bool) -> bool:
         """The first worker's decision, for all."""
         return value
+
+    def agreed(self, clock: float, *flags: float) -> tuple[float, ...]:
+        """The first worker's clock, and the largest of each flag, for all."""
+        return clock, *flags
+
+    def wrong(self) -> list[tuple[str, float]]:
+        """(name, value) of losses, as the epoch has counted them so far, that are no numbers; no replica is pulled."""
+        found = []
+        for metric in self.objective.metrics:
+            if metric.name == "loss" or metric.name.endswith("_loss"):
+                sums = [self.counted_here(v) for v in metric.variables]
+                found += [(metric.name, value) for value in sums if not math.isfinite(value)][:1]
+        return found
+
+    def counted_here(self, variable: keras.Variable) -> float:
+        """Of a metric's number, what this process has counted."""
+        return float(tf.reduce_sum(tf.convert_to_tensor(variable.value)))
+
+    def shares(self, variable: keras.Variable) -> list[Any]:
+        """Of a metric's number, what each replica of this process has counted."""
+        return [variable.numpy()]
+
+    def share_out(self, shares: Mapping[int, Sequence[Any]]) -> None:
+        """{id of a metric's variable: what each replica had counted}: the next `push` gives them that back."""
 
     def push(self) -> None:
         """The model's, the optimizers' and the metrics' values into the replicas."""

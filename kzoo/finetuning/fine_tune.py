@@ -88,18 +88,22 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     if folder is None:
         name = f"{origin.name}-{data.info.name}-tuned".replace("your data", "own-data")
         folder = RunFolder.create(name, keeping.run_dir)
-        told = {**config_of(begun, data), "source": origin.model, "finished": False}
-        folder.write_json("config.json", {**told, "options": {**told["options"], "weights": origin.weights}})
-        folder.write_splits(data.info)
-        save_weights(network, folder / "start.safetensors")
-    else:
-        folder.update_config(options={**begun.config["options"], **type(options).of(begun.given).to_config()})
-    fed = feed()
-    inputs, targets = fed.reading.specs
-    attach_info(network, replace(model_info(network), inputs=inputs, targets=targets))
-    tuning = Tuning(network, data, origin, report, stages, options, fed, folder, worker, bool(keeping.verbose))
-    with resumable("fine_tune", folder.path, tuning.progress.say):
-        return tuning.run()
+    with folder.written():
+        if not begun.resumed:
+            told = {**config_of(begun, data), "source": origin.model, "finished": False}
+            folder.write_json("config.json", {**told, "options": {**told["options"], "weights": origin.weights}})
+            folder.write_splits(data.info)
+            with folder.manifest.writing("start.safetensors") as beside:
+                save_weights(network, beside)
+            folder.settle()
+        else:
+            folder.update_config(options={**begun.config["options"], **type(options).of(begun.given).to_config()})
+        fed = feed()
+        inputs, targets = fed.reading.specs
+        attach_info(network, replace(model_info(network), inputs=inputs, targets=targets))
+        tuning = Tuning(network, data, origin, report, stages, options, fed, folder, worker, bool(keeping.verbose))
+        with resumable("fine_tune", folder.path, tuning.progress.say):
+            return tuning.run()
 
 
 def _check(options: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +36,7 @@ from kzoo.tasks import Evaluated
 from kzoo.verbs import Feed, evaluate, find_learning_rate, fit
 from kzoo.weights import LoadReport, numpy_of, read_tensors, save_weights, weights_by_name
 
-STATE = "stages.json"
+STATE, BEST = "stages.json", "best.safetensors"
 # Of each stage the tuning decides these; the other options of a fit are passed on to it.
 DECIDED = ("epochs", "learning_rate", "optimizer", "patience", "freeze", "style", "set")
 
@@ -111,7 +110,7 @@ class Tuning:
 
     def run(self) -> Run:
         kept, started = self.kept, time.perf_counter()
-        best = self.folder / "best.safetensors"
+        best = self.folder / BEST
         self._restore(best if best.is_file() else self.folder / "start.safetensors")
         if "before" not in kept:
             kept["before"] = self._figures(evaluate(self.model, self.data, split=self.split))
@@ -120,7 +119,7 @@ class Tuning:
                 if self.split != "validation":
                     start = evaluate(self.model, self.data, split="validation").accuracy
                 kept["done"].append({"stage": "as it came", "epochs": 0, "best": 0, "val_accuracy": start})
-                save_weights(self.model, best)
+                self._keep()
             kept["learning_rate"] = self._rate()
             self._save()
         if "after" in kept:
@@ -132,7 +131,7 @@ class Tuning:
             self.progress.say(f"\nstage {k + 1} of {len(self.stages)}: {stage.name}")
             row = self._train(k, stage)
             if not kept["done"] or self._rank(row) > max(map(self._rank, kept["done"])):
-                save_weights(self.model, best)
+                self._keep()
             else:
                 self._restore(best)
             kept["done"].append(row)
@@ -146,6 +145,11 @@ class Tuning:
 
     def _save(self) -> None:
         self.folder.write_json(STATE, self.kept)
+
+    def _keep(self) -> None:
+        """The network as it is now is the best so far."""
+        with self.folder.manifest.writing(BEST) as beside:
+            save_weights(self.model, beside)
 
     def _restore(self, path: Path) -> None:
         """Weights by name; of this very network, so that every one is there."""
@@ -173,8 +177,6 @@ class Tuning:
         """Leaves the stage's best epoch in the model."""
         (self.folder / "stages").mkdir(exist_ok=True)
         place = self.folder / "stages" / f"{k + 1}-{stage.name.split(' ')[0]}"
-        if place.is_dir() and not (place / "plan.json").is_file():
-            shutil.rmtree(place)  # cut off before it began
         options = {
             **passed_on(self.options), "epochs": stage.epochs, "learning_rate": stage.rate * self.kept["learning_rate"],
             "warmup": self._warmup(stage), "patience": self.options.patience, "optimizer": self.options.optimizer,
@@ -284,7 +286,8 @@ class Tuning:
     def _finish(self) -> Tuned:
         """The run folder: model, checkpoints, metrics, pictures, card."""
         folder, kept = self.folder, self.kept
-        self._restore(folder / "best.safetensors")
+        self._restore(folder / BEST)
+        _reseed(self.model, self.options.seed, len(self.stages))  # whatever this process has drawn
         info, rows = model_info(self.model), kept["rows"]
         recipe = info.spec.recipe  # an optimizer of its own: the stages' know only what learned in them
         self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(info), recipe_metrics(recipe))
@@ -297,7 +300,7 @@ class Tuning:
         folder.write_rows("metrics.csv", rows)
         folder.save_model(self.model)
         state = {key: numpy_of(variable) for key, variable in state_of(self.model).items()}
-        folder.checkpoints.mark_best(folder.checkpoints.save(Place(len(rows), 0, 0, {}), state, {}))
+        folder.checkpoints.save(Place(len(rows), 0, 0, {}), state, {}, best=True)
         told = config_of_model(self.model, self.feed.task.name, info.inputs, info.targets, info.labels)
         folder.update_config(**told, stopped="")
         history = {n: [row.get(n, np.nan) for row in rows] for n in rows[0] if n not in NOT_METRICS}
@@ -308,7 +311,8 @@ class Tuning:
             pictures.curves(history, beside, folder.path.name, stages=ends, best=best)
         kept["after"] = self._figures(evaluate(self.model, self.data, split=self.split, output_dir=folder.path))
         self._save()
-        folder.write("card.md", self._card())
+        with atomic(folder / "card.md") as beside:
+            beside.write_text(self._card(), encoding="utf-8")
         folder.update_config(finished=True)
         self.progress.say("\n" + "\n".join(self._result()))
         return Tuned(

@@ -19,6 +19,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError, printable
 from kzoo.inputs.augment import AUGMENTATIONS, LUMA
 from kzoo.inputs.batches import untuned
+from kzoo.inputs.bounded import bounded
 from kzoo.inputs.image_files import (
     IMAGE_SUFFIXES,
     LARGE_PIXELS,
@@ -244,7 +245,7 @@ class Images(Reader):
         """
         image, known = tf.TensorSpec(self.image_shape), tf.TensorSpec([], tf.bool)
         only = tf.data.Dataset.from_tensors
-        one = lambda content: self.geometry(decode_image(content))
+        one = lambda content: self.geometry(decode_image(bounded(content)))
 
         def one_or_none(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             read = only(content).map(lambda content: (one(content), True)).ignore_errors()

@@ -19,9 +19,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from kzoo.inputs.bounded import MAX_PIXELS
+
 GRAPH_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".gif", ".bmp", ".webp")  # what an export reads
 IMAGE_SUFFIXES = (*GRAPH_SUFFIXES, ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-MAX_PIXELS = 100_000_000  # a larger image would take gigabytes to decode
 LARGE_PIXELS = 10_000_000  # such images are decoded one at a time: a few at once would take gigabytes, too
 # What operating systems leave in folders. It is nobody's data, so nobody is told; nor of names that begin with a dot.
 SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin", "lost+found")
@@ -246,7 +247,7 @@ def _look(path: Path) -> tuple[Seen, bool]:
             height, width = header.height, header.width
             if height * width > MAX_PIXELS:
                 raise Unreadable(f"{width}x{height} pixels are too many (at most {MAX_PIXELS:,})")
-            if header.format == "WEBP" and getattr(header, "n_frames", 1) > 1:
+            if header.format == "WEBP" and getattr(header, "is_animated", False):
                 raise Unreadable("an animated WebP; save one picture of it")
             told = "exif" in header.info or header.format in ("TIFF", "AVIF")
             turned = header.getexif().get(EXIF_ORIENTATION, 1) if told else 1
@@ -292,6 +293,8 @@ def _in_graph(header: Image.Image) -> bool:
     """Whether TensorFlow's decoder reads it right: of bitmaps it takes numbers of a palette for greys."""
     if header.format == "BMP":
         return header.mode == "RGB" and header.info.get("compression", 0) == 0
+    if header.format == "GIF" and getattr(header, "is_animated", False):  # of which it would unpack every picture
+        return False
     return header.format in ("PNG", "JPEG", "MPO", "GIF", "WEBP")
 
 

@@ -31,6 +31,27 @@ class Place(Kind):
         return os.fspath(value)
 
 
+class Moments(Kind):
+    """`"epoch"`, or after each so many batches or seconds too: `"steps=100"`, `"seconds=30"`."""
+
+    metavar = "epoch|steps=N|seconds=X"
+
+    def check(self, name: str, value: Any) -> str:
+        unit, _, number = str(value).partition("=")
+        try:
+            if isinstance(value, str) and (value == "epoch" or (unit in ("steps", "seconds") and float(number) > 0)):
+                return value if unit != "steps" else f"steps={int(number)}"
+        except ValueError:
+            pass
+        raise KzooError(f"{name} must be 'epoch', 'steps=N' or 'seconds=X'; received {value!r}")
+
+    @staticmethod
+    def parsed(value: str) -> dict[str, float]:
+        """{"steps" or "seconds": number}; {} of epochs alone."""
+        unit, _, number = value.partition("=")
+        return {unit: int(number) if unit == "steps" else float(number)} if number else {}
+
+
 class ShareOrData(Kind):
     """A share from 0 to below 1, or data, at which the verb looks that takes it."""
 

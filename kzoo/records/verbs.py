@@ -15,6 +15,7 @@ from kzoo.records.kinds import (
     ClassWeight,
     Devices,
     Factors,
+    Moments,
     Objects,
     Place,
     Rate,
@@ -206,6 +207,15 @@ class Training(Learning):
         " run ends, the model then has the weights of its best epoch.",
     ] = None  # fmt: skip
     limit_validation_batches: Annotated[int | None, Whole(), "Only so many validation batches."] = None
+    checkpoint: Annotated[
+        str, Moments(),
+        "When everything is written down, so that a kill loses nothing before: epoch, after each epoch; steps=100 or"
+        " seconds=30, also after so many batches or seconds inside one.",
+    ] = "seconds=300"  # fmt: skip
+    on_nan: Annotated[
+        str, OneOf("stop", "continue"),
+        "Of a loss that is no number any more: stop, an error, with the last good checkpoint kept; or continue.",
+    ] = "stop"  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -222,9 +232,6 @@ class Fit(Training):
     metrics: Annotated[Any, Objects(), "As keras.Model.compile takes them; default as for loss."] = None
     callbacks: Annotated[Any, Callbacks(), "Keras callbacks."] = None
     max_time: Annotated[float | None, Number(above=0), "Minutes after which no further epoch begins."] = None
-    checkpoint_every: Annotated[
-        int | None, Whole(), "A checkpoint also after each so many batches inside an epoch."
-    ] = None
 
 
 @dataclass(frozen=True)

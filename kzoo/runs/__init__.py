@@ -15,4 +15,4 @@ from kzoo.runs.folder import (
 from kzoo.runs.listing import comparison_of, list_runs, table_of
 from kzoo.runs.load import EXPORT_INFO, KERAS_FILES, load, load_model, newest_version, read_keras
 from kzoo.runs.predictor import Predictor
-from kzoo.runs.record import Recorder, load_weights
+from kzoo.runs.record import Recorder, described, load_weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from kzoo.inputs import saved
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
 from kzoo.runs.folder import CONFIG, RunFolder, check_free
+from kzoo.signals import going_on
 from kzoo.tasks import noted_dtypes
 
 OF_THE_MODEL = ("style", "set", "loss", "metrics", "optimizer", "learning_rate")  # model.keras has what they made
@@ -197,6 +199,7 @@ def config_of(begun: Begun, data: Data, **values: Any) -> dict[str, Any]:
     return {
         "kzoo": kzoo.__version__,
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "id": secrets.token_hex(8),  # by which its checkpoints are known
         "verb": begun.verb,
         "source": source_of(begun.model),
         "options": plain,
@@ -231,8 +234,10 @@ def source_of(model: Any) -> str | None:
 @contextmanager
 def resumable(verb: str, path: Path, say: Callable[[str], Any]) -> Iterator[None]:
     """Whatever interrupts: say how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"resume: kzoo {verb.replace('_', '-')} --resume {shlex.quote(str(path))}")
-        raise
+    remedy = f"resume: kzoo {verb.replace('_', '-')} --resume {shlex.quote(str(path))}"
+    with going_on(remedy):
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            say(remedy)
+            raise

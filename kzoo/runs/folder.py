@@ -8,21 +8,27 @@
     model.keras        the whole Keras model
     curves.png …       pictures
     card.md            the model's card
+    manifest.json      sizes and sha256 of those of these files that are read again
+    .lock              who writes it, while somebody does
 
-Every file is written beside its place and renamed into it: a reader sees the old one or the new one, never half of one.
+The folder comes into being whole: it is made aside and renamed. So does every file: a reader sees the old one or the
+new one, never half of one.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import csv
 import io
 import json
+import math
 import os
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +37,7 @@ import keras
 
 from kzoo.data import SPLITS_FILE, DataInfo
 from kzoo.errors import KzooError
-from kzoo.files import atomic
+from kzoo.files import LOCK, DiskError, Lock, Manifest, atomic, holder_of, left_behind, sweep, writing
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
@@ -91,38 +97,100 @@ class Run(Printed):
 
 
 class RunFolder:
-    """Paths, reading and writing of one run folder."""
+    """Paths, reading and writing of one run folder.
+
+    Attributes:
+        place: Of a new one, made aside: where it goes when it is whole.
+        numbers: Whether the next number will do, where that place is taken.
+        lock: While it is written.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.place: Path | None = None
+        self.numbers = False
+        self.lock: Lock | None = None
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints", self.read_config().get("id", ""))
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(self.path)
 
     # --- which folder ---------------------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, name: str, run_dir: str | os.PathLike[str] | None = None) -> RunFolder:
-        """A new folder: `run_dir` exactly, or the next number in `runs/`.
+        """A new folder, made aside: `settle` brings it to `run_dir` exactly, or to the next number in `runs/`.
 
         Raises:
-            KzooError: `run_dir` exists and is not empty.
+            KzooError: `run_dir` exists and is not empty, or cannot be made.
         """
+        fresh = f".{os.getpid()}-{secrets.token_hex(4)}"
         if run_dir is not None:
-            path = Path(run_dir)
-            check_free(path)
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise KzooError(f"the run folder {str(path)!r} cannot be made: {error.strerror}") from error
-            return cls(path)
-        ROOT.mkdir(exist_ok=True)
+            place = Path(run_dir)
+            check_free(place)
+            aside = (place if place.is_dir() else place.parent) / fresh  # what is there may be a mounted disk
+        else:
+            place = ROOT / re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
+            aside = ROOT / fresh
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            _sweep_new(aside.parent)
+            aside.mkdir()
+        except OSError as error:
+            raise DiskError(f"the run folder {str(place)!r} cannot be made: {error.strerror}") from error
+        folder = cls(aside)
+        folder.place, folder.numbers, folder.lock = place, run_dir is None, Lock(aside).take()
+        return folder
+
+    def settle(self) -> None:
+        """The folder is whole: it takes its place."""
+        if self.place is None:
+            return
+        place = self.place
+        with writing(place):
+            if self.path.parent == place:
+                for path in sorted(self.path.iterdir(), key=lambda p: p.name == CONFIG):  # by which it is known
+                    os.replace(path, place / path.name)
+                self.path.rmdir()
+            else:
+                place = self._numbered(place) if self.numbers else place
+                os.rename(self.path, place)
+        self.path, self.place = place, None
+        if self.lock is not None:
+            self.lock.moved(place)
+
+    def _numbered(self, place: Path) -> Path:
+        """The next number is taken; two runs that are whole at once take two."""
         number = max((n for n, _ in numbered()), default=0) + 1
         while True:
-            path = ROOT / f"{number:04d}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}"
-            try:
-                path.mkdir()  # two runs started at once take two numbers
-                return cls(path)
-            except FileExistsError:
-                number += 1
+            mine = place.with_name(f"{number:04d}-{place.name}")
+            with contextlib.suppress(FileExistsError):
+                mine.mkdir()
+                return mine
+            number += 1
+
+    @contextlib.contextmanager
+    def written(self, say: Callable[[str], Any] = lambda _: None) -> Iterator[None]:
+        """Inside, this process alone writes the folder; what killed ones have left half written in it goes.
+
+        Raises:
+            KzooError: Another one writes it: which, and since when.
+        """
+        self.lock = self.lock or Lock(self.path).take()
+        try:
+            if self.lock.taken_over:
+                say(self.lock.taken_over)
+            sweep(self.path)
+            yield
+        finally:
+            self.lock.release()
+            self.lock = None
+            if self.place is not None:  # never whole
+                shutil.rmtree(self.path, ignore_errors=True)
 
     @classmethod
     def find(cls, run: str | os.PathLike[str] | int, verb: str | None = None) -> RunFolder:
@@ -137,7 +205,7 @@ class RunFolder:
         what = MAKES[verb or "fit"]
         if isinstance(run, bool) or not isinstance(run, int | str | os.PathLike):
             raise KzooError(f"{what} is named by a path, a number or 'last'; received {run!r}")
-        text, runs = str(run), numbered()
+        text, runs = str(run), [(number, path) for number, path in numbered() if (path / CONFIG).is_file()]
         if verb in ("fine_tune", "tune"):
             runs = [(number, path) for number, path in runs if _verb_of(path) == verb]
         found = Path(text) if text and Path(text).is_dir() else None
@@ -150,8 +218,11 @@ class RunFolder:
             have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
             why = f"is not {what}: it has no {CONFIG}" if found is not None else f"is no {what.split(' ', 1)[1]}"
             raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
-        config, go_on = cls(found).read_config(), "kzoo {} --resume"
-        if config.get("verb") not in MAKES:
+        folder, go_on = cls(found), "kzoo {} --resume"
+        if folder.manifest.path.is_file():
+            folder.manifest.check()
+        config = folder.read_config()
+        if config.get("verb") not in MAKES or "id" not in config:
             raise KzooError(
                 f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew"
             )
@@ -165,7 +236,8 @@ class RunFolder:
                 f"{go_on} goes on with it, and its model starts another run" if is_whole else f"{go_on} goes on with it"
             )
             raise KzooError(f"{text!r} is {MAKES[made]}, not {what}: {other}")
-        return cls(found)
+        folder.manifest.read()  # or an error: it is gone
+        return folder
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -209,8 +281,10 @@ class RunFolder:
         self.write_json(CONFIG, {**self.read_json(CONFIG), **values})
 
     def write(self, name: str, text: str) -> None:
-        with atomic(self / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+        """A file that is read again."""
+        coded = text.encode()
+        with self.manifest.writing(name, len(coded)) as beside:
+            beside.write_bytes(coded)
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -233,7 +307,8 @@ class RunFolder:
     def save_model(self, model: keras.Model) -> bool:
         """Write model.keras; False where Keras cannot, for want of a get_config. The checkpoints hold all weights."""
         try:
-            with atomic(self / "model.keras") as beside:
+            size = sum(math.prod(v.shape) * 4 for v in model.variables)
+            with self.manifest.writing("model.keras", size) as beside:
                 model.save(beside)
         except (NotImplementedError, TypeError):
             return False
@@ -282,7 +357,10 @@ def temporary_folder() -> Path:
 
 def aside(folder: RunFolder | None) -> RunFolder | None:
     """A copy of the run that is resumed, for a worker that is not the first."""
-    return None if folder is None else RunFolder(shutil.copytree(folder.path, temporary_folder() / folder.path.name))
+    if folder is None:
+        return None
+    copy = temporary_folder() / folder.path.name
+    return RunFolder(shutil.copytree(folder.path, copy, ignore=shutil.ignore_patterns(".*")))
 
 
 def check_free(path: Path) -> None:
@@ -290,10 +368,17 @@ def check_free(path: Path) -> None:
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise KzooError(f"the run folder {str(path)!r} cannot be made: {str(parent)!r} is a file")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or set(path.iterdir()) - set(left_behind(path))):
         raise KzooError(
             f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}"
         )
+
+
+def _sweep_new(parent: Path) -> None:
+    """Folders that were killed before they were whole."""
+    for path in left_behind(parent):
+        if (path / LOCK).is_file() and holder_of(path) is None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def numbered() -> list[tuple[int, Path]]:

@@ -54,6 +54,7 @@ def list_runs(*runs: str | int) -> list[Listed]:
 def _listed(path: Path) -> Listed:
     folder = RunFolder(path)
     try:
+        folder.manifest.check("config.json", "metrics.csv")
         config = folder.read_config()
         rows = folder.read_metrics()
     except KzooError as error:

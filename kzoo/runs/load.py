@@ -18,18 +18,24 @@ import keras
 
 from kzoo import zoo
 from kzoo.errors import KzooError, first_line
+from kzoo.files import budget_of, check_archive, read_json
 from kzoo.inputs import Reader, own_reader, reader_of
-from kzoo.keras_internals import served_by
+from kzoo.keras_internals import bounded_weights, served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
 from kzoo.runs.folder import Run, RunFolder
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, note_dtypes, task_of
-from kzoo.weights import resolve
+from kzoo.weights import check_inside, resolve
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")  # whole models; weights alone have no architecture
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
+# What Keras raises of a file that is damaged, or that somebody has written.
+OF_KERAS = (
+    TypeError, ValueError, OSError, KeyError, IndexError, AttributeError, ImportError, RecursionError, MemoryError,
+    OverflowError, ArithmeticError, RuntimeError, NotImplementedError, AssertionError, LookupError, EOFError,
+)  # fmt: skip
 FAMILY = re.compile(r'"registered_name": "kzoo\.(\w+)>')
 
 
@@ -151,16 +157,23 @@ def read_keras(path: Path) -> keras.Model:
     if path.suffix != ".keras":
         return _read_hdf5(path)
     try:
+        check_archive(path)
         with zipfile.ZipFile(path) as file:
             text = file.read("config.json").decode()
+            for name in file.namelist():
+                if name.endswith(".h5"):
+                    with file.open(name) as packed, h5py.File(packed, "r") as inside:
+                        check_inside(inside, path)
+        carried = (read_json(text, path).get("build_config") or {}).get("kzoo")
         for family in dict.fromkeys(FAMILY.findall(text)):
             if importlib.util.find_spec(f"kzoo.models.{family}") is not None:
                 importlib.import_module(f"kzoo.models.{family}")
-        with deep_graphs():
+        with deep_graphs(), bounded_weights(budget_of(path), path):
             model = keras.models.load_model(path)
-    except (TypeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except KzooError:
+        raise
+    except (*OF_KERAS, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
-    carried = (json.loads(text).get("build_config") or {}).get("kzoo")
     return attach_info(model, zoo.info_of(carried)) if carried else model
 
 
@@ -168,13 +181,20 @@ def _read_hdf5(path: Path) -> keras.Model:
     try:
         with h5py.File(path, "r") as file:
             whole = "model_config" in file.attrs
-    except OSError as error:
+            check_inside(file, path)
+            read_json(file.attrs.get("model_config", "{}"), path)
+    except KzooError:
+        raise
+    except OF_KERAS as error:
         raise _unreadable(path, error) from error
     if not whole:
         raise KzooError(f"{str(path)!r} holds weights alone; give it to a builder: kzoo.create_model(…, weights=…)")
     try:
-        return keras.models.load_model(path)
-    except (TypeError, ValueError, OSError, KeyError) as error:
+        with bounded_weights(budget_of(path), path):
+            return keras.models.load_model(path)
+    except KzooError:
+        raise
+    except OF_KERAS as error:
         raise _unreadable(path, error) from error
 
 

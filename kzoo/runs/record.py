@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from kzoo.engine import Objective, Place, current_rate, metrics_of, remembered, remind, scales_of, state_of
-from kzoo.errors import KzooError
+from kzoo.engine import Engine, Place, current_rate, metrics_of, remembered, remind, scales_of, state_of
+from kzoo.errors import KzooError, listed
 from kzoo.files import atomic
 from kzoo.keras_internals import global_seed_generator
 from kzoo.models import networks_of
 from kzoo.report import pictures
-from kzoo.runs.checkpoints import put
+from kzoo.runs.checkpoints import name_of, put
 from kzoo.runs.folder import NOT_METRICS, Run, RunFolder, history_of
 from kzoo.runs.predictor import Predictor
 from kzoo.tasks import Score, Task
 from kzoo.weights import numpy_of
 
 SEEDS = "seed_generator"  # of operations without a seed of their own
+SHARE = "@"  # behind the name of a number that an epoch has counted: of which replica
+
+
+class Later:
+    """Writes in a thread of its own, one thing after the other, while the training goes on. What goes wrong there
+    comes with the next thing, or with `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._last: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._last is not None and not self._last.done()
+
+    def do(self, write: Callable[[], Any]) -> None:
+        self.wait()
+        self._pool = self._pool or ThreadPoolExecutor(1, "kzoo-checkpoints")
+        self._last = self._pool.submit(write)
+
+    def wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        try:
+            self.wait()
+        finally:
+            if pool is not None:
+                pool.shutdown()
 
 
 class Recorder:
@@ -30,6 +65,7 @@ class Recorder:
 
     Args:
         rows: Of the epochs that are done.
+        on_nan: Whether weights that are no numbers end the training, `"stop"`, or are only not kept, `"continue"`.
         callbacks: Their state travels with the checkpoints.
     """
 
@@ -37,12 +73,16 @@ class Recorder:
         self,
         folder: RunFolder,
         task: Task,
-        objective: Objective,
+        engine: Engine,
         callbacks: Sequence[keras.callbacks.Callback],
         reader: Any,
         rows: list[dict[str, float]],
+        on_nan: str = "stop",
     ) -> None:
-        self.folder, self.task, self.objective, self.model = folder, task, objective, objective.model
+        self.on_nan = on_nan
+        self.folder, self.task, self.engine = folder, task, engine
+        self.objective, self.model = engine.objective, engine.objective.model
+        self.later = Later()
         self.callbacks, self.reader, self.rows = callbacks, reader, rows
         self.started, self.before = time.perf_counter(), rows[-1]["seconds"] if rows else 0.0
         self.writers: dict[str, Any] = {}
@@ -76,6 +116,13 @@ class Recorder:
 
         return stop
 
+    def ended(self, place: Place, patience: int | None) -> str:
+        """Why the training ended at that place, in the words of the loop; "" where nothing ended it."""
+        if self.folder.checkpoints.stopping(name_of(place)):
+            return f"stopped by a callback after epoch {place.epoch}"
+        reason = self.stopper(patience)(place) if patience and self.rows else None
+        return f"stopped after epoch {place.epoch}: {reason}" if reason else ""
+
     # --- actions --------------------------------------------------------------------------------------------------
 
     def epoch(self, place: Place) -> None:
@@ -83,25 +130,58 @@ class Recorder:
         rate = current_rate(networks_of(self.model)[0].optimizer)
         seconds = round(self.before + time.perf_counter() - self.started, 2)
         self.rows.append({"epoch": place.epoch, "seconds": seconds, "learning_rate": rate, **place.logs})
-        self.folder.write_rows("metrics.csv", self.rows)
         self._tensorboard(place, rate)
-        name = self.checkpoint(place)
-        if self.best() is self.rows[-1]:
-            self.folder.checkpoints.mark_best(name)
+        self.checkpoint(place, best=self.best() is self.rows[-1])
 
     def between(self, place: Place) -> None:
         """Between two batches of an epoch."""
         if place.step:
             self.checkpoint(place)
 
-    def checkpoint(self, place: Place) -> str:
-        """Everything that training changes, as it is now."""
-        return self.folder.checkpoints.save(place, *self.state(place))
+    def if_idle(self, place: Place) -> None:
+        """The same, left out while the one before it is still being written."""
+        if not self.later.busy:
+            self.between(place)
+
+    def checkpoint(self, place: Place, best: bool = False) -> None:
+        """Everything that training changes, as it is now: copied here, written while the training goes on.
+
+        Raises:
+            KzooError: A weight is no number any more; nothing is written over what was good.
+        """
+        folder, rows, (tensors, plain) = self.folder, list(self.rows), self.state(place)
+        stopping = bool(getattr(self.model, "stop_training", False)) and not place.step
+        whole = not (lost := self._lost(tensors)) or not place.total
+        if not whole and self.on_nan == "stop":
+            raise KzooError(
+                f"{listed(lost, 1)} of the weights have values that are no numbers after {described(place)}: lower the"
+                " learning rate; on_nan='continue' trains on"
+            )
+
+        def write() -> None:
+            if not place.step and rows:
+                folder.write_rows("metrics.csv", rows)
+            if whole:
+                folder.checkpoints.save(place, tensors, plain, best, stopping)
+
+        self.later.do(write)
+
+    def _lost(self, tensors: Mapping[str, np.ndarray]) -> list[str]:
+        """Weights that learn and have values that are no numbers."""
+        learning = {id(v) for v in self.model.trainable_variables}
+        keys = [key for key, v in state_of(self.model, optimizer=False).items() if id(v) in learning]
+        return [key for key in keys if not np.isfinite(tensors[key]).all()]
 
     def state(self, place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(arrays by name, what callbacks remember); between batches with what the epoch has counted so far."""
+        """(arrays by name, what callbacks remember); between batches with what the epoch has counted so far, of each
+        replica.
+        """
         plain, arrays = remembered(self.callbacks, self.model)
-        return {**{key: numpy_of(v) for key, v in self._variables(place).items()}, **arrays}, plain
+        tensors = {key: np.array(numpy_of(v), order="C") for key, v in self._variables(place).items()}
+        for key, variable in metrics_of(self.objective.metrics).items() if place.step else ():
+            shares = self.engine.shares(variable) if self.engine.workers == 1 else []
+            tensors |= {f"{key}{SHARE}{k}": np.array(v) for k, v in enumerate(shares) if len(shares) > 1}
+        return {**tensors, **arrays}, plain
 
     def _variables(self, place: Place) -> dict[str, Any]:
         own = {**state_of(self.model), **scales_of(self.objective.phases), SEEDS: global_seed_generator().state}
@@ -126,7 +206,17 @@ class Recorder:
         self._check_optimizer(name, variables, arrays)
         variables = {k: v for k, v in variables.items() if k in arrays or k not in scales}  # it may begin to scale now
         put(variables, arrays, f"the checkpoint {str(self.folder.checkpoints.path / name)!r}")
+        self._share_out(place, arrays)
         return place, lambda: remind(self.callbacks, self.model, plain, arrays)
+
+    def _share_out(self, place: Place, arrays: Mapping[str, np.ndarray]) -> None:
+        """What each replica had counted, where there are as many of them now; otherwise the first one has the sum."""
+        found = {}
+        for key, variable in metrics_of(self.objective.metrics).items() if place.step else ():
+            shares = [arrays[f"{key}{SHARE}{k}"] for k in range(len(arrays)) if f"{key}{SHARE}{k}" in arrays]
+            if shares and self.engine.workers == 1 and len(shares) == len(self.engine.shares(variable)):
+                found[id(variable)] = shares
+        self.engine.share_out(found)
 
     def _check_optimizer(self, name: str, variables: Any, arrays: Any) -> None:
         """What an optimizer has noted of the weights is of no use to another, nor to one of other weights."""
@@ -142,10 +232,33 @@ class Recorder:
                 " its weights: kzoo.fit(kzoo.load_model(…), …)"
             )
 
+    def taken_up(self, place: Place) -> None:
+        """The rows of the epochs that the checkpoint of that place has; the best of them is marked again, which a kill
+        may have kept from it.
+
+        Raises:
+            KzooError: metrics.csv does not have them.
+        """
+        self.rows[:] = self.rows[: place.epoch]
+        if [row["epoch"] for row in self.rows] != list(range(1, place.epoch + 1)):
+            raise KzooError(
+                f"{str(self.folder / 'metrics.csv')!r} does not have the {place.epoch} epochs of the checkpoint; put"
+                f" the file back, or start a new run with --config {self.folder.path}"
+            )
+        self.before = self.rows[-1]["seconds"] if self.rows else 0.0
+        best = self.best()
+        named = name_of(Place(best["epoch"], 0, 0, {})) if best is not None else None
+        self.folder.checkpoints.taken_up(name_of(place), named)
+
     def restore_weights(self, name: str) -> None:
         load_weights(self.folder, name, self.model)
 
     def close(self) -> None:
+        """What is still being written is there."""
+        self.later.close()
+
+    def draw(self) -> None:
+        """The curves."""
         for writer in self.writers.values():
             writer.close()
         if self.rows:
@@ -181,6 +294,12 @@ class Recorder:
                 if part == "train":
                     tf.summary.scalar("learning_rate", rate)
             self.writers[part].flush()
+
+
+def described(place: Place) -> str:
+    """How far a training is."""
+    text = f"{place.epoch} whole epoch{'s' * (place.epoch != 1)}"
+    return text + (f" and {place.step} batch{'es' * (place.step > 1)}" if place.step else "")
 
 
 def load_weights(folder: RunFolder, name: str, model: keras.Model) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from keras_tuner import oracles
 from sklearn.exceptions import ConvergenceWarning
 
-from kzoo.files import atomic
+from kzoo.files import Manifest
 
 
 class _Resumable:
@@ -33,11 +33,13 @@ class _Resumable:
         return None
 
     def save(self) -> None:
-        with atomic(Path(self._get_oracle_fname())) as beside:
+        path = Path(self._get_oracle_fname())
+        with Manifest(path.parent).writing(path.name) as beside:
             beside.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def _save_trial(self, trial: Any) -> None:
-        with atomic(Path(self._get_trial_dir(trial.trial_id)) / "trial.json") as beside:
+        folder = Path(self._get_trial_dir(trial.trial_id))
+        with Manifest(folder.parent).writing(f"{folder.name}/trial.json") as beside:
             trial.save(str(beside))
 
     def reload(self) -> None:

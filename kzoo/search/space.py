@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -138,6 +139,18 @@ class ZooHyperModel(keras_tuner.HyperModel):
             )  # fmt: skip
         keras.utils.set_random_seed(seed)
         return fit(self.make(values), self.data, seed=seed, **{**self.recipe(values), **options})
+
+    @property
+    def verb(self) -> str:
+        """By which a trial trains."""
+        return "fit" if self.weights is None else "fine_tune"
+
+    def go_on(self, path: Path, **options: Any) -> Run:
+        """A run that was cut off, or that goes on for more epochs."""
+        if self.weights is not None:
+            seen = Data(self.data.train, self.data.validation, info=self.data.info)
+            return fine_tune(data=seen, resume=path, verbose=options["verbose"])
+        return fit(data=self.data, resume=path, **options)
 
     def scores(self, run: Run) -> dict[str, float]:
         """Of the weights that the run's model has: after the last epoch; after the best one where it is fine-tuned."""

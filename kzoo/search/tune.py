@@ -14,17 +14,17 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
 
+from kzoo import errors
 from kzoo.engine import check_precision, own_seeds, recipe_metrics
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, unknown
+from kzoo.files import LOCK, MANIFEST, atomic, atomic_folder, removed
 from kzoo.records import VERBS, Searched, Searching, takes
 from kzoo.runs import RunFolder, begin, config_of, resumable
 from kzoo.search.compare import compare, seeds_of
@@ -43,7 +43,16 @@ OF_A_RUN = (
     "mistakes-*",
     "worst-*",
 )
-OF_A_MODEL = ("model", "task", "inputs", "targets", "labels", "decided", "stopped")  # of the best trial's config.json
+OF_A_MODEL = (
+    "id",
+    "model",
+    "task",
+    "inputs",
+    "targets",
+    "labels",
+    "decided",
+    "stopped",
+)  # of the best trial's config.json
 LATER = ("trials", "compare_seeds")  # what a resumed search may be given anew
 
 
@@ -98,19 +107,21 @@ def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
     if folder is None:
         name = f"tune-{space.spec.name}-{space.data.info.name}".replace("your data", "own-data")
         folder = RunFolder.create(name, begun.keeping.run_dir)
-        folder.write_json("config.json", {**config_of(begun, space.data), "finished": False})
-        folder.write_splits(space.data.info)
-    else:
-        folder.update_config(
-            options={**begun.config["options"], **Searching.of(begun.given).to_config()}, finished=False
-        )
-    say = lambda text: print(text, file=sys.stderr, flush=True) if begun.keeping.verbose else None
-    for label, text in _plan(options, space, goal, hyperparameters, folder):
-        say(f"{label:13} {text}")
-    with resumable("tune", folder.path, say):
-        search = _searched(folder, space, oracle, options, goal, say)
-    write_card(folder, search)
-    folder.update_config(finished=True)
+    say = errors.say if begun.keeping.verbose else lambda _: None
+    with folder.written(say):
+        if not begun.resumed:
+            folder.write_json("config.json", {**config_of(begun, space.data), "finished": False})
+            folder.write_splits(space.data.info)
+            folder.settle()
+        else:
+            changed = {**begun.config["options"], **Searching.of(begun.given).to_config()}
+            folder.update_config(options=changed, finished=False)
+        for label, text in _plan(options, space, goal, hyperparameters, folder):
+            say(f"{label:13} {text}")
+        with resumable("tune", folder.path, say):
+            search = _searched(folder, space, oracle, options, goal, say)
+            write_card(folder, search)
+            folder.update_config(finished=True)
     return search
 
 
@@ -183,12 +194,20 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
     source = RunFolder(folder / "trials" / f"{best.number:04d}")
     if not (source / "model.keras").is_file():  # already there, from before the search was resumed
         return
-    mine = folder.read_json("config.json")
+    mine, kept = folder.read_json("config.json"), source.manifest.read()
     folder.write_json("config.json", {k: v for k, v in mine.items() if k not in OF_A_MODEL})
-    for stale in [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]:  # of another best, before
-        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-    ours = lambda place, names: ["config.json"] if Path(place) == source.path else []
-    shutil.copytree(source.path, folder.path, ignore=ours, dirs_exist_ok=True)
+    stale = [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]  # of another best, before
+    folder.manifest.forget(*(path.name for path in stale))
+    for path in stale:
+        removed(path) if path.is_dir() else path.unlink()
+    for path in sorted(source.path.iterdir()):
+        target = folder / path.name
+        if path.is_dir():
+            with atomic_folder(target) as beside:
+                shutil.copytree(path, beside, dirs_exist_ok=True)
+        elif path.name not in ("config.json", MANIFEST, LOCK):
+            with folder.manifest.writing(path.name) if path.name in kept else atomic(target) as beside:
+                shutil.copyfile(path, beside)
     theirs = source.read_json("config.json")
     told = {**{name: theirs.get(name) for name in OF_A_MODEL}, "trial": theirs["options"]}
     folder.update_config(**told)

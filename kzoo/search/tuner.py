@@ -14,12 +14,11 @@ from typing import Any
 from keras_tuner.engine import base_tuner
 
 from kzoo.errors import KzooError
-from kzoo.files import atomic
+from kzoo.files import atomic_folder, removed
 from kzoo.records import Searched, Searching, Training, options_of
 from kzoo.runs import NOT_METRICS, Run, RunFolder
 from kzoo.search.results import Trial, counted, described, write_table
 from kzoo.search.space import ZooHyperModel
-from kzoo.verbs import fit
 
 # Options of each trial's training: those of any, that are not searched and not the trial's own.
 PASSED = [n for n in options_of(Training) if n not in options_of(Searched) and n not in ("epochs", "seed")]
@@ -39,7 +38,6 @@ class Tuner(base_tuner.BaseTuner):
         started = time.perf_counter()
         record = self.records[trial.trial_id] = {"epochs": None, "val_loss": None, "reason": ""}
         path = self.path(trial)
-        shutil.rmtree(path, ignore_errors=True)  # half a run, from before a kill
         try:
             run = self._train(trial, path)
             record["epochs"] = len(next(iter(run.history.values())))
@@ -61,16 +59,24 @@ class Tuner(base_tuner.BaseTuner):
             gc.collect()
 
     def _train(self, trial: Any, path: Path) -> Run:
-        values = _own(trial)
         hp = trial.hyperparameters.values
         options = passed(self.options) | {"epochs": int(hp.get("tuner/epochs") or self.options.epochs)}
-        if hp.get("tuner/trial_id") and self.space.weights is None:  # of Hyperband: go on from there
+        if hp.get("tuner/trial_id") and self.space.weights is None and not path.is_dir():  # of Hyperband: from there on
             before = self.path(self.oracle.get_trial(hp["tuner/trial_id"]))
             if (before / "model.keras").is_file():
-                shutil.copytree(before, path)
-                return fit(data=self.space.data, resume=path, **options)
-            self.say(f"trial {int(trial.trial_id)} begins anew: the weights of trial {before.name} are gone")
-        return self.space.train(values, seed=self.options.seed, run_dir=path, **options)
+                with atomic_folder(path) as beside:
+                    shutil.copytree(before, beside, dirs_exist_ok=True)
+            else:
+                self.say(f"trial {int(trial.trial_id)} begins anew: the weights of trial {before.name} are gone")
+        if path.is_dir():
+            try:
+                RunFolder.find(path, self.space.verb)
+            except KzooError as error:
+                self.say(f"trial {int(trial.trial_id)} begins anew: {error}")
+                shutil.rmtree(path)
+            else:
+                return self.space.go_on(path, **options)  # it was cut off by a kill
+        return self.space.train(_own(trial), seed=self.options.seed, run_dir=path, **options)
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)
@@ -129,7 +135,7 @@ class Tuner(base_tuner.BaseTuner):
 
     def save(self) -> None:
         self.oracle.save()
-        with atomic(Path(self._get_tuner_fname())) as beside:
+        with self.folder.manifest.writing(Path(self._get_tuner_fname()).name) as beside:
             beside.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
 
@@ -170,5 +176,10 @@ def ended(folder: RunFolder) -> list[str]:
 
 def drop_weights(path: Path) -> None:
     """Of a run, with those of its stages where it was fine-tuned."""
-    for target in [*path.rglob("model.keras"), *path.rglob("*.safetensors")]:
-        target.unlink()
+    for folder in [path, *(path / "stages").glob("*")] if path.is_dir() else ():
+        weights = [p for p in folder.iterdir() if p.name == "model.keras" or p.suffix == ".safetensors"]
+        RunFolder(folder).manifest.forget(*(p.name for p in weights))
+        for target in weights:
+            target.unlink()
+        if (folder / "checkpoints").is_dir():
+            removed(folder / "checkpoints")

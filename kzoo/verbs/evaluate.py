@@ -9,6 +9,7 @@ from typing import Any
 
 from kzoo.data import Data, folder_holds, held, load_data, load_held, read_again
 from kzoo.errors import KzooError
+from kzoo.files import atomic
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
@@ -90,4 +91,5 @@ def _write(found: Evaluated, folder: RunFolder, end: str) -> None:
         for stale in (folder / path.name for path in before if path.name.endswith(f"{end}{path.suffix}")):
             stale.unlink(missing_ok=True)
     found.files.update(folder.show(found.shown, end), figures=str(figures))
-    folder.write(figures.name, to_json(found.to_config()) + "\n")
+    with atomic(figures) as beside:
+        beside.write_text(to_json(found.to_config()) + "\n", encoding="utf-8")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Number
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 
 from kzoo.engine import (
+    Action,
     Objective,
     Place,
     Trainer,
@@ -24,9 +26,10 @@ from kzoo.engine import (
     unchanged,
 )
 from kzoo.engine import strategy as make_strategy
-from kzoo.errors import KzooError, listed
+from kzoo.errors import KzooError, listed, say
+from kzoo.files import DiskError, atomic
 from kzoo.models import attach_info, model_info
-from kzoo.records import VERBS, FindingRate, Fit, Plan, takes
+from kzoo.records import VERBS, FindingRate, Fit, Moments, Plan, takes
 from kzoo.runs import (
     Begun,
     Predictor,
@@ -37,6 +40,7 @@ from kzoo.runs import (
     begin,
     config_of,
     config_of_model,
+    described,
     history_of,
     resumable,
     temporary_folder,
@@ -83,45 +87,66 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     strategy = make_strategy(options.strategy, options.devices)
     worker = workers_of(strategy)[1]
     begun.check_folder(worker)
+    with begun.folder.written(_said(begun)) if begun.resumed and not worker else contextlib.nullcontext():
+        feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder, validation)
+        check_classes(begun, feed)
+        check_patience(options.patience, feed)
+        chosen = {"loss": options.loss, "optimizer": options.optimizer, "metrics": options.metrics}
+        rate = options.learning_rate
+        if rate == "find":
+            found = search_rate(feed, FindingRate.of(feed.options.given()))
+            rate = found.suggestion
+        decided = begun.config.get("decided", {}) if begun.resumed else None
+        ready = ready_of(feed, **chosen, learning_rate=rate, callbacks=callbacks, resumed=decided)
+        if (info := model_info(feed.model)) is not None:  # what it has learned on is what it reads from now on
+            inputs, targets = feed.reading.specs
+            attach_info(feed.model, replace(info, inputs=inputs, targets=targets, labels=feed.labels or None))
+        # Everything holds: from here on files are written. Of several workers the first writes the run; the others
+        # keep theirs in a temporary folder.
+        folder, place = begun.folder, begun.keeping.run_dir
+        if worker:
+            folder, place = aside(folder), str(temporary_folder() / "run")
+        if folder is not None:
+            return _fitted(begun, feed, ready, folder, callbacks, worker, found, rate)
+        name = f"{ready.plan.model}-{feed.data.info.name}".replace("your data", "own-data")
+        folder = RunFolder.create(name, place)
+        with folder.written():
+            return _fitted(begun, feed, ready, folder, callbacks, worker, found, rate)
 
-    feed = feed_of(begun.model, begun.data, options, strategy, begun.reading, begun.folder, validation)
-    check_classes(begun, feed)
-    check_patience(options.patience, feed)
-    chosen = {"loss": options.loss, "optimizer": options.optimizer, "metrics": options.metrics}
-    rate = options.learning_rate
-    if rate == "find":
-        found = search_rate(feed, FindingRate.of(feed.options.given()))
-        rate = found.suggestion
-    decided = begun.config.get("decided", {}) if begun.resumed else None
-    ready = ready_of(feed, **chosen, learning_rate=rate, callbacks=callbacks, resumed=decided)
 
-    # Everything holds: from here on files are written. Of several workers the first writes the run; the others keep
-    # theirs in a temporary folder.
-    folder, say = begun.folder, begun.keeping.verbose if not worker else False
-    if worker:
-        folder = aside(folder)
-        begun = replace(begun, keeping=replace(begun.keeping, run_dir=str(temporary_folder() / "run")))
+def _fitted(
+    begun: Begun, feed: Feed, ready: Ready, folder: RunFolder, callbacks: list[keras.callbacks.Callback], worker: int,
+    found: RateSearch | None, rate: float | None,
+) -> Run:  # fmt: skip
+    """Train, in a folder that this process alone writes."""
+    options, said = begun.options, begun.keeping.verbose if not worker else False
     plan, notes = ready.plan, _lost(begun, callbacks)
-    if (info := model_info(feed.model)) is not None:  # what it has learned on is what it reads from now on
-        inputs, targets = feed.reading.specs
-        attach_info(feed.model, replace(info, inputs=inputs, targets=targets, labels=feed.labels or None))
     rates = [current_rate(network.optimizer) for network in ready.objective.networks]
-    if folder is None:
-        folder, plan = _new_folder(begun, feed, ready, found)
+    if begun.resumed:
+        before = folder.read_json("plan.json")
+        kept = {k: v for k, v in (before.get("sources") or {}).items() if k not in begun.given}
+        plan = replace(plan, sources={**plan.sources, **kept})  # its model's compile is what was given then
+        notes += _changed_since(before, plan)
     else:
-        notes += _changed_since(folder.read_json("plan.json"), plan)
-    notes += [found.note()] if found is not None else []
+        _fill(folder, begun, feed, ready, found)
+    notes += [note] if (note := folder.read_config().get("found")) else []
+    notes += [] if (folder / "model.keras").is_file() else [NOT_WHOLE]
     plan = replace(plan, notes=(*plan.notes, *notes))
-    recorder = Recorder(folder, feed.task, ready.objective, callbacks, feed.reading.reader, folder.read_metrics())
-    progress = TrainingProgress(
-        feed.options.epochs, unit=feed.reading.reader.unit if feed.train.batch_size else "batches", verbose=bool(say)
+    recorder = Recorder(
+        folder, feed.task, ready.engine, callbacks, feed.reading.reader, folder.read_metrics(), options.on_nan
     )
+    progress = TrainingProgress(
+        feed.options.epochs, unit=feed.reading.reader.unit if feed.train.batch_size else "batches", verbose=bool(said)
+    )
+    trainer = Trainer(
+        ready.engine, feed.train, feed.validation, epochs=feed.options.epochs, callbacks=callbacks,
+        actions=_actions(recorder, options), progress=progress, on_nan=options.on_nan,
+        max_seconds=options.max_time * 60 if options.max_time is not None else None,
+    )  # fmt: skip
     place, remind, over = Place(0, 0, 0, {}), lambda: None, ""
     if begun.resumed:
         place, remind = _restore(recorder, rates if rate is not None else [])
         over = _over(begun, recorder, place, feed)
-    else:
-        recorder.checkpoint(place)
     run = Run(feed.model, folder.path, history_of(recorder.rows), plan, 0.0, worker)
     if over and begun.config.get("finished"):
         progress.say(f"nothing to do: {folder.path} {over}")
@@ -129,25 +154,36 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     if begun.resumed:
         _go_on(begun, feed, ready, recorder, progress)
     folder.write_json("plan.json", plan.to_config())
-    for label, text in plan.lines() if say != "epochs" else ():
-        progress.say(f"{label:10} {text}")
-    actions = [every(recorder.epoch, epochs=1), every(recorder.show, epochs=1)]
-    actions += [every(recorder.stopper(options.patience), epochs=1)] if options.patience else []
-    actions += [every(recorder.between, steps=options.checkpoint_every)] if options.checkpoint_every else []
-    trainer = Trainer(
-        ready.engine, feed.train, feed.validation, epochs=feed.options.epochs, callbacks=callbacks, actions=actions,
-        progress=progress, max_seconds=options.max_time * 60 if options.max_time is not None else None,
-    )  # fmt: skip
-    trainer.history = run.history
     folder.show(feed.task.show_batch(ready.first_batch, feed.reading, feed.labels))
-    if not over:  # a run that was killed after its last epoch has nothing left but to be recorded
-        with resumable("fit", folder.path, progress.say if say != "epochs" else lambda _: None):
-            _train(trainer, recorder, place, remind, feed.options.precision)
-    run.seconds, run.stopped = time.perf_counter() - recorder.started, trainer.stopped
-    _record(run, recorder, feed, ready.objective, callbacks, progress)
+    if not begun.resumed:
+        recorder.checkpoint(place)
+        recorder.later.wait()
+        folder.settle()
+        run.path = folder.path
+    for label, text in plan.lines() if said != "epochs" else ():
+        progress.say(f"{label:10} {text}")
+    trainer.history, trainer.stopped = run.history, over  # a run that was killed after its last epoch is only ended
+    with resumable("fit", folder.path, progress.say if said != "epochs" else lambda _: None):
+        _train(trainer, recorder, place, remind, feed.options.precision)
+        run.seconds = time.perf_counter() - recorder.started
+        run.stopped = recorder.ended(place, options.patience) if over else trainer.stopped
+        _record(run, recorder, feed, ready.objective, callbacks, progress)
     if feed.data.info.whole and (remedy := _not_learned(run, feed)):
         progress.say(remedy)
     return run
+
+
+def _actions(recorder: Recorder, options: Fit) -> list[Action]:
+    """What is done between the epochs, and inside them."""
+    moments = Moments.parsed(options.checkpoint)
+    found = [every(recorder.epoch, epochs=1), every(recorder.show, epochs=1)]
+    found += [every(recorder.stopper(options.patience), epochs=1)] if options.patience else []
+    found.append(every(recorder.between, steps=moments.get("steps"), signals=True))
+    return [*found, every(recorder.if_idle, seconds=moments.get("seconds"))]
+
+
+def _said(begun: Begun) -> Callable[[str], Any]:
+    return say if begun.keeping.verbose is True else lambda _: None
 
 
 def _lost(begun: Begun, callbacks: Sequence[Any]) -> list[str]:
@@ -202,21 +238,17 @@ def check_classes(begun: Begun, feed: Feed) -> None:
         )
 
 
-def _new_folder(begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None) -> tuple[RunFolder, Plan]:
+def _fill(folder: RunFolder, begun: Begun, feed: Feed, ready: Ready, found: RateSearch | None) -> None:
     """The folder of a new run, with all that a kill could not bring back."""
-    plan, reading = ready.plan, feed.reading
-    name = f"{plan.model}-{feed.data.info.name}".replace("your data", "own-data")
-    folder = RunFolder.create(name, begun.keeping.run_dir)
-    own = config_of_model(feed.model, feed.task.name, *reading.specs, feed.labels)
+    own = config_of_model(feed.model, feed.task.name, *feed.reading.specs, feed.labels)
+    own |= {"found": found.note()} if found is not None else {}
     folder.write_json(
         "config.json", config_of(begun, feed.data, decided=ready.decided, stopped="", finished=False, **own)
     )
     folder.write_splits(feed.data.info)
-    if not folder.save_model(feed.model):
-        plan = replace(plan, notes=(*plan.notes, NOT_WHOLE))
+    folder.save_model(feed.model)
     if found is not None:
         found.plot(folder / "learning_rate.png")
-    return folder, plan
 
 
 def _restore(recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
@@ -229,19 +261,15 @@ def _restore(recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
     for network, rate in zip(recorder.objective.networks, rates, strict=False):
         if not follows_schedule(network.optimizer):
             inner(network.optimizer).learning_rate = rate
-    recorder.rows[:] = recorder.rows[: place.epoch]
-    if [row["epoch"] for row in recorder.rows] != list(range(1, place.epoch + 1)):
-        raise KzooError(
-            f"{str(folder / 'metrics.csv')!r} does not have the {place.epoch} epochs of the checkpoint; put the file"
-            f" back, or start a new run with --config {folder.path}"
-        )
-    recorder.before = recorder.rows[-1]["seconds"] if recorder.rows else 0.0
+    recorder.taken_up(place)
     return place, remind
 
 
 def _over(begun: Begun, recorder: Recorder, place: Place, feed: Feed) -> str:
     """Why a resumed run has no epoch left; "" where it has."""
     patience = feed.options.patience
+    if not begun.config.get("finished") and recorder.ended(place, patience):
+        return f"had {recorder.ended(place, patience)}"
     if patience and recorder.rows and recorder.stale() >= patience:
         had = begun.config.get("stopped") or "its best epoch is too long ago"
         return f"had {had}; go on with a larger --patience"
@@ -253,7 +281,6 @@ def _as_it_was(run: Run, recorder: Recorder) -> Run:
     recorder.restore_weights(recorder.folder.checkpoints.find("last"))
     config = recorder.folder.read_config()
     run.stopped, run.weights_of = config.get("stopped", ""), config.get("weights_of")
-    recorder.close()
     return run
 
 
@@ -271,21 +298,21 @@ def _go_on(begun: Begun, feed: Feed, ready: Ready, recorder: Recorder, progress:
 
 
 def _train(trainer: Trainer, recorder: Recorder, place: Place, remind: Any, precision: str | None) -> None:
-    folder, model = recorder.folder, recorder.model
+    folder = recorder.folder
     try:
-        with precise(trainer.objective.networks, precision):
-            trainer.run(place, remind)
+        try:
+            with precise(trainer.objective.networks, precision):
+                trainer.run(place, remind)
+        finally:
+            recorder.close()
+    except DiskError as error:
+        raise DiskError(f"{error}; the last whole checkpoint is {folder.checkpoints.newest}") from error
     except KzooError as error:
-        recorder.restore(folder.checkpoints.newest)
-        raise KzooError(f"{error}; the model is as after its last checkpoint") from error
-    except KeyboardInterrupt:
         whole, _ = recorder.restore(folder.checkpoints.newest)
-        folder.save_model(model)
-        recorder.rows = recorder.rows[: whole.epoch]  # an epoch whose checkpoint was not reached is not whole
-        folder.write_rows("metrics.csv", recorder.rows)
-        recorder.close()
-        after = f"{whole.epoch} whole epoch{'s' * (whole.epoch != 1)}" + f" and {whole.step} batches" * bool(whole.step)
-        trainer.progress.say(f"\ninterrupted; the checkpoint after {after} is in {folder.path}")
+        raise KzooError(f"{error}; the model is as after its last checkpoint, {described(whole)}") from error
+    except (KeyboardInterrupt, SystemExit):
+        whole, _ = recorder.restore(folder.checkpoints.newest)
+        trainer.progress.say(f"\ninterrupted; the checkpoint after {described(whole)} is in {folder.path}")
         raise
 
 
@@ -295,20 +322,22 @@ def _record(
 ) -> None:  # fmt: skip
     """What is left of the training: the model with its final weights, pictures, the card."""
     folder, model = recorder.folder, run.model
-    recorder.close()
+    recorder.draw()
     if "learning_rate" in run.history:  # by a callback; what it said before the run was resumed is in the table only
         run.history["learning_rate"] = [row["learning_rate"] for row in recorder.rows]
     if recorder.rows:
         run.weights_of = _leave(recorder, objective, callbacks, feed.options.patience)
     if run.weights_of is not None:
         progress.say(f"the model has the weights of epoch {run.weights_of} of {recorder.rows[-1]['epoch']}")
-    folder.update_config(stopped=run.stopped, finished=True, weights_of=run.weights_of)
+    folder.update_config(stopped=run.stopped, weights_of=run.weights_of)
     folder.save_model(model)
     if feed.validation is not None:
         with unchanged(objective.networks):
             final = Predictor.of(without_auxiliaries(model), reader=feed.reading.reader)
             folder.show(feed.task.show_predictions(final, feed.validation, feed.labels))
-    folder.write("card.md", recorder.card(run))
+    with atomic(folder / "card.md") as beside:
+        beside.write_text(recorder.card(run), encoding="utf-8")
+    folder.update_config(finished=True)  # nothing is left to do
 
 
 def _not_learned(run: Run, feed: Feed) -> str:

@@ -6,6 +6,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     names="copy_weights key_of numpy_of values_of weights_by_name",
     files="read_metadata read_tensors save_weights write_tensors",
+    keras_files="check_inside",
     load="LoadReport adapted_kernel load_file load_source load_weights",
     table="FOLDER PUBLISHED rows_of",
     sources="Source resolve",

@@ -21,12 +21,41 @@ import h5py
 import keras
 
 from kzoo.errors import KzooError
+from kzoo.files import check_budget
 from kzoo.weights.parts import Parts
 
 Layers = dict[str, dict[str, h5py.Dataset]]  # layer -> weight -> values, in the order of the file
 
 HEADS = ("probs", "fc1000")  # what older releases of keras.applications called `predictions`
 OWN = ("optimizer", "compile_metrics", "_compile_metrics", "loss_tracker", "_loss_tracker")  # of a compiled model
+
+
+def check_inside(file: h5py.File, path: Path) -> None:
+    """Of a whole model in HDF5: what Keras is about to read.
+
+    Raises:
+        KzooError: A link out of the file, or more bytes than such a file may declare.
+    """
+    declared = 0
+
+    def visit(group: h5py.Group) -> None:
+        nonlocal declared
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise KzooError(f"{str(path)!r} has a link, {group.name.rstrip('/')}/{name}; nothing outside is read")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise KzooError(
+                        f"{str(path)!r} has its values in another file, {item.name}; nothing outside is read"
+                    )
+                declared += item.nbytes
+
+    visit(file)
+    check_budget(path, declared)
 
 
 @contextmanager

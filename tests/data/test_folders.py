@@ -132,8 +132,8 @@ class TestDamaged:
         info = kzoo.load_data(root, validation=0).info
         assert info.counts == {"train": 11} and info.shape == (None, None, 3)
         assert set(info.skipped) == {
-            "cat/sheet.png: too many pixels (at most 100,000,000)",
-            "cat/between.png: 10000x12000 pixels are too many (at most 100,000,000)",
+            "cat/sheet.png: too many pixels (at most 50,000,000)",
+            "cat/between.png: 10000x12000 pixels are too many (at most 50,000,000)",
         }
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")

@@ -813,9 +813,12 @@ class TestAsANewcomerFound:
 
     def test_a_loss_that_is_no_number_is_said(self, rng, capsys):
         x = rng.random((20, 6), dtype="float32")
-        kzoo.fit(dense(optimizer="sgd", loss=LOSS), (x * np.nan, np.arange(20) % 3), epochs=2)
-        said = capsys.readouterr().err
-        assert said.count("the loss is nan: lower the learning rate, or look for such values in the data") == 1
+        data = (x * np.nan, np.arange(20) % 3)
+        says = "loss is nan in step 1 of epoch 1: lower the learning rate, or look for such values in the data"
+        with pytest.raises(kzoo.KzooError, match=f"^{says}; on_nan='continue' trains on; the model is as after"):
+            kzoo.fit(dense(optimizer="sgd", loss=LOSS), data, epochs=2)
+        run = kzoo.fit(dense(optimizer="sgd", loss=LOSS), data, epochs=2, on_nan="continue")
+        assert capsys.readouterr().err.count(says) == 1 and len(run.history["loss"]) == 2
 
     def test_outputs_without_a_class_are_said(self, rng):
         x = rng.integers(0, 255, (30, 28, 28), dtype="uint8")

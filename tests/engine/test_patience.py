@@ -1,6 +1,7 @@
 """Training ends when it no longer helps, the model has the weights of the best epoch, and the run says which it was."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import nets
@@ -135,7 +136,7 @@ def test_an_average_survives_a_resume_with_nothing_to_do():
 
 def test_of_equal_accuracies_the_lower_loss_is_better(tmp_path):
     task = find_task("image-classification")
-    recorder = Recorder(RunFolder(tmp_path), task, Supervised(network()), [], None, [])
+    recorder = Recorder(RunFolder(tmp_path), task, SimpleNamespace(objective=Supervised(network())), [], None, [])
     recorder.rows = [
         {"epoch": 1, "val_accuracy": 0.5, "val_loss": 0.2},
         {"epoch": 2, "val_accuracy": 0.9, "val_loss": 0.4},

@@ -1,6 +1,8 @@
 """Checkpoints: a damaged one is named and never read, and what goes on from one goes on as if it had never stopped."""
 
+import re
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -38,19 +40,21 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+OTHER, UNREAD = "is not what was written: its sha256 differs", "its manifest.json cannot be read"
+CUT = r"is not what was written: it has \d+ bytes, not \d+"
 DAMAGES = {
-    "a byte of the arrays": (lambda f: flipped(f / "state.safetensors"), "state.safetensors is not what was written"),
-    "a byte of the place": (lambda f: flipped(f / "state.json"), "state.json is not what was written"),
-    "the last byte": (lambda f: flipped(f / "state.safetensors", -1), "state.safetensors is not what was written"),
-    "arrays cut": (lambda f: truncated(f / "state.safetensors"), "state.safetensors is not what was written"),
+    "a byte of the arrays": (lambda f: flipped(f / "state.safetensors"), f"state.safetensors {OTHER}"),
+    "a byte of the place": (lambda f: flipped(f / "state.json"), f"state.json {OTHER}"),
+    "the last byte": (lambda f: flipped(f / "state.safetensors", -1), f"state.safetensors {OTHER}"),
+    "arrays cut": (lambda f: truncated(f / "state.safetensors"), f"state.safetensors {CUT}"),
     "arrays missing": (lambda f: (f / "state.safetensors").unlink(), "state.safetensors is missing"),
     "place missing": (lambda f: (f / "state.json").unlink(), "state.json is missing"),
-    "manifest missing": (lambda f: (f / "manifest.json").unlink(), "its manifest cannot be read"),
-    "manifest cut": (lambda f: truncated(f / "manifest.json"), "its manifest cannot be read"),
-    "manifest empty": (lambda f: (f / "manifest.json").write_text(""), "its manifest cannot be read"),
-    "manifest of nothing": (lambda f: (f / "manifest.json").write_text("{}"), "its manifest cannot be read"),
-    "manifest a list": (lambda f: (f / "manifest.json").write_text("[]"), "its manifest cannot be read"),
-    "no folder's files": (lambda f: [path.unlink() for path in f.iterdir()], "its manifest cannot be read"),
+    "manifest missing": (lambda f: (f / "manifest.json").unlink(), UNREAD),
+    "manifest cut": (lambda f: truncated(f / "manifest.json"), UNREAD),
+    "manifest empty": (lambda f: (f / "manifest.json").write_text(""), UNREAD),
+    "manifest of nothing": (lambda f: (f / "manifest.json").write_text("{}"), UNREAD),
+    "manifest a list": (lambda f: (f / "manifest.json").write_text("[]"), UNREAD),
+    "no folder's files": (lambda f: [path.unlink() for path in f.iterdir()], UNREAD),
 }
 damages = pytest.mark.parametrize(("damage", "why"), DAMAGES.values(), ids=DAMAGES)
 
@@ -71,8 +75,8 @@ def test_a_damaged_one_is_named_and_not_read(damage, why, tmp_path):
     damage(checkpoints.path / "0001-000000")
     with pytest.raises(kzoo.KzooError) as error:
         checkpoints.read("0001-000000")
-    path = str(checkpoints.path / "0001-000000")
-    assert str(error.value) == f"the checkpoint {path!r} is damaged: {why}; it cannot be used"
+    path = re.escape(str(checkpoints.path / "0001-000000"))
+    assert re.fullmatch(f"the checkpoint '{path}' is damaged: {why}; it cannot be used", str(error.value))
 
 
 @pytest.mark.parametrize("file", ["state.json", "manifest.json"])
@@ -95,8 +99,8 @@ def test_the_one_before_a_damaged_one_is_taken(damage, why, tmp_path, capsys):
     assert checkpoints.newest == checkpoints.find("last") == "0003-000000" and capsys.readouterr().err == ""
     damage(checkpoints.path / "0003-000000")
     assert checkpoints.newest == checkpoints.find("last") == "0001-000000"
-    line = f"{checkpoints.path / '0003-000000'} is damaged ({why}); it is left aside\n"
-    assert capsys.readouterr().err == 2 * line
+    path = re.escape(str(checkpoints.path / "0003-000000"))
+    assert re.fullmatch(f"({path} is damaged \\({why}\\); it is left aside\n){{2}}", capsys.readouterr().err)
     assert (checkpoints.path / "0003-000000").is_dir()  # it is left aside, not thrown away
 
 
@@ -107,10 +111,10 @@ def test_where_all_are_damaged_there_is_none(tmp_path, capsys):
     assert checkpoints.newest is None
     with pytest.raises(kzoo.KzooError, match="has no last checkpoint; it has 0001-000000, 0003-000000$"):
         checkpoints.find("last")
-    assert capsys.readouterr().err.count("is damaged (state.json is not what was written)") == 4
+    assert capsys.readouterr().err.count("is damaged (state.json is not what was written: its sha256 differs)") == 4
 
 
-def test_the_best_one_has_no_other_in_its_stead(tmp_path):
+def test_the_best_one_has_no_other_in_its_stead(tmp_path, capsys):
     checkpoints = saved(tmp_path, (1, 0), (3, 0))
     flipped(checkpoints.path / "0001-000000" / "state.safetensors")
     with pytest.raises(kzoo.KzooError, match="0001-000000' is damaged: state.safetensors is not what was written"):
@@ -118,10 +122,13 @@ def test_the_best_one_has_no_other_in_its_stead(tmp_path):
     shutil.rmtree(checkpoints.path / "0001-000000")
     with pytest.raises(kzoo.KzooError, match="has no best checkpoint; it has 0003-000000$"):
         checkpoints.find("best")
-    for text in ("{", "[]", "{}", '{"checkpoint": null}'):
-        (checkpoints.path / "best.json").write_text(text)
+    for text in ("{", "[]", "{}", '{"best": null}'):
+        (checkpoints.path / "marks.json").write_text(text)
         with pytest.raises(kzoo.KzooError, match="has no best checkpoint; it has 0003-000000$"):
             checkpoints.find("best")
+        capsys.readouterr()
+        assert checkpoints.find("last") == "0003-000000"
+        assert "marks.json is damaged or missing; the newest checkpoint is taken" in capsys.readouterr().err
 
 
 def test_what_the_model_was_left_with_goes_before_the_newest(tmp_path):
@@ -140,16 +147,40 @@ def test_what_the_model_was_left_with_goes_before_the_newest(tmp_path):
 def test_the_newest_two_and_the_best_are_kept_in_the_order_of_their_places(tmp_path):
     checkpoints = saved(tmp_path, (2, 0), (2, 2), (2, 10), (9999, 0), (10000, 0))
     names = {path.name for path in checkpoints.path.iterdir()}
-    assert names == {"0002-000000", "9999-000000", "10000-000000", "best.json"}
+    assert names == {"0002-000000", "9999-000000", "10000-000000", "marks.json"}
     assert checkpoints.newest == "10000-000000"
     checkpoints.mark_best("10000-000000")
-    assert {path.name for path in checkpoints.path.iterdir()} == {"9999-000000", "10000-000000", "best.json"}
+    assert {path.name for path in checkpoints.path.iterdir()} == {"9999-000000", "10000-000000", "marks.json"}
 
 
 def test_those_of_a_training_that_was_taken_up_before_them_go(tmp_path):
     checkpoints = saved(tmp_path, (1, 0), (2, 0), (3, 0))
     checkpoints.save(Place(2, 0, 0, {}), ARRAYS, NOTED)
-    assert {path.name for path in checkpoints.path.iterdir()} == {"0001-000000", "0002-000000", "best.json"}
+    assert {path.name for path in checkpoints.path.iterdir()} == {"0001-000000", "0002-000000", "marks.json"}
+
+
+def test_one_of_another_run_or_place_is_none(tmp_path, capsys):
+    mine = saved(tmp_path / "mine", (1, 0), (3, 0))
+    other = Checkpoints(tmp_path / "other", "other")
+    other.save(Place(4, 0, 20, {}), ARRAYS, NOTED)
+    shutil.copytree(other.path / "0004-000000", mine.path / "0004-000000")
+    shutil.copytree(mine.path / "0001-000000", mine.path / "0005-000000")
+    assert mine.newest == "0003-000000"
+    assert [line.split(" is damaged ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        "(it is 0001-000000); it is left aside",
+        "(it is 0004-000000 of another run); it is left aside",
+    ]
+
+
+def test_one_that_is_gone_is_missed(tmp_path, capsys):
+    checkpoints = saved(tmp_path, (1, 0), (3, 0))
+    shutil.rmtree(checkpoints.path / "0003-000000")
+    assert checkpoints.newest == "0001-000000"
+    assert capsys.readouterr().err == f"{checkpoints.path / '0003-000000'} is missing; the one before it is taken\n"
+    checkpoints.leave(Place(3, 0, 0, {}), ARRAYS)
+    shutil.rmtree(checkpoints.path / "left")
+    with pytest.raises(kzoo.KzooError, match="has no last checkpoint; it has 0001-000000$"):
+        checkpoints.find("last")
 
 
 def test_what_a_kill_left_half_written_is_not_seen(tmp_path, capsys):
@@ -227,7 +258,7 @@ def cut(tmp_path_factory):
     """The folder of a run of four epochs, of which an early one was the best; not to be written into."""
     run = fit(network(), epochs=4, run_dir=tmp_path_factory.mktemp("cut") / "run")
     names = {path.name for path in (run.path / "checkpoints").iterdir()}
-    assert len(names) == 4 and {"0003-000000", "0004-000000", "best.json"} < names  # and an earlier one, the best
+    assert len(names) == 4 and {"0003-000000", "0004-000000", "marks.json"} < names  # and an earlier one, the best
     return run.path
 
 
@@ -239,7 +270,7 @@ def mine(cut, tmp_path):
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(mine, whole, capsys):
     flipped(mine.path / "checkpoints" / "0004-000000" / "state.safetensors")
     assert_the_same(go_on(mine.path, epochs=6), whole)
-    why = "0004-000000 is damaged (state.safetensors is not what was written); it is left aside"
+    why = "0004-000000 is damaged (state.safetensors is not what was written: its sha256 differs); it is left aside"
     assert why in capsys.readouterr().err
     rows = (mine.path / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3", "4", "5", "6"]
@@ -271,7 +302,7 @@ def test_without_a_whole_checkpoint_nothing_goes_on(mine):
         (lambda: kzoo.load_model(mine.path), "has no last checkpoint; it has 000"),
         (
             lambda: kzoo.load_model(mine.path, checkpoint="best"),
-            "is damaged: its manifest cannot be read; it cannot be",
+            "is damaged: its manifest.json cannot be read; it cannot be",
         ),
         (lambda: kzoo.evaluate(mine.path, data(), split="validation"), "has no last checkpoint; it has 000"),
     ):
@@ -299,7 +330,8 @@ def test_from_the_middle_of_an_epoch_on_two_replicas():
 def interrupted(after, place, epochs=6, **options):
     """A run of some epochs, interrupted after so many batches, that went on from that (epoch, step)."""
     with pytest.raises(KeyboardInterrupt):
-        fit(network(), epochs=epochs, checkpoint_every=2, run_dir="cut", callbacks=[Interrupt(after)], **options)
+        fit(network(), epochs=epochs, checkpoint="steps=2", run_dir="cut", callbacks=[Interrupt(after)], **options)
+    assert not (Path("cut") / ".lock").exists()
     checkpoints = RunFolder("cut").checkpoints
     assert checkpoints.newest == f"{place[0]:04d}-{place[1]:06d}"
     assert float(checkpoints.read(checkpoints.newest)[1]["metrics/loss/count"]) == place[1] * BATCH
@@ -350,7 +382,7 @@ def test_callbacks_go_on_where_they_were(epochs, called):
 def test_callbacks_go_on_within_the_first_epoch(called):
     """When they have seen no number yet."""
     with pytest.raises(KeyboardInterrupt):
-        options = {"epochs": 20, "checkpoint_every": 2, "run_dir": "cut"}
+        options = {"epochs": 20, "checkpoint": "steps=2", "run_dir": "cut"}
         fit(network(), callbacks=[plateau(), stopping(), Interrupt(3)], **options)
     run = go_on("cut", callbacks=[plateau(), stopping()])
     assert_the_same(run, called)
@@ -404,7 +436,7 @@ def test_callbacks_of_ones_own_go_on_too(after, watched):
     """Before the first number as well, when the lowest is infinite, which JSON does not have."""
     with pytest.raises(KeyboardInterrupt):
         calls = [Lowest(), Lowest(), Interrupt(after)]
-        fit(network(), epochs=4, checkpoint_every=2, run_dir="cut", callbacks=calls)
+        fit(network(), epochs=4, checkpoint="steps=2", run_dir="cut", callbacks=calls)
     checkpoints, calls = RunFolder("cut").checkpoints, [Lowest(), Lowest()]
     noted = checkpoints.read(checkpoints.newest)[2]
     assert noted.keys() == {"Lowest", "Lowest#2", "Interrupt"}

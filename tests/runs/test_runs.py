@@ -37,10 +37,10 @@ def test_what_a_run_leaves(trained):
     assert [r["epoch"] for r in rows] == ["1", "2"]
     assert [float(r["val_accuracy"]) for r in rows] == pytest.approx(trained.history["val_accuracy"])
     assert json.loads((trained.path / "plan.json").read_text())["model"] == "lenet5"
-    best = json.loads((trained.path / "checkpoints" / "best.json").read_text())
+    marks = json.loads((trained.path / "checkpoints" / "marks.json").read_text())
     kept = {p.name for p in (trained.path / "checkpoints").iterdir()}
-    assert kept == {"best.json", "0001-000000", "0002-000000", best["checkpoint"]}
-    for checkpoint in kept - {"best.json"}:
+    assert kept == {"marks.json", "0001-000000", "0002-000000", marks["best"]} and marks["newest"] == "0002-000000"
+    for checkpoint in kept - {"marks.json"}:
         parts = {p.name for p in (trained.path / "checkpoints" / checkpoint).iterdir()}
         assert parts == {"state.safetensors", "state.json", "manifest.json"}
     assert any((trained.path / "tensorboard" / "validation").iterdir())
@@ -137,7 +137,7 @@ def test_killed_outright_it_still_evaluates_and_resumes(tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path)
     run = tmp_path / "runs/0001-lenet5-digits"
     deadline = time.time() + 300
-    while time.time() < deadline and not (run / "checkpoints/best.json").is_file():
+    while time.time() < deadline and not (run / "checkpoints/0001-000000").is_dir():
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=300)
@@ -148,8 +148,13 @@ def test_killed_outright_it_still_evaluates_and_resumes(tmp_path):
 
 
 def test_two_runs_at_once_take_two_numbers():
-    folders = [RunFolder.create("x").path for _ in range(3)]
-    assert [p.name for p in folders] == ["0001-x", "0002-x", "0003-x"]
+    folders = [RunFolder.create(name) for name in "xyzx"]
+    assert not Path("runs/0001-x").exists()
+    for folder in folders:
+        with folder.written():
+            folder.write("config.json", "{}")
+            folder.settle()
+    assert [folder.path.name for folder in folders] == ["0001-x", "0002-y", "0003-z", "0004-x"]
 
 
 def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
@@ -356,8 +361,11 @@ class TestOtherPeoplesFolders:
         assert whole.state == "finished" and name in broken.state
         assert kzoo.list_runs(other.path)[0].data == "and"
         for call in (lambda: kzoo.fit(resume=mine.path, verbose=False),):
-            with pytest.raises(kzoo.KzooError, match=name):
+            with pytest.raises(kzoo.KzooError, match=f"is damaged: {name} is not what was written"):
                 call()
+        RunFolder(mine.path).write(name, text.replace("\udcff", "x"))  # not rotten, but of somebody else
+        broken, _ = kzoo.list_runs()
+        assert name in broken.state and "damaged" not in broken.state
 
     @pytest.mark.parametrize(
         ("change", "says"),
@@ -376,7 +384,7 @@ class TestOtherPeoplesFolders:
         path = fit("perceptron", "or", epochs=1, run_dir="mine").path / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         config["decided"] = {k: v for k, v in config["decided"].items() if k not in change.get("options", {})}
-        path.write_text(json.dumps({**config, **change}), encoding="utf-8")
+        RunFolder(path.parent).write("config.json", json.dumps({**config, **change}))
         with pytest.raises(kzoo.KzooError, match=says):
             kzoo.fit(**{how: path if how == "config" else "mine"}, verbose=False)
 
@@ -384,7 +392,7 @@ class TestOtherPeoplesFolders:
         path = fit("perceptron", "or", epochs=2, run_dir="mine").path / "metrics.csv"
         lines = path.read_text(encoding="utf-8").splitlines()
         for kept in (lines[:2], [lines[0], lines[2]], []):
-            path.write_text("\n".join(kept), encoding="utf-8")
+            RunFolder("mine").write("metrics.csv", "\n".join(kept))
             with pytest.raises(kzoo.KzooError, match=r"metrics.csv' does not have the 2 epochs of the checkpoint"):
                 kzoo.fit(resume="mine", epochs=3, verbose=False)
 
@@ -407,7 +415,7 @@ class TestOtherPeoplesFolders:
         whole = fit("mlp_xor", "xor", epochs=2, run_dir="whole")
         left = fit("mlp_xor", "xor", epochs=2, run_dir="left").path
         config = json.loads((left / "config.json").read_text(encoding="utf-8"))
-        (left / "config.json").write_text(json.dumps({**config, "finished": False}), encoding="utf-8")
+        RunFolder(left).write("config.json", json.dumps({**config, "finished": False}))
         (left / "card.md").unlink()
         again = kzoo.fit(resume=left, verbose=False)
         assert again.history == whole.history and (left / "card.md").is_file()

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 
 import keras
@@ -55,9 +56,16 @@ def write_pairs(path, rows=400, seed=0):
 
 def unfinished(folder, last):
     """Copies the run folder as it stands before its last epoch: what a kill would leave."""
-    return keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: shutil.copytree(folder / "run", folder / "part") if epoch == last else None
-    )
+
+    def copy(epoch, logs):
+        if epoch != last:
+            return
+        while RunFolder(folder / "run").checkpoints.newest != f"{last:04d}-000000":  # it is written meanwhile
+            time.sleep(0.01)
+        time.sleep(0.2)
+        shutil.copytree(folder / "run", folder / "part")
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=copy)
 
 
 def fed(model, data, **options):

@@ -1,0 +1,163 @@
+"""Writing: beside its place and renamed into it, also through a power cut; what a full or broken disk says in a line.
+
+A process that is killed leaves what it wrote beside: `.PID-name`. The next one that writes into the folder sweeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from kzoo.errors import KzooError
+
+BESIDE = re.compile(r"\.(\d+)-.+")
+OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EPERM", "EFBIG", "ENAMETOOLONG", "ENOENT", "ENOTDIR",
+                 "EISDIR", "ENXIO", "ENODEV", "ESTALE", "EMFILE", "ENFILE", "EBUSY")
+    if hasattr(errno, name)
+}  # fmt: skip
+_open: set[Path] = set()  # what is being written beside its place
+
+
+class DiskError(KzooError):
+    """A file cannot be written, for a reason that lies in the disk, its rights or its place."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path, size: int | None = None) -> Iterator[Path]:
+    """A path beside `path` with the same suffix; moved over it when the block ends well, removed when not. After it
+    the file outlasts a power cut.
+
+    Args:
+        size: Bytes that will be written, for the message where they do not fit.
+
+    Raises:
+        DiskError: It cannot be written; what was there before is there.
+    """
+    beside = beside_of(path)
+    _open.add(beside)
+    try:
+        with writing(path, size):
+            yield beside
+            synced(beside)
+            os.replace(beside, path)
+            synced(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        _open.discard(beside)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
+    """The same of a folder, whose files are written in the block. One that is there already is replaced."""
+    beside = beside_of(path)
+    _open.add(beside)
+    try:
+        with writing(path, size):
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            yield beside
+            for folder, _, names in os.walk(beside):
+                for name in names:
+                    synced(Path(folder) / name)
+                synced(Path(folder))
+            if path.is_dir():
+                removed(path)
+            os.replace(beside, path)
+            synced(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        _open.discard(beside)
+
+
+def removed(path: Path) -> None:
+    """Remove a folder: renamed first, so that no half of it is ever seen."""
+    aside = path.with_name(f".{os.getpid()}-old-{path.name}")
+    _open.add(aside)
+    try:
+        with writing(path):
+            os.replace(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        _open.discard(aside)
+
+
+def beside_of(path: Path) -> Path:
+    return path.with_name(f".{os.getpid()}-{path.name}")
+
+
+def synced(path: Path) -> None:
+    """What was written there is on the disk, of a folder its names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # a file system that has no such promise
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
+    """A disk's error inside is one line: the path, what the disk says, how many bytes were wanted and are free."""
+    try:
+        yield
+    except KzooError:
+        raise
+    except Exception as error:
+        said = _said(error)
+        if said is None:
+            raise
+        raise DiskError(f"cannot write {str(path)!r}: {said}{_room(path, size)}") from error
+
+
+def _said(error: Exception) -> str | None:
+    """What the disk says, where it is the disk's error; HDF5, safetensors and TensorFlow hide it in their own."""
+    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if number is None:
+        found = re.search(r"os error (\d+)|errno ?= ?(\d+)|\[Errno (\d+)\]", str(error))
+        number = int(next(filter(None, found.groups()))) if found else None
+    if number is None:
+        known = {"ResourceExhaustedError": errno.ENOSPC, "PermissionDeniedError": errno.EACCES}
+        text = {os.strerror(k).lower(): k for k in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)}
+        number = next((k for words, k in text.items() if words in str(error).lower()), None)
+        number = known.get(type(error).__name__, number)
+    return os.strerror(number) if number in OF_THE_DISK else None
+
+
+def _room(path: Path, size: int | None) -> str:
+    wanted = "" if size is None else f"; {size:,} bytes wanted"
+    folder = next((p for p in path.absolute().parents if p.is_dir()), None)
+    try:
+        return f"{wanted}, {shutil.disk_usage(folder).free:,} free" if wanted else ""
+    except OSError:
+        return wanted
+
+
+def let_go() -> None:
+    """Remove what this process is writing; it is about to end."""
+    for path in list(_open):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """What other processes are writing beside its place, or were when they were killed."""
+    names = [(BESIDE.fullmatch(path.name), path) for path in folder.glob(".*-*")]
+    return [path for match, path in names if match and int(match[1]) != os.getpid()]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder, and in those inside; nobody else writes there."""
+    for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        for path in left_behind(place):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

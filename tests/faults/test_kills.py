@@ -1,0 +1,87 @@
+"""SIGKILL at every write, fsync and rename of a training, and at random instants: it goes on, and leaves what it would
+have left.
+"""
+
+import random
+import shutil
+
+import pytest
+from remains import differences, left, nothing_beside
+
+KILL = -9
+
+
+@pytest.fixture(scope="module")
+def wholes(forks, tmp_path_factory):
+    """{program: (what it leaves, calls on files, seconds)} uninterrupted, made on first use."""
+    found = {}
+
+    def whole(program):
+        if program not in found:
+            folder = tmp_path_factory.mktemp(program) / "run"
+            status, said, calls = forks(program, folder, fault=[-1, 0, 0])
+            assert status == 0, said
+            assert not nothing_beside(folder)
+            found[program] = left(folder), calls
+        return found[program]
+
+    return whole
+
+
+def check(forks, wholes, program, folder, **how):
+    """Killed, it goes on to what the uninterrupted one has left; whether the kill came."""
+    status, said, _ = forks(program, folder, **how)
+    if status == 0:
+        return False
+    assert status == KILL, said
+    tries = 0
+    while not (folder / "config.json").is_file():  # killed before the run was there: it is begun again
+        tries += 1
+        assert tries < 3 and not folder.exists()
+        status, said, _ = forks(program, folder)
+    if not tries:
+        status, said, _ = forks(program, folder, resume=True)
+    assert status == 0, said
+    mine, theirs = left(folder), wholes(program)[0]
+    assert not differences(mine, theirs)
+    assert not nothing_beside(folder)
+    return True
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.62, 0.97])
+def test_killed_once(share, forks, wholes, tmp_path):
+    calls = wholes("classifier")[1]
+    assert check(forks, wholes, "classifier", tmp_path / "run", fault=[max(1, int(share * calls)), KILL, 0])
+
+
+SWEEPS = {"classifier": 90, "mirrored": 40, "translator": 25, "gan": 25, "fine_tuning": 25, "search": 25}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", SWEEPS)
+def test_killed_at_every_kind_of_write(program, forks, wholes, tmp_path, record_property):
+    """At so many of its calls, drawn."""
+    calls = wholes(program)[1]
+    places = random.Random(0).sample(range(1, calls + 1), min(SWEEPS[program], calls))
+    killed = 0
+    for at in sorted(places):
+        killed += check(forks, wholes, program, tmp_path / "run", fault=[at, KILL, 0])
+        shutil.rmtree(tmp_path / "run")
+    record_property("killed", killed)
+    assert killed >= len(places) - 2
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(forks, wholes, tmp_path):
+    """Each time it goes on it is killed a little later."""
+    folder, calls, at, kills = tmp_path / "run", wholes("classifier")[1], 0, 0
+    status, resume = None, False
+    while status != 0:
+        at += 1 + calls // 12
+        status, said, _ = forks("classifier", folder, resume=resume, fault=[at, KILL, 0])
+        assert status in (0, KILL), said
+        kills += status == KILL
+        resume = (folder / "config.json").is_file()
+    assert kills >= 3
+    assert not differences(left(folder), wholes("classifier")[0])
+    assert not nothing_beside(folder)
