@@ -28,7 +28,7 @@ from kzoo.models.taps import feature_extractor as feature_extractor
 from kzoo.zoo import list_models as list_models
 from kzoo.runs.listing import list_runs as list_runs
 from kzoo.data.load import load_data as load_data
-from kzoo.runs.load import load_model as load_model
+from kzoo.runs.loading import load_model as load_model
 from kzoo.weights.load import load_weights as load_weights
 from kzoo.report.card import model_card as model_card
 from kzoo.verbs.applications import preprocess_input as preprocess_input

@@ -1,10 +1,17 @@
 """`kzoo`, or `python -m kzoo`: the command line. Signals are taken before anything heavy is imported."""
 
+import os
+
 from kzoo import signals
 
 
 def main() -> None:
     signals.take()
+    for handle in range(3):  # of stdin, stdout, stderr one that is closed would be the next file that is opened
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     from kzoo.cli import main
 
     main()

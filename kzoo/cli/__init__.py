@@ -7,18 +7,19 @@ else keeps its traceback in a log and exits with 1.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 import tempfile
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
 from kzoo import signals
 from kzoo.cli.app import app, import_files
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, say, unknown
 
 ANYWHERE = {"--debug": 0, "--import": 1}  # options of all verbs, taken anywhere on the line: how many values each has
 
@@ -46,6 +47,8 @@ def main() -> None:
     """The one handler of errors."""
     from typer.exceptions import Abort, TyperException
 
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (closed before Python began)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # of another encoding: what it cannot write is written as escapes
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -58,6 +61,7 @@ def main() -> None:
             importlib.import_module(f"kzoo.cli.{group}")
         command, arguments = typer.main.get_command(app), common + rest
         status = command.main(arguments, prog_name="kzoo", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except KzooError as error:
         _fail(str(error), debug)
@@ -72,15 +76,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT) or error.filename is not None:
+            _unexpected(error, arguments, debug)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries once more as it ends
+        _fail(f"cannot write the result: {error.strerror}", debug)
     except Exception as error:
-        handle, path = tempfile.mkstemp(prefix="kzoo-", suffix=".log")
-        with os.fdopen(handle, "w") as log:
-            log.write(f"kzoo {' '.join(arguments)}\n\n{traceback.format_exc()}")
-        if debug:
-            traceback.print_exc()
-        first = (str(error).strip().splitlines() or [""])[0]
-        print(f"kzoo: {type(error).__name__}: {first} (traceback in {path}; --debug shows it)", file=sys.stderr)
-        sys.exit(1)
+        _unexpected(error, arguments, debug)
+
+
+def _unexpected(error: Exception, arguments: list[str], debug: bool) -> NoReturn:
+    """Its traceback into a log, and exit status 1."""
+    handle, path = tempfile.mkstemp(prefix="kzoo-", suffix=".log")
+    with os.fdopen(handle, "w") as log:
+        log.write(f"kzoo {' '.join(arguments)}\n\n{traceback.format_exc()}")
+    if debug:
+        traceback.print_exc()
+    first = (str(error).strip().splitlines() or [""])[0]
+    say(f"kzoo: {type(error).__name__}: {first} (traceback in {path}; --debug shows it)")
+    sys.exit(1)
 
 
 def _usage(error: Any, command: Any) -> str:
@@ -99,5 +113,5 @@ def _usage(error: Any, command: Any) -> str:
 def _fail(text: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(f"kzoo: {text}", file=sys.stderr)
+    say(f"kzoo: {text}")
     sys.exit(2)

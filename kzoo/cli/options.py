@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kzoo.cli.app import app, start
+from kzoo.errors import KzooError
 from kzoo.records import VERBS, Option, options_of
-from kzoo.zoo import task_index
+from kzoo.runs import find_run
+from kzoo.zoo import index, model_spec, task_index
 
 TRAINING = ("fit", "fine_tune", "tune")
 
@@ -50,6 +54,7 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
             as_json = typed.pop("json_")
             given = {name: value for name, value in typed.items() if value not in (None, [])}
             given = {name: known[name].kind.read(name, v) if name in known else v for name, v in given.items()}
+            _check_first(verb, given, known)
             start({k: v for k, v in given.items() if k in ("strategy", "devices")}, lambda: _kept(verb, given))
             if others:
                 given = {name: _read(verb, name, value) if name in others else value for name, value in given.items()}
@@ -86,6 +91,38 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _named(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+
+
+def _check_first(verb: str, given: Mapping[str, Any], known: Mapping[str, Option]) -> None:
+    """What needs no TensorFlow, which takes seconds to begin: values of options, the run, the model's name, the path.
+
+    Raises:
+        KzooError: It cannot work.
+    """
+    for name in given.keys() & known.keys():
+        if not isinstance(given[name], list):
+            known[name].kind.check(name, given[name])
+    for name in ("resume", "config") if not {"resume", "config"} <= given.keys() else ():
+        if name in given and not (name == "config" and Path(given[name]).is_file()):
+            find_run(given[name], verb if name == "resume" else None)
+    model, data = given.get("model"), given.get("data")
+    if isinstance(model, str) and _is_name(model) and model not in index():
+        if verb in ("fit", "tune", "find_learning_rate", "bench"):
+            model_spec(model)  # one that a file of the user's has registered, or an error
+        elif verb in ("evaluate", "predict", "export"):
+            find_run(model)
+    if isinstance(data, str) and os.sep in data and not _is_there(data):
+        raise KzooError(f"no file or folder {data!r}")
+
+
+def _is_name(model: str) -> bool:
+    """Whether it is neither a path nor published weights."""
+    return "@" not in model and os.sep not in model and not Path(model).exists() and not Path(model).suffix
+
+
+def _is_there(data: str) -> bool:
+    """Whether it may be data: a path, or the name of a TensorFlow data set with its config."""
+    return Path(data).exists() or not data.startswith((os.sep, ".", "~"))
 
 
 def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Action:
         """Whether its time has come, or a signal asks for it; then the next one begins."""
         whole = place.step == 0
         due = whole and self.epochs is not None and place.epoch % self.epochs == 0
-        due |= self.steps is not None and place.total - self._last >= self.steps
+        due |= self.steps is not None and place.total // self.steps > self._last // self.steps
         due |= self.seconds is not None and clock - self._clock >= self.seconds
         due |= self.signals and asked
         if due:
@@ -77,7 +77,7 @@ class Action:
 
     def steps_left(self, total: int) -> int | None:
         """Batches until it is due by their number; None where it does not count them."""
-        return None if self.steps is None else max(self.steps - (total - self._last), 1)
+        return None if self.steps is None else self.steps - total % self.steps
 
     def begin(self, total: int, clock: float) -> None:
         self._last, self._clock = total, clock
@@ -90,7 +90,8 @@ def every(
     """An action every so many epochs, batches or seconds; of several, whenever one of them is due.
 
     Between two looks at the host the device takes steps for about half a second: an action by seconds comes at the
-    first look after its time, one by steps at its step exactly.
+    first look after its time, one by steps at its step exactly: at multiples of them, counted from the run's first, so
+    that a run that was interrupted acts where the uninterrupted one does.
 
     Args:
         signals: Also where a signal asks for a checkpoint, or ends the training.
@@ -316,7 +317,7 @@ class Trainer:
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         """Of the validation split. A signal that comes meanwhile finds the training as it was before."""
-        counted = {id(v): self.engine.shares(v) for metric in self.objective.metrics for v in metric.variables}
+        counted = [(v, self.engine.shares(v)) for metric in self.objective.metrics for v in metric.variables]
         place = Place(epoch, self._done, self.engine.taken, {})
 
         def between() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Mapping
 
@@ -16,11 +18,36 @@ def numbers(values: Mapping[str, float]) -> str:
     )
 
 
+class Stderr:
+    """stderr as it is when something is written. Where nobody can read it any more, training goes on."""
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    def write(self, text: str) -> int:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+
+
 class TrainingProgress:
     """`unit` is what is counted a second: images, rows."""
 
     def __init__(self, epochs: int, *, unit: str = "images", verbose: bool = True) -> None:
-        self.console = Console(stderr=True, quiet=not verbose, highlight=False)
+        self.console = Console(file=Stderr(), quiet=not verbose, highlight=False)
         self.animated = verbose and (self.console.is_terminal or self.console.is_jupyter)
         self.epochs, self.unit = epochs, unit
         self.bar: Progress | None = None

@@ -12,7 +12,7 @@ model, the optimizers and the metrics; `pull` brings replica 0's back, metrics a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -241,8 +241,8 @@ class InSync(Engine):
     def shares(self, variable: keras.Variable) -> list[Any]:
         return self.state.shares(variable)
 
-    def share_out(self, shares: Mapping[int, Sequence[Any]]) -> None:
-        self.state.counted = dict(shares)
+    def share_out(self, shares: Sequence[tuple[keras.Variable, Sequence[Any]]]) -> None:
+        self.state.counted = {id(variable): parts for variable, parts in shares}
 
     def dataset(self, batches: Batches, epoch: int, start: int = 0) -> tf.data.Dataset:
         """For each replica of this process (its part of a global batch, its Share)."""

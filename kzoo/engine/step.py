@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -157,8 +157,10 @@ class Engine:
         """Of a metric's number, what each replica of this process has counted."""
         return [variable.numpy()]
 
-    def share_out(self, shares: Mapping[int, Sequence[Any]]) -> None:
-        """{id of a metric's variable: what each replica had counted}: the next `push` gives them that back."""
+    def share_out(self, shares: Sequence[tuple[keras.Variable, Sequence[Any]]]) -> None:
+        """(a metric's number, what each replica had counted of it): with the next `push` they have that again."""
+        for variable, (own, *_) in shares:
+            variable.assign(own)
 
     def push(self) -> None:
         """The model's, the optimizers' and the metrics' values into the replicas."""

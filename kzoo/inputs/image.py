@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError, printable
+from kzoo.errors import KzooError, printable, say
 from kzoo.inputs.augment import AUGMENTATIONS, LUMA
 from kzoo.inputs.batches import untuned
 from kzoo.inputs.bounded import bounded
@@ -98,13 +98,12 @@ class Images(Reader):
             axis.pop() if len(axis) == 1 else None for axis in map(set, zip(*shapes, strict=True))
         )
         for change in self.spec.changes((height, width, channels or 3)):
-            print(change, file=sys.stderr)
+            say(change)
         if odd:
             here = "light" if self.spec.ground == "dark" else "dark"
-            print(
+            say(
                 f"{odd} of {count} images have a {here} ground, and it learned from a {self.spec.ground} one: likely"
-                " the ink is inverted; give 255 - pixels",
-                file=sys.stderr,
+                " the ink is inverted; give 255 - pixels"
             )
 
     def changes(self, element_spec: Any) -> list[str]:
@@ -190,7 +189,7 @@ class Images(Reader):
         numbers = numbers_of(map(range_of, raw), f"the images given to {name}", self.spec.numbers)
         if not numbers:
             return raw
-        print(NUMBERS[numbers].said, file=sys.stderr)
+        say(NUMBERS[numbers].said)
         return [np.asarray(NUMBERS[numbers].to_bytes(x)) for x in raw]
 
     def _of_files(self, paths: list[Path], size: int) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -334,9 +333,9 @@ def _in_folder(folder: Path) -> list[Path]:
     if not inside:
         raise KzooError(f"no images in the folder {str(folder)!r}; looked for {', '.join(IMAGE_SUFFIXES)}")
     if others := len(files) - len(inside):
-        print(f"{folder}: {others} file{'s' * (others > 1)} that are no images left out", file=sys.stderr)
+        say(f"{folder}: {others} file{'s' * (others > 1)} that are no images left out")
     if deeper := sum(path.parent != folder for path in inside):
-        print(f"{folder}: {deeper:,} of {len(inside):,} images lie in folders inside it", file=sys.stderr)
+        say(f"{folder}: {deeper:,} of {len(inside):,} images lie in folders inside it")
     return inside
 
 

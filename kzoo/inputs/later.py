@@ -5,14 +5,13 @@ not. What was read may be kept in memory, where all of it fits.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import listed
+from kzoo.errors import listed, say
 
 ROWS = "kzoo_rows"  # beside a data set's own attributes
 AT_ONCE = (os.cpu_count() or 1) + 1  # files are read beside each other; one more than there are cores, for one waits
@@ -122,7 +121,7 @@ class Passes:
             self.unreadable |= missed
             names = [self.later.names[place] for place in np.flatnonzero(missed)]
             for name in names:
-                print(f"{name}: cannot be decoded; left out", file=sys.stderr)
+                say(f"{name}: cannot be decoded; left out")
             self.notes += [f"{len(names)} left out that cannot be decoded: {listed(names, 5)}"] if names else []
             return np.False_
 

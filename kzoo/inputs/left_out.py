@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+
+from kzoo.errors import say
 
 _told: ContextVar[list[str] | None] = ContextVar("left_out", default=None)
 
@@ -13,7 +14,7 @@ _told: ContextVar[list[str] | None] = ContextVar("left_out", default=None)
 def leave_out(what: object, why: object) -> None:
     """Say it on stderr, and note it where somebody `notes_what_is_left_out`."""
     line = f"{what}: {why}; left out"
-    print(line, file=sys.stderr)
+    say(line)
     if (told := _told.get()) is not None:
         told.append(line)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.inputs.left_out import leave_out
 from kzoo.inputs.letters import composed, is_blank
 from kzoo.inputs.reader import Reader, Served
@@ -145,7 +144,7 @@ class Texts(Reader):
         counts = self.counts(tf.constant(texts)).numpy()
         for k in np.flatnonzero(counts > self.spec.length)[:5]:
             cut = f"only its first {self.spec.length} are read"
-            print(f"text {k + 1} has {counts[k]} {self.spec.unit}: {cut}", file=sys.stderr)
+            say(f"text {k + 1} has {counts[k]} {self.spec.unit}: {cut}")
         prepared = self.prepare(tf.constant(texts)).numpy()
         for i in range(0, len(texts), batch_size):
             yield texts[i : i + batch_size], prepared[i : i + batch_size]

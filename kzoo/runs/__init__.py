@@ -1,18 +1,17 @@
-"""Runs: the folder that a training writes, its checkpoints, and any model by what it is called."""
+"""Runs: the folder that a training writes, its checkpoints, and any model by what it is called. To find one needs no
+TensorFlow.
+"""
 
-from kzoo.runs.begin import Begun, begin, config_of, config_of_model, resumable
-from kzoo.runs.checkpoints import Checkpoints
-from kzoo.runs.folder import (
-    CONFIG,
-    NOT_METRICS,
-    Run,
-    RunFolder,
-    aside,
-    history_of,
-    run_of,
-    temporary_folder,
+from kzoo.lazy import lazily
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    places="CONFIG find_run numbered",
+    beginning="Begun begin config_of config_of_model resumable",
+    checkpoints="Checkpoints",
+    folder="NOT_METRICS Run RunFolder aside history_of run_of temporary_folder",
+    listing="comparison_of list_runs table_of",
+    loading="EXPORT_INFO KERAS_FILES load load_model newest_version read_keras",
+    predictor="Predictor",
+    record="Recorder described load_weights",
 )
-from kzoo.runs.listing import comparison_of, list_runs, table_of
-from kzoo.runs.load import EXPORT_INFO, KERAS_FILES, load, load_model, newest_version, read_keras
-from kzoo.runs.predictor import Predictor
-from kzoo.runs.record import Recorder, described, load_weights

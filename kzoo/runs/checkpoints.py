@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import keras
 import numpy as np
 
 from kzoo.engine import RATE, Place
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.files import MANIFEST, atomic, atomic_folder, damage, digest_of, read_sealed, removed, sealed
 from kzoo.records import to_json
 from kzoo.weights import read_tensors, write_tensors
@@ -91,13 +90,13 @@ class Checkpoints:
     @property
     def newest(self) -> str | None:
         """The last whole one; those that are damaged or gone are named on stderr."""
-        names, marked = self._names(), self._marks(say=True).get("newest")
+        names, marked = self._names(), self._marks(aloud=True).get("newest")
         if marked and marked not in names:
-            print(f"{self.path / marked} is missing; the one before it is taken", file=sys.stderr)
+            say(f"{self.path / marked} is missing; the one before it is taken")
         for name in reversed(names):
             if not (why := self._damage(name)):
                 return name
-            print(f"{self.path / name} is damaged ({why}); it is left aside", file=sys.stderr)
+            say(f"{self.path / name} is damaged ({why}); it is left aside")
         return None
 
     def find(self, kind: str) -> str:
@@ -146,7 +145,7 @@ class Checkpoints:
             return []
         return sorted((p.name for p in self.path.iterdir() if NAME.fullmatch(p.name)), key=_place_in)
 
-    def _marks(self, say: bool = False) -> dict[str, Any]:
+    def _marks(self, aloud: bool = False) -> dict[str, Any]:
         try:
             marks = read_sealed(self.path / MARKS)
             if marks.get("run") == self.run:
@@ -156,8 +155,8 @@ class Checkpoints:
                 return {}
         except (OSError, ValueError, RecursionError):
             pass
-        if say:
-            print(f"{self.path / MARKS} is damaged or missing; the newest checkpoint is taken", file=sys.stderr)
+        if aloud:
+            say(f"{self.path / MARKS} is damaged or missing; the newest checkpoint is taken")
         return {}
 
     def _mark(self, **marks: Any) -> None:

@@ -41,11 +41,8 @@ from kzoo.files import LOCK, DiskError, Lock, Manifest, atomic, holder_of, left_
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
+from kzoo.runs.places import CONFIG, ROOT, config_in, find_run, numbered, read_json_file
 
-ROOT = Path("runs")
-CONFIG = "config.json"
-# {verb: what it makes}; the command line goes on with `kzoo VERB --resume`.
-MAKES = {"fit": "a run", "fine_tune": "a fine-tuning", "tune": "a search"}
 NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")  # columns of metrics.csv
 
 
@@ -194,50 +191,8 @@ class RunFolder:
 
     @classmethod
     def find(cls, run: str | os.PathLike[str] | int, verb: str | None = None) -> RunFolder:
-        """By path, by number (`7` or `0007`), or `last`.
-
-        Args:
-            verb: What made it, to go on with it; None: anything that has a trained model.
-
-        Raises:
-            KzooError: None of that name, one of another verb, or one that is not finished.
-        """
-        what = MAKES[verb or "fit"]
-        if isinstance(run, bool) or not isinstance(run, int | str | os.PathLike):
-            raise KzooError(f"{what} is named by a path, a number or 'last'; received {run!r}")
-        text, runs = str(run), [(number, path) for number, path in numbered() if (path / CONFIG).is_file()]
-        if verb in ("fine_tune", "tune"):
-            runs = [(number, path) for number, path in runs if _verb_of(path) == verb]
-        found = Path(text) if text and Path(text).is_dir() else None
-        if found is None or not (found / CONFIG).is_file():
-            if text == "last" and runs:
-                found = runs[-1][1]
-            elif text.isdecimal():
-                found = next((path for number, path in runs if number == int(text)), found)
-        if found is None or not (found / CONFIG).is_file():
-            have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
-            why = f"is not {what}: it has no {CONFIG}" if found is not None else f"is no {what.split(' ', 1)[1]}"
-            raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
-        folder, go_on = cls(found), "kzoo {} --resume"
-        if folder.manifest.path.is_file():
-            folder.manifest.check()
-        config = folder.read_config()
-        if config.get("verb") not in MAKES or "id" not in config:
-            raise KzooError(
-                f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew"
-            )
-        is_whole, made = "labels" in config, config["verb"]
-        if verb is None and not is_whole:
-            go_on = go_on.format(made.replace("_", "-"))
-            raise KzooError(f"{text!r} is {MAKES[made]} that is not finished: go on with {go_on} {found}")
-        if verb is not None and made != verb and not (verb == "fit" and "trial" in config):
-            go_on = go_on.format(made.replace("_", "-"))
-            other = (
-                f"{go_on} goes on with it, and its model starts another run" if is_whole else f"{go_on} goes on with it"
-            )
-            raise KzooError(f"{text!r} is {MAKES[made]}, not {what}: {other}")
-        folder.manifest.read()  # or an error: it is gone
-        return folder
+        """See `find_run`."""
+        return cls(find_run(run, verb))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -245,24 +200,11 @@ class RunFolder:
         return self.path / name
 
     def read_json(self, name: str) -> Any:
-        try:
-            return json.loads((self / name).read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise KzooError(f"{str(self / name)!r} cannot be read: {error}") from error
+        return read_json_file(self / name)
 
     def read_config(self) -> dict[str, Any]:
-        """config.json, whose parts are what they must be.
-
-        Raises:
-            KzooError: They are not: somebody else has written it.
-        """
-        config = self.read_json(CONFIG)
-        if not isinstance(config, dict):
-            raise KzooError(f"{str(self / CONFIG)!r} is no config of a run: it holds {config!r:.60}")
-        for name, kinds in (("options", dict), ("data", dict | None), ("model", dict | None)):
-            if not isinstance(config.get(name, {}), kinds):
-                raise KzooError(f"{str(self / CONFIG)!r} is no config of a run: its {name} is {config[name]!r:.60}")
-        return {"options": {}, "data": None, "model": None, "source": None, "objects": [], **config}
+        """See `config_in`."""
+        return config_in(self.path)
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, to_json(value) + "\n")
@@ -379,18 +321,3 @@ def _sweep_new(parent: Path) -> None:
     for path in left_behind(parent):
         if (path / LOCK).is_file() and holder_of(path) is None:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def numbered() -> list[tuple[int, Path]]:
-    """(number, path) of the folders in `runs/`, in order."""
-    if not ROOT.is_dir():
-        return []
-    names = ((re.match(r"(\d{4,})-", p.name), p) for p in ROOT.iterdir() if p.is_dir())
-    return sorted((int(match[1]), path) for match, path in names if match)
-
-
-def _verb_of(path: Path) -> str | None:
-    try:
-        return json.loads((path / CONFIG).read_text(encoding="utf-8")).get("verb")
-    except (OSError, ValueError):
-        return None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.runs.folder import CONFIG, ROOT, RunFolder, numbered
+from kzoo.runs.folder import RunFolder
+from kzoo.runs.places import CONFIG, ROOT, numbered
 from kzoo.tasks import Score, find_task
 
 

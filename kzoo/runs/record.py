@@ -211,11 +211,11 @@ class Recorder:
 
     def _share_out(self, place: Place, arrays: Mapping[str, np.ndarray]) -> None:
         """What each replica had counted, where there are as many of them now; otherwise the first one has the sum."""
-        found = {}
+        found = []
         for key, variable in metrics_of(self.objective.metrics).items() if place.step else ():
             shares = [arrays[f"{key}{SHARE}{k}"] for k in range(len(arrays)) if f"{key}{SHARE}{k}" in arrays]
             if shares and self.engine.workers == 1 and len(shares) == len(self.engine.shares(variable)):
-                found[id(variable)] = shares
+                found.append((variable, shares))
         self.engine.share_out(found)
 
     def _check_optimizer(self, name: str, variables: Any, arrays: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.engine import unchanged
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.inputs import reader_of
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import PREPROCESSINGS, ImageInputs
@@ -72,7 +71,7 @@ def images_for(model: keras.Model, name: str, preprocess: str | None) -> ImageIn
         return None
     spec, why = images_of_own(model, tuple(shape), preprocess)
     told = "" if preprocess is not None else "; preprocess=… says otherwise"
-    print(f"{name} is given images {spec.describe()} ({why}{told})", file=sys.stderr)
+    say(f"{name} is given images {spec.describe()} ({why}{told})")
     return spec
 
 

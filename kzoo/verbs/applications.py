@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import keras
 import numpy as np
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.inputs import reader_of
 from kzoo.models import model_info
 from kzoo.records import ModelInfo, Whole
@@ -49,7 +48,7 @@ def preprocess_input(images: Any, model: keras.Model | str) -> np.ndarray:
             f" received {images.dtype} {list(images.shape)}"
         )
     for change in inputs.changes(images.shape[-3:]):
-        print(change, file=sys.stderr)
+        say(change)
     return reader.prepare(images).numpy()
 
 

@@ -76,6 +76,8 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
     data, given = in_our_words(data, given)
     validation = None if isinstance(given.get("validation", 0), Number) else given.pop("validation")
     callbacks = check_callbacks(given.get("callbacks", ()))
+    if any(isinstance(callback, keras.callbacks.TerminateOnNaN) for callback in callbacks):
+        given.setdefault("on_nan", "continue")  # it ends the training itself
     begun = begin("fit", given, model, data)
     options, found = begun.options, None
     if begun.model is None and not begun.resumed:

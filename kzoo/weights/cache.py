@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 
 ALGORITHMS = {"sha256": 64, "md5": 32}  # digits of a whole digest
 # What Windows does not allow in names, as wget replaces it there.
@@ -184,7 +183,7 @@ def locked(path: Path, source: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            print(f"{source}: waiting for another process that fetches {path.name}", file=sys.stderr)
+            say(f"{source}: waiting for another process that fetches {path.name}")
             lock.acquire()
     except OSError as error:
         raise KzooError(

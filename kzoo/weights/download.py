@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.weights.cache import (
     cache_folder,
     cached_path,
@@ -90,7 +89,7 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str, weig
         fault = fault_of(path, checksum, source)  # another process may have fetched it meanwhile
         if fault is not None:
             if path.exists():
-                print(f"{source}: {fault}; it is removed and fetched again", file=sys.stderr)
+                say(f"{source}: {fault}; it is removed and fetched again")
                 path.unlink()
             _Download(asked, path, checksum, size, source, weights).run()
     return path
@@ -153,12 +152,9 @@ class _Download:
         if not self.weights:
             return
         size, seconds = _megabytes(self.path.stat().st_size), time.perf_counter() - started
-        print(f"{self.source}: fetched {size} in {seconds:.0f} s, {str(self.path)!r}", file=sys.stderr)
+        say(f"{self.source}: fetched {size} in {seconds:.0f} s, {str(self.path)!r}")
         if self.checksum is None and self.promised is None:
-            print(
-                f"{self.source}: nothing vouches for this file; its sha256 is {digests['sha256']}",
-                file=sys.stderr,
-            )
+            say(f"{self.source}: nothing vouches for this file; its sha256 is {digests['sha256']}")
 
     def remove(self) -> None:
         self.part.unlink(missing_ok=True)
@@ -360,7 +356,7 @@ class _Bar:
             return
         how = f", going on after {_megabytes(start)}" if start else ""
         size = f" ({_megabytes(total)}{how})" if total else ""
-        print(f"{self.source}: fetching {self.url}{size}", file=sys.stderr)
+        say(f"{self.source}: fetching {self.url}{size}")
 
     def advance(self, count: int) -> None:
         if self.bar is not None:

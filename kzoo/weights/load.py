@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kzoo.errors import KzooError, listed, unknown
+from kzoo.errors import KzooError, listed, say, unknown
 from kzoo.models import attach_info, model_info
 from kzoo.records import Inputs, from_config
 from kzoo.weights import keras_files, torch_files
@@ -136,14 +135,14 @@ def load_file(
     for key, variable in used.items():
         variable.assign(arrays[key])
     if (report.skipped or report.reinitialised or report.adapted) and not quiet:
-        print(f"{source}: {report}", file=sys.stderr)
+        say(f"{source}: {report}")
     if prepare and theirs is not None and info is not None and info.inputs is not None:
         adopted = info.inputs.adopted(theirs)
         if adopted != info.inputs:
             attach_info(model, replace(info, inputs=adopted))
             if kind != "kzoo":
                 lineage = "as torchvision's networks of this family"
-                print(f"{source}: images are now prepared {lineage}: {adopted.describe()}", file=sys.stderr)
+                say(f"{source}: images are now prepared {lineage}: {adopted.describe()}")
     return report
 
 

@@ -9,12 +9,11 @@ import importlib.util
 import json
 import os
 import re
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urldefrag, urlsplit
 
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError, say, unknown
 from kzoo.records import ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import fetch, hf_endpoint
@@ -83,7 +82,7 @@ class Source:
         except KzooError as error:
             said = str(error).removeprefix(f"{self.label}: ")
         if self.inputs is None:
-            print(f"{self.label}: how its images were prepared is not known: {said}", file=sys.stderr)
+            say(f"{self.label}: how its images were prepared is not known: {said}")
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""
@@ -96,7 +95,7 @@ class Source:
             return None
         if matches(digests_of(path, self.checksum), self.checksum):
             return path
-        print(f"{self.label}: {str(path)!r} is not the published file, and is left aside", file=sys.stderr)
+        say(f"{self.label}: {str(path)!r} is not the published file, and is left aside")
         return None
 
 

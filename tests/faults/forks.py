@@ -84,4 +84,5 @@ def main():
         print(json.dumps({"status": status, "calls": calls, "seconds": time.perf_counter() - started}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

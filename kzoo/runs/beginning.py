@@ -21,7 +21,8 @@ from kzoo.errors import KzooError, unknown
 from kzoo.inputs import saved
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
-from kzoo.runs.folder import CONFIG, RunFolder, check_free
+from kzoo.runs.folder import RunFolder, check_free
+from kzoo.runs.places import CONFIG
 from kzoo.signals import going_on
 from kzoo.tasks import noted_dtypes
 

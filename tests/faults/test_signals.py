@@ -1,0 +1,142 @@
+"""Signals at any instant: a checkpoint of the step, a line that says how to go on, an exit status, no traceback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from remains import differences, left, nothing_beside
+
+from kzoo.runs import RunFolder
+
+STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+FIT = ["fit", "lenet5", "--data", "digits", "--epochs", "300", "--xla", "off", "--checkpoint", "epoch"]
+
+
+def typed(*arguments, **more):
+    """A training on the command line, in a process of its own."""
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen([sys.executable, "-m", "kzoo", *arguments], env=env, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, **more)  # fmt: skip
+
+
+def until(there, process, seconds=120):
+    limit = time.monotonic() + seconds
+    while not there():
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", STATUS)
+def test_the_command_line_stops_at_its_step(number, tmp_path):
+    process = typed(*FIT, cwd=tmp_path)
+    until((tmp_path / "runs/0001-lenet5-digits/checkpoints/0001-000000").is_dir, process)
+    time.sleep(0.3)
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == STATUS[number] and time.monotonic() - sent < 5, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "resume: kzoo fit --resume runs/0001-lenet5-digits"
+    after = re.search(r"interrupted; the checkpoint after (\d+) whole epochs?(?: and (\d+) batch(?:es)?)? is in", said)
+    folder = RunFolder(tmp_path / "runs/0001-lenet5-digits")
+    assert folder.checkpoints.newest == f"{int(after[1]):04d}-{int(after[2] or 0):06d}"
+    assert not nothing_beside(folder.path)
+
+
+def test_sigusr1_writes_a_checkpoint_and_goes_on(tmp_path):
+    process = typed(*FIT, cwd=tmp_path)
+    checkpoints = tmp_path / "runs/0001-lenet5-digits/checkpoints"
+    until((checkpoints / "0001-000000").is_dir, process)
+    between = lambda: [p for p in checkpoints.glob("[0-9]*") if not p.name.endswith("-000000")]
+    assert not between()
+    process.send_signal(signal.SIGUSR1)
+    until(between, process, 20)
+    whole = max(int(p.name[:4]) for p in checkpoints.glob("[0-9]*"))
+    until((checkpoints / f"{whole + 2:04d}-000000").is_dir, process)
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_one_ends_at_once(tmp_path):
+    """While the first one waits for the end of a long step."""
+    (tmp_path / "slow.py").write_text(
+        "import keras, numpy as np, tensorflow as tf, time, kzoo\n"
+        "def rows():\n"
+        "    while True:\n"
+        "        print('step', flush=True)\n"
+        "        time.sleep(8)\n"
+        "        yield np.zeros((4, 2), 'float32'), np.zeros((4, 1), 'float32')\n"
+        "spec = (tf.TensorSpec((4, 2)), tf.TensorSpec((4, 1)))\n"
+        "data = tf.data.Dataset.from_generator(rows, output_signature=spec)\n"
+        "model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\n"
+        "kzoo.fit(model, data, epochs=1, limit_train_batches=9, run_dir='mine')\n"
+    )
+    process = subprocess.Popen([sys.executable, "slow.py"], cwd=tmp_path, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    until((tmp_path / "mine/config.json").is_file, process)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    assert "Traceback" not in process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("seconds", [0.15, 1.5])
+def test_while_it_imports(seconds, tmp_path):
+    for number, status in STATUS.items():
+        process = typed(*FIT, cwd=tmp_path)
+        time.sleep(seconds)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+        assert process.returncode == status and "Traceback" not in said, said
+        assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def whole(forks, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    begun = time.monotonic()
+    status, said, _ = forks("classifier", folder)
+    assert status == 0, said
+    return left(folder), time.monotonic() - begun
+
+
+def interrupted(forks, whole, folder, number, seconds):
+    """Whether the signal came before the end; the run goes on to what it would have been."""
+    status, said, _ = forks("classifier", folder, signal=[int(number), seconds])
+    if status == 0:
+        return False
+    assert status in (STATUS[number], -number) and "Traceback" not in said, said
+    begun = (folder / "config.json").is_file()
+    assert begun or not folder.exists()
+    status, said, _ = forks("classifier", folder, resume=begun)
+    assert status == 0, said
+    assert not differences(left(folder), whole[0])
+    assert not nothing_beside(folder)
+    return True
+
+
+@pytest.mark.parametrize("share", [0.75])
+def test_it_goes_on_as_if_it_had_not_been(share, forks, whole, tmp_path):
+    assert interrupted(forks, whole, tmp_path / "run", signal.SIGTERM, share * whole[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", STATUS)
+def test_at_many_instants(number, forks, whole, tmp_path):
+    """17 of each, from the first moment to the last."""
+    came = [
+        interrupted(forks, whole, tmp_path / str(k) / "run", number, (k + 0.5) / 17 * whole[1])
+        for k in range(17)
+        if not (tmp_path / str(k)).mkdir()
+    ]
+    assert sum(came) >= 14
