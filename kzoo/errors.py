@@ -18,7 +18,7 @@ def say(text: str) -> None:
     """A line on stderr. Where nobody can read it any more, or its disk is full, nothing is lost but the line."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:  # print would take stdout
-            print(text, file=sys.stderr, flush=True)
+            print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -34,6 +34,21 @@ def printable(text: str) -> str:
         return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else repr(found[0])[1:-1]
 
     return CONTROLS.sub(escaped, text)
+
+
+def cell(text: object) -> str:
+    """A name in a table that a spreadsheet may open: one that would be taken for a formula begins with an apostrophe,
+    which spreadsheets do not show.
+
+    >>> cell("=1+1"), cell("cat"), cell("-0.5")
+    ("'=1+1", 'cat', '-0.5')
+    """
+    text = printable(str(text))
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return text
 
 
 class KzooError(ValueError):

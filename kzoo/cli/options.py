@@ -131,7 +131,8 @@ def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     from kzoo.runs import begin
 
-    kept = begin(verb, {k: v for k, v in given.items() if k in ("resume", "config")}, None, None).options
+    asked = ("resume", "config", "strategy", "devices")
+    kept = begin(verb, {k: v for k, v in given.items() if k in asked}, None, None).options
     return {k: v for k, v in kept.given().items() if k in ("strategy", "devices")}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli.app import shown
+from kzoo.cli.app import shown, told_anyway
 from kzoo.cli.options import command
 
 Data = Annotated[
@@ -105,7 +105,8 @@ def find_learning_rate(given: dict[str, Any], as_json: bool) -> None:
     path = writable(given.pop("plot"), ".png") if "plot" in given else None
     found = kzoo.find_learning_rate(**given)
     if path is not None:
-        found.plot(path)
+        with told_anyway(found, as_json):
+            found.plot(path)
     if shown(found, as_json):
         model, data = shlex.quote(given["model"]), shlex.quote(given["data"])
         print(f"next          kzoo fit {model} --data {data} --learning-rate {found.suggestion:g}")

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli.app import shown
+from kzoo.cli.app import shown, told_anyway
 from kzoo.cli.options import command
-from kzoo.errors import KzooError
-from kzoo.files import atomic
+from kzoo.errors import KzooError, cell
+from kzoo.files import DiskError, atomic
 
 Model = Annotated[
     str,
@@ -40,7 +40,12 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
     """
     import kzoo
 
-    found = kzoo.evaluate(**given)
+    try:
+        found = kzoo.evaluate(**given)
+    except DiskError as error:  # its figures and pictures
+        if error.result is not None:
+            shown(error.result, as_json)
+        raise
     if shown(found, as_json):
         for name, path in found.files.items():
             print(f"{name:13} {path}")
@@ -76,7 +81,8 @@ def predict(given: dict[str, Any], as_json: bool) -> None:
         _check_place(table, ".csv")
     found = kzoo.predict(**given)
     if table is not None:
-        _write_csv(Path(table), found)
+        with told_anyway(found, as_json):
+            _write_csv(Path(table), found)
     if shown(found, as_json) and table is not None:
         print(f"csv           {table}")
     _told(found)
@@ -173,4 +179,4 @@ def _write_csv(path: Path, predictions: list[Any]) -> None:
         writer.writerow(["file", *(f"{column}{k + 1}" for k in range(top) for column in ("label", "score"))])
         for p in predictions:
             pairs = zip(p.labels, p.scores, strict=True)
-            writer.writerow([p.input, *(x for label, score in pairs for x in (label, f"{score:.6f}"))])
+            writer.writerow([cell(p.input), *(x for label, score in pairs for x in (cell(label), f"{score:.6f}"))])

@@ -4,7 +4,6 @@ or fewer examples by now, has each in the part where it was.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from kzoo.data.data import Examples
 from kzoo.errors import KzooError
+from kzoo.files import read_json
 
 FILE, LEFT = "splits.json", "left"
 PARTS = ("train", "validation", "test", LEFT)
@@ -48,7 +48,7 @@ def read_parts(source: str | os.PathLike[str]) -> dict[str, list[str]]:
     path = Path(source)
     path = path / FILE if path.is_dir() else path
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path.read_bytes(), path)
     except (OSError, ValueError) as error:
         raise KzooError(f"splits={str(source)!r} cannot be read: {error}; give a run, or its {FILE}") from error
     fine = isinstance(found, dict) and set(found) <= set(PARTS) and "train" in found

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kzoo.errors import printable
+
 
 def numbers(values: Mapping[str, float]) -> str:
     return "  ".join(
@@ -93,4 +95,5 @@ class TrainingProgress:
             self.bar = None
 
     def say(self, text: str) -> None:
+        text = "\n".join(map(printable, text.split("\n")))
         self.console.print(text, markup=False, soft_wrap=True)

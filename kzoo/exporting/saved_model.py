@@ -11,9 +11,10 @@ TensorFlow Serving wants it.
 from __future__ import annotations
 
 import json
+import math
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +27,12 @@ import tensorflow as tf
 import kzoo
 from kzoo.engine import unchanged
 from kzoo.errors import KzooError
+from kzoo.files import LOCK, DiskError, Lock, digest_of, sealed, sweep_unlocked, synced_all, writing
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
 from kzoo.records import VERBS, Exporting, Printed, takes
 from kzoo.report import model_card
-from kzoo.runs import EXPORT_INFO, Predictor, RunFolder, load, newest_version
+from kzoo.runs import EXPORT_INFO, EXPORT_SEAL, Predictor, RunFolder, load, newest_version
 from kzoo.tasks import Signature, asked, input_spec, output_units, random_inputs
 from kzoo.verbs import reading_images
 from kzoo.zoo import row_of
@@ -96,26 +98,37 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
     found = predictor.task.signatures(predictor, **asked("export", predictor.task, options, Exporting))
     module, functions = _module(predictor, found)
     told = _told(predictor, functions)
+    work = path / f".{os.getpid()}-{secrets.token_hex(4)}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".export-", dir=path))
+        sweep_unlocked(path)
+        work.mkdir()
     except OSError as error:
-        raise KzooError(f"path {str(path)!r} cannot be written: {error.strerror}") from error
+        raise DiskError(f"path {str(path)!r} cannot be written: {error.strerror}") from error
     try:
-        tf.saved_model.save(module, str(work), signatures=functions)
-        (work / EXPORT_INFO).parent.mkdir(exist_ok=True)
-        (work / EXPORT_INFO).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        difference = _difference(predictor, found["serving_default"], work)
-        described = {name: _described(function) for name, function in functions.items()}
-        (work / "card.md").write_text(_card(predictor, found, described, difference), encoding="utf-8")
-        os.chmod(work, 0o755)
-        final = _next_version(path, work)
+        with writing(path, sum(math.prod(v.shape) * 4 for v in predictor.model.variables)), Lock(work):
+            tf.saved_model.save(module, str(work), signatures=functions)
+            (work / EXPORT_INFO).parent.mkdir(exist_ok=True)
+            (work / EXPORT_INFO).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            difference = _difference(predictor, found["serving_default"], work)
+            described = {name: _described(function) for name, function in functions.items()}
+            (work / "card.md").write_text(_card(predictor, found, described, difference), encoding="utf-8")
+            (work / EXPORT_SEAL).write_text(sealed(_files_of(work)), encoding="utf-8")
+        with writing(path):
+            synced_all(work)
+            final = _next_version(path, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
-        if not any(path.iterdir()):
+        if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         raise
     return Exported(final, described, difference)
+
+
+def _files_of(work: Path) -> dict[str, Any]:
+    """{name: digest} of all that is read again: the card is for people, who may write into it."""
+    paths = [p for p in sorted(work.rglob("*")) if p.is_file() and p.name not in ("card.md", LOCK)]
+    return {p.relative_to(work).as_posix(): digest_of(p) for p in paths}
 
 
 def _module(predictor: Predictor, found: Mapping[str, Signature]) -> tuple[tf.Module, dict[str, Any]]:
@@ -144,6 +157,7 @@ def _told(predictor: Predictor, functions: Mapping[str, Any]) -> dict[str, Any]:
     outputs = list(functions["serving_default"].structured_outputs)
     return {
         "kzoo": kzoo.__version__,
+        "sealed": True,  # by the manifest beside this file
         "model": info.to_config() if info else {"model": model.name},
         "task": predictor.task.name,
         "takes": [{"name": s.name, "shape": list(s.shape[1:]), "dtype": s.dtype.name} for s in tf.nest.flatten(spec)],

@@ -55,13 +55,13 @@ def read_all(file: IO[bytes], path: Path) -> bytes:
     Raises:
         KzooError: More than it may.
     """
-    most, pieces, size = budget_of(path), [], 0
-    while piece := file.read(PIECE):
+    most, size = budget_of(path), 0
+    while piece := file.read(PIECE):  # counted first, and not kept
         size += len(piece)
         if size > most:
             raise KzooError(f"{str(path)!r} unpacks to more than {most:,} bytes; at most that is read")
-        pieces.append(piece)
-    return b"".join(pieces)
+    file.seek(0)
+    return file.read()
 
 
 def read_json(text: str | bytes, path: Path) -> Any:

@@ -6,13 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.files.whole import writing
+from kzoo.files.whole import left_behind, writing
 
 LOCK = ".lock"  # in the folder; gone when nobody writes
 PATIENCE = 0.5  # seconds: somebody may only be asking who holds it
@@ -76,6 +77,13 @@ class Lock:
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+
+def sweep_unlocked(parent: Path) -> None:
+    """Remove folders that killed processes were making in `parent`, each with its lock inside."""
+    for path in left_behind(parent):
+        if (path / LOCK).is_file() and holder_of(path) is None:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def holder_of(folder: Path) -> str | None:

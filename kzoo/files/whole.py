@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kzoo.errors import KzooError
 
@@ -26,7 +27,13 @@ _open: set[Path] = set()  # what is being written beside its place
 
 
 class DiskError(KzooError):
-    """A file cannot be written, for a reason that lies in the disk, its rights or its place."""
+    """A file cannot be written, for a reason that lies in the disk, its rights or its place.
+
+    Attributes:
+        result: What was computed and was to be written, where it can be told all the same.
+    """
+
+    result: Any = None
 
 
 @contextlib.contextmanager
@@ -64,10 +71,7 @@ def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             yield beside
-            for folder, _, names in os.walk(beside):
-                for name in names:
-                    synced(Path(folder) / name)
-                synced(Path(folder))
+            synced_all(beside)
             if path.is_dir():
                 removed(path)
             os.replace(beside, path)
@@ -103,6 +107,14 @@ def synced(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def synced_all(folder: Path) -> None:
+    """Everything in a folder."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            synced(Path(place) / name)
+        synced(Path(place))
 
 
 @contextlib.contextmanager

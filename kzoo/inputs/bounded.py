@@ -17,19 +17,21 @@ def bounded(contents: tf.Tensor) -> tf.Tensor:
     Of a GIF its first picture alone is left; an animated WebP, of which TensorFlow decodes all, is "".
     """
     number = lambda place, size, big: _number(contents, place, size, big)
-    starts = lambda pattern: tf.strings.regex_full_match(tf.strings.substr(contents, 0, 16), pattern)
-    kinds = {
-        r"(?s)\CPNG\r\n\x1a\n\C*": lambda: number(16, 4, True) * number(20, 4, True),
-        r"(?s)\xff\xd8\xff\C*": lambda: tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)),
-        r"(?s)GIF8[79]a\C*": lambda: number(6, 2, False) * number(8, 2, False),
-        r"(?s)BM\C*": lambda: number(18, 4, False) * tf.minimum(number(22, 4, False), 2**32 - number(22, 4, False)),
-        r"(?s)RIFF\C{4}WEBP\C*": lambda: _pixels_of_webp(contents),
-    }
+    begins = lambda mark: tf.equal(tf.strings.substr(contents, 0, len(mark)), mark)
+    area = lambda shape: tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+    gif = tf.logical_or(begins(b"GIF87a"), begins(b"GIF89a"))
+    kinds = (
+        (begins(b"\x89PNG\r\n\x1a\n"), lambda: number(16, 4, True) * number(20, 4, True)),
+        (begins(b"\xff\xd8\xff"), lambda: area(tf.image.extract_jpeg_shape(contents))),
+        (gif, lambda: number(6, 2, False) * number(8, 2, False)),
+        (begins(b"BM"), lambda: number(18, 4, False) * tf.minimum(number(22, 4, False), 2**32 - number(22, 4, False))),
+        (begins(b"RIFF"), lambda: _pixels_of_webp(contents)),
+    )
     pixels = tf.constant(0, tf.int64)
     long_enough = tf.strings.length(contents) >= 30
-    for pattern, count in kinds.items():
-        pixels = tf.cond(tf.logical_and(long_enough, starts(pattern)), count, lambda pixels=pixels: pixels)
-    whole = tf.cond(starts(r"(?s)GIF8[79]a\C*"), lambda: _first_picture(contents), lambda: contents)
+    for there, count in kinds:
+        pixels = tf.cond(tf.logical_and(long_enough, there), count, lambda pixels=pixels: pixels)
+    whole = tf.cond(gif, lambda: _first_picture(contents), lambda: contents)
     return tf.where(pixels <= MAX_PIXELS, whole, "")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from kzoo.errors import KzooError, listed
+from kzoo.errors import KzooError, cell, listed
 from kzoo.keras_internals import children_of
 from kzoo.models import Block, style_of
 from kzoo.records import Printed
@@ -123,7 +123,9 @@ class Summary(Printed):
         writer.writerow(columns)
         for row in (*self.inputs, *self.rows, self._total()):
             numbers = (row.parameters, row.trainable, row.biases, row.macs, row.values, row.memory)
-            writer.writerow([row.name, row.kind, _shape(row), *("" if n is None else n for n in numbers), _field(row)])
+            writer.writerow(
+                [cell(row.name), row.kind, _shape(row), *("" if n is None else n for n in numbers), _field(row)]
+            )
         if path is not None:
             writable(path, ".csv").write_text(text.getvalue(), encoding="utf-8")
         return text.getvalue()

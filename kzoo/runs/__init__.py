@@ -11,7 +11,7 @@ __getattr__, __dir__ = lazily(
     checkpoints="Checkpoints",
     folder="NOT_METRICS Run RunFolder aside history_of run_of temporary_folder",
     listing="comparison_of list_runs table_of",
-    loading="EXPORT_INFO KERAS_FILES load load_model newest_version read_keras",
+    loading="EXPORT_INFO EXPORT_SEAL KERAS_FILES load load_model newest_version read_keras",
     predictor="Predictor",
     record="Recorder described load_weights",
 )

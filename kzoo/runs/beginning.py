@@ -104,6 +104,8 @@ def begin(
             raise KzooError(
                 f"{keeping.config}: {', '.join(lost)} was given as an object, which a file cannot hold; give it again"
             )
+    if given.get("strategy") is not None and given.get("devices") is None:  # those kept were for another
+        kept = {k: v for k, v in kept.items() if k != "devices"}
     options = record.of(kept, given)
     if folder is not None:
         if verb == "fit" and options.style is not None and options.style != (config["model"] or {}).get("style"):

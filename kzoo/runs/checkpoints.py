@@ -79,6 +79,8 @@ class Checkpoints:
 
     def taken_up(self, name: str, best: str | None) -> None:
         """Training goes on from that one: what a kill kept from being marked, or dropped, is now."""
+        if self._marks().get("newest") != name:
+            self._mark(newest=name)
         if best is not None:
             self.mark_best(best)
         self._drop(name)

@@ -37,7 +37,7 @@ import keras
 
 from kzoo.data import SPLITS_FILE, DataInfo
 from kzoo.errors import KzooError
-from kzoo.files import LOCK, DiskError, Lock, Manifest, atomic, holder_of, left_behind, sweep, writing
+from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, sweep, sweep_unlocked, writing
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
@@ -135,7 +135,7 @@ class RunFolder:
             aside = ROOT / fresh
         try:
             aside.parent.mkdir(parents=True, exist_ok=True)
-            _sweep_new(aside.parent)
+            sweep_unlocked(aside.parent)
             aside.mkdir()
         except OSError as error:
             raise DiskError(f"the run folder {str(place)!r} cannot be made: {error.strerror}") from error
@@ -201,6 +201,17 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         return read_json_file(self / name)
+
+    def read_plan(self) -> dict[str, Any]:
+        """plan.json.
+
+        Raises:
+            KzooError: It is none: somebody else has written it.
+        """
+        plan = self.read_json("plan.json")
+        if not isinstance(plan, dict):
+            raise KzooError(f"{str(self / 'plan.json')!r} is no plan of a run: it holds {plan!r:.60}")
+        return plan
 
     def read_config(self) -> dict[str, Any]:
         """See `config_in`."""
@@ -283,7 +294,7 @@ def run_of(folder: RunFolder, model: keras.Model) -> Run:
     """A finished run, as its folder has it."""
     rows, config = folder.read_metrics(), folder.read_config()
     seconds = rows[-1]["seconds"] if rows else 0.0
-    plan = Plan.from_config(folder.read_json("plan.json"))
+    plan = Plan.from_config(folder.read_plan())
     return Run(
         model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""),
         weights_of=config.get("weights_of"),
@@ -314,10 +325,3 @@ def check_free(path: Path) -> None:
         raise KzooError(
             f"the run folder {str(path)!r} exists and is not empty; give another, or resume it with --resume {path}"
         )
-
-
-def _sweep_new(parent: Path) -> None:
-    """Folders that were killed before they were whole."""
-    for path in left_behind(parent):
-        if (path / LOCK).is_file() and holder_of(path) is None:
-            shutil.rmtree(path, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import re
 import zipfile
@@ -18,12 +17,13 @@ import keras
 
 from kzoo import zoo
 from kzoo.errors import KzooError, first_line
-from kzoo.files import budget_of, check_archive, read_json
+from kzoo.files import MANIFEST, budget_of, check_archive, check_sealed, read_json
 from kzoo.inputs import Reader, own_reader, reader_of
 from kzoo.keras_internals import bounded_weights, served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
 from kzoo.runs.folder import Run, RunFolder
+from kzoo.runs.places import read_json_file
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, note_dtypes, task_of
@@ -36,6 +36,7 @@ OF_KERAS = (
     TypeError, ValueError, OSError, KeyError, IndexError, AttributeError, ImportError, RecursionError, MemoryError,
     OverflowError, ArithmeticError, RuntimeError, NotImplementedError, AssertionError, LookupError, EOFError,
 )  # fmt: skip
+EXPORT_SEAL = f"assets.extra/{MANIFEST}"  # sizes and sha256 of its other files
 FAMILY = re.compile(r'"registered_name": "kzoo\.(\w+)>')
 
 
@@ -112,7 +113,7 @@ def _load(source: Any, checkpoint: str) -> Predictor:
         )
     folder = RunFolder.find(text)
     if not (folder / "model.keras").is_file():
-        kind = folder.read_json("plan.json").get("style", "its class")
+        kind = folder.read_plan().get("style", "its class")
         raise KzooError(
             f"{folder.path} has no model.keras, for {kind} has no get_config; write one and train anew, or"
             " build the model yourself: kzoo.load_model(run, model=…) gives it the weights, and kzoo.fit(model, data,"
@@ -242,7 +243,11 @@ class _Served(keras.layers.TFSMLayer):
 def _export(path: Path) -> Predictor:
     if not (path / EXPORT_INFO).is_file():
         raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
-    told = json.loads((path / EXPORT_INFO).read_text(encoding="utf-8"))
+    if (path / EXPORT_SEAL).is_file():  # the first exports have none
+        check_sealed(path, repr(str(path)), "export it again", path / EXPORT_SEAL)
+    told = read_json_file(path / EXPORT_INFO)
+    if told.get("sealed") and not (path / EXPORT_SEAL).is_file():
+        raise KzooError(f"{str(path)!r} is damaged: {EXPORT_SEAL} is missing; export it again")
     takes, inputs = _told(told)
     layer = _Served(str(path), call_endpoint="serving_default")
     made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in takes}

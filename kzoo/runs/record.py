@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kzoo.engine import Engine, Place, current_rate, metrics_of, remembered, remind, scales_of, state_of
 from kzoo.errors import KzooError, listed
-from kzoo.files import atomic
+from kzoo.files import atomic, writing
 from kzoo.keras_internals import global_seed_generator
 from kzoo.models import networks_of
 from kzoo.report import pictures
@@ -130,7 +130,8 @@ class Recorder:
         rate = current_rate(networks_of(self.model)[0].optimizer)
         seconds = round(self.before + time.perf_counter() - self.started, 2)
         self.rows.append({"epoch": place.epoch, "seconds": seconds, "learning_rate": rate, **place.logs})
-        self._tensorboard(place, rate)
+        with writing(self.folder / "tensorboard"):
+            self._tensorboard(place, rate)
         self.checkpoint(place, best=self.best() is self.rows[-1])
 
     def between(self, place: Place) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kzoo.errors import cell
 from kzoo.files import atomic
 from kzoo.records import Printed
 from kzoo.runs import Run, RunFolder, load_model, run_of
@@ -135,8 +136,8 @@ def write_table(folder: RunFolder, table: Sequence[Trial]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", *names, "score", "epochs", "seconds", "status", "reason"])
     for t in table:
-        values = [t.values.get(name, "") for name in names]
-        writer.writerow([t.number, *values, t.score, t.epochs, t.seconds, t.status, t.reason])
+        values = [cell(t.values.get(name, "")) for name in names]
+        writer.writerow([t.number, *values, t.score, t.epochs, t.seconds, t.status, cell(t.reason)])
     with atomic(folder / "trials.csv") as beside:
         beside.write_text(text.getvalue(), encoding="utf-8")
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from sklearn import metrics
 
 from kzoo.data import Data
-from kzoo.errors import KzooError, listed
+from kzoo.errors import KzooError, cell, listed
 from kzoo.inputs import Reader, no_size_warnings, open_image
 from kzoo.report import Picture, Shown, Text, pictures
 from kzoo.tasks.task import Evaluated
@@ -240,7 +240,8 @@ def _table(mistakes: Sequence[Mistake]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["index", "true", "guess", "probability", "input"])
-    writer.writerows([m.index, m.true, m.guess, f"{m.probability:.6f}", m.input] for m in mistakes)
+    for m in mistakes:
+        writer.writerow([m.index, cell(m.true), cell(m.guess), f"{m.probability:.6f}", cell(m.input)])
     return text.getvalue()
 
 

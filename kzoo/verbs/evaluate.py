@@ -9,7 +9,7 @@ from typing import Any
 
 from kzoo.data import Data, folder_holds, held, load_data, load_held, read_again
 from kzoo.errors import KzooError
-from kzoo.files import atomic
+from kzoo.files import DiskError, atomic
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
@@ -57,7 +57,11 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
     folder = Path(place) if place is not None else predictor.run.path if predictor.run else None
     if folder is not None:
         best = chosen.checkpoint == "best" and predictor.run is not None
-        _write(found, RunFolder(folder), f"-{data.info.name}-{split}{'-best' * best}")
+        try:
+            _write(found, RunFolder(folder), f"-{data.info.name}-{split}{'-best' * best}")
+        except DiskError as error:
+            error.result = found
+            raise
     return found
 
 
@@ -84,7 +88,7 @@ def _write(found: Evaluated, folder: RunFolder, end: str) -> None:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KzooError(f"output_dir {str(folder.path)!r} cannot be made: {error.strerror}") from error
+        raise DiskError(f"output_dir {str(folder.path)!r} cannot be made: {error.strerror}") from error
     figures = folder / f"evaluation{end}.json"
     if figures.is_file():  # what an earlier evaluation showed may not be so now
         before = map(Path, folder.read_json(figures.name).get("files", {}).values())

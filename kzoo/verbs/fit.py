@@ -125,7 +125,7 @@ def _fitted(
     plan, notes = ready.plan, _lost(begun, callbacks)
     rates = [current_rate(network.optimizer) for network in ready.objective.networks]
     if begun.resumed:
-        before = folder.read_json("plan.json")
+        before = folder.read_plan()
         kept = {k: v for k, v in (before.get("sources") or {}).items() if k not in begun.given}
         plan = replace(plan, sources={**plan.sources, **kept})  # its model's compile is what was given then
         notes += _changed_since(before, plan)

@@ -24,13 +24,13 @@ class Forks:
         )  # fmt: skip
         assert self.process.stdout.readline() == "ready\n", (folder / "forks.log").read_text()
 
-    def __call__(self, program, folder, resume=False, fault=None, signal=None, below=None):
+    def __call__(self, program, folder, resume=False, fault=None, signal=None, below=None, devices=2):
         """(exit status, negative of a signal's; what was said; calls that were counted)."""
         log = self.folder / f"{self.number}.log"
         self.number += 1
         job = {
             "program": program, "folder": str(folder), "resume": resume, "fault": fault, "signal": signal,
-            "log": str(log), "below": str(below or Path(folder).parent), "devices": 2,
+            "log": str(log), "below": str(below or Path(folder).parent), "devices": devices,
         }  # fmt: skip
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()

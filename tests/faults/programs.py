@@ -95,10 +95,24 @@ def search(folder, resume):
                      checkpoint="steps=2", **COMMON)  # fmt: skip
 
 
-PROGRAMS = {f.__name__: f for f in (classifier, mirrored, translator, gan, fine_tuning, search)}
+def elastic(folder, resume, devices, epochs):
+    """On so many replicas, without what draws or normalizes by each replica."""
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(70, 6)).astype("float32"), np.arange(70) % 3)
+    where = {"strategy": "mirrored", "devices": int(devices)} if devices != "1" else {"strategy": "default"}
+    if resume:
+        return kzoo.fit(data=data, resume=folder, verbose=False, epochs=int(epochs), **where)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3, "softmax")])
+    return kzoo.fit(model, data, run_dir=folder, epochs=int(epochs), batch_size=16, optimizer="adam", verbose=False,
+                    loss="sparse_categorical_crossentropy", learning_rate=0.01, **where)  # fmt: skip
+
+
+PROGRAMS = {f.__name__: f for f in (classifier, mirrored, translator, gan, fine_tuning, search, elastic)}
 
 
 def run(name, folder, resume):
     """From a folder's parent, so that nothing that is written has a path in it."""
     os.chdir(Path(folder).parent)
-    return PROGRAMS[name](Path(folder).name, resume)
+    name, *more = name.split(":")
+    return PROGRAMS[name](Path(folder).name, resume, *more)
