@@ -39,6 +39,7 @@ def test_more_hidden_units_find_xor_more_often(capsys):
     assert found[8] >= 6
 
 
+@pytest.mark.slow
 def test_one_or_seven_on_patches(tmp_path):
     """`mlp_16_16_16`: 1 against 7 on 4x4 patches, better than the commoner class every time."""
     import kzoo

@@ -294,6 +294,7 @@ def test_the_comparison_is_on_test_and_on_other_seeds(search):
     assert str(search).splitlines()[-1].endswith(f"{mean:.4f}  {spread:.4f}")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scores(search):
     points = write_points()
     options = {"epochs": 2, "xla": "off", "limit_train_batches": 20}
@@ -318,6 +319,7 @@ def shown(err):
     return [line.split()[1] for line in err.splitlines() if line.startswith("trial ")]
 
 
+@pytest.mark.slow
 def test_of_images_the_best_is_a_run_like_any_other():
     options = {"epochs": 1, "limit_train_batches": 10}
     found = kzoo.tune("lenet5", "digits", trials=2, **QUIET, **options)
@@ -342,6 +344,7 @@ def test_hyperband_goes_on_in_the_run_it_began():
     assert sorted(str(p.relative_to(found.path)) for p in found.path.rglob("*.keras")) == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_bayesian_search_trains():
     found = kzoo.tune("perceptron", write_points(), algorithm="bayesian", trials=4, **QUIET, **QUICK)
     assert [t.status for t in found.trials] == ["completed"] * 4

@@ -288,6 +288,7 @@ def test_what_nobody_sees_is_asked_for():
             kzoo.fit(model, data, **{"preprocess": "0-1", **options}, epochs=1)
 
 
+@pytest.mark.slow
 def test_networks_of_keras_applications_are_given_what_they_learned_from():
     import keras
 

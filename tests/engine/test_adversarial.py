@@ -159,6 +159,7 @@ def test_one_device_is_the_plain_loop(optimizer, xla):
 
 
 @pytest.mark.parametrize(("optimizer", "xla"), cases(("adam", False)))
+@pytest.mark.slow
 def test_two_replicas_each_normalize_their_own_rows(optimizer, xla):
     assert_same(played(nets.strategy("mirrored"), xla=xla, optimizer=optimizer), expected(2, optimizer))
 

@@ -87,6 +87,7 @@ def test_a_picture(tmp_path):
         found.plot("nowhere/rates.png")
 
 
+@pytest.mark.slow
 def test_fit_looks_for_its_rate(capsys):
     """The run is that of the rate given as a number."""
     options = {"epochs": 1, "seed": 3, "xla": "off"}

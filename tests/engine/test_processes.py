@@ -73,6 +73,7 @@ def test_what_is_frozen_and_scaled(tmp_path):
 # --- parameter servers ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_parameter_servers_lose_no_update(tmp_path):
     (found,) = cluster.run("nets.on_servers", SERVERS, tmp_path)
     one = kzoo.fit("lenet5", "digits", epochs=3, batch_size=32, verbose=False).history["loss"]

@@ -103,6 +103,7 @@ def test_two_replicas_give_the_numbers_of_one(name):
 
 
 @pytest.mark.parametrize("name", ["ladder_tiny", pytest.param("restorer_tiny", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_tune(name):
     search = kzoo.tune(
         name, "digits", trials=2, limit_train_batches=2, limit_validation_batches=2, epochs=1, verbose=False

@@ -30,7 +30,7 @@ def until(there, process, seconds=120):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", STATUS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 1))])
 def test_the_command_line_stops_at_its_step(number, tmp_path):
     process = typed(*FIT, cwd=tmp_path)
     until((tmp_path / "runs/0001-lenet5-digits/checkpoints/0001-000000").is_dir, process)
@@ -61,6 +61,7 @@ def test_sigusr1_writes_a_checkpoint_and_goes_on(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_second_one_ends_at_once(tmp_path):
     """While the first one waits for the end of a long step."""
     (tmp_path / "slow.py").write_text(
@@ -90,7 +91,7 @@ def test_a_second_one_ends_at_once(tmp_path):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("seconds", [0.15, 1.5])
+@pytest.mark.parametrize("seconds", [0.15, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_while_it_imports(seconds, tmp_path):
     for number, status in STATUS.items():
         process = typed(*FIT, cwd=tmp_path)

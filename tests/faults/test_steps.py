@@ -52,11 +52,18 @@ def end_of(run):
     return rows, [v.numpy().tobytes() for v in (*run.model.weights, *run.model.optimizer.variables)]
 
 
-@pytest.mark.parametrize("strategy", ["default", pytest.param("mirrored", marks=pytest.mark.slow)])
-def test_at_each_step_of_three_epochs(strategy, tmp_path):
+@pytest.mark.parametrize(
+    ("strategy", "steps"),
+    [
+        ("default", (4, 5, 11)),
+        pytest.param("default", range(1, 3 * STEPS), marks=pytest.mark.slow),
+        pytest.param("mirrored", range(1, 3 * STEPS), marks=pytest.mark.slow),
+    ],
+)
+def test_at_each_step_of_three_epochs(strategy, steps, tmp_path):
     """To the bit; the step after which it was left has its checkpoint."""
     whole = end_of(fit(tmp_path / "whole", strategy))
-    for step in range(1, 3 * STEPS):
+    for step in steps:
         folder = tmp_path / str(step)
         with pytest.raises(KeyboardInterrupt):
             fit(folder, strategy, checkpoint="steps=1", callbacks=[Left(step + 1)])
@@ -68,6 +75,7 @@ def test_at_each_step_of_three_epochs(strategy, tmp_path):
         assert end_of(run) == whole, step
 
 
+@pytest.mark.slow
 def test_on_one_two_four_and_one_replica(forks, tmp_path):
     """Each example once an epoch: the losses are those of one replica all the way, to 1e-5."""
     status, said, _ = forks("elastic:1:4", tmp_path / "whole", devices=4)

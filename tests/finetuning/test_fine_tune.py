@@ -463,6 +463,7 @@ def test_sentences_in_every_stage(tmp_path):
 EXACT = {"optimizer": "sgd", "learning_rate": 0.001, "schedule": "constant", "depth": 1}
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_numbers_of_one_without_batch_norm(mlp_weights, data):
     options = {**EXACT, "cache": False, "head_epochs": 1, "epochs": 1, "batch_size": 16, "set": {"dropout": 0.0}}
     one, two = (
@@ -650,6 +651,7 @@ def test_own_models_are_told_what_to_do(data):
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_published_weights_by_the_verb(here):
     """LeNet-5 of MNIST on three of the digits, of 8 examples each; at a rate that is found, classes weighed."""
     options = ["--only", "1", "--only", "4", "--only", "7", "--per-class", 8, "--class-weight", "balanced"]

@@ -390,6 +390,7 @@ print("loaded", len(sys.argv) - 1)
 """
 
 
+@pytest.mark.slow
 def test_functional_files_load_with_plain_keras(tmp_path, seeded):
     """In a process that cannot import kzoo."""
     for name in TINY:

@@ -161,6 +161,7 @@ def photographs(root, rng, count=20):
     return root
 
 
+@pytest.mark.slow
 def test_the_example_of_surface_inspection(tmp_path, rng, capsys):
     """From a user's folder to a table of predictions, by the public names only."""
     spec = importlib.util.spec_from_file_location("aoi_defects", EXAMPLES / "aoi_defects.py")

@@ -111,6 +111,7 @@ def test_a_model_of_your_own_resumes_with_the_model(rng):
     assert len(kzoo.fit(build(), data, resume="mine", epochs=4, verbose=False).history["loss"]) == 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path, here):
     """A real process, interrupted in its third epoch or later, then resumed by the command it printed."""
     command = [sys.executable, "-m", "kzoo", "fit", "lenet5", "--data", "digits", "--epochs", "200"]
@@ -132,6 +133,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_resumes(tmp_path, here):
     assert (tmp_path / "runs/0001-lenet5-digits/curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_killed_outright_it_still_evaluates_and_resumes(tmp_path):
     command = [sys.executable, "-m", "kzoo", "fit", "lenet5", "--data", "digits", "--epochs", "200", "--xla", "off"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path)

@@ -318,7 +318,7 @@ class TestGenerator:
         names = sorted(p.name for p in (digits.path / "samples").iterdir())
         assert names == ["epoch-001.png", "epoch-002.png"]
         assert (digits.path / "samples.png").read_bytes() == (digits.path / "samples" / names[-1]).read_bytes()
-        assert not (digits.path / "checkpoints" / "best.json").exists()
+        assert RunFolder(digits.path).checkpoints.best is None
         assert (digits.path / "curves.png").is_file() and (digits.path / "card.md").is_file()
 
     def test_the_same_noise_gives_the_same_images(self, digits, tmp_path):
