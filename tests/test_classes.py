@@ -92,6 +92,7 @@ def test_a_model_that_learns_on_keeps_its_numbers(run, tmp_path):
     assert kzoo.evaluate(same).accuracy == 1
 
 
+@pytest.mark.slow
 def test_texts(tmp_path):
     rows = [
         "text\tlabel",

@@ -480,6 +480,7 @@ def test_a_resumed_search_is_the_same_search(search):
 # --- killed and interrupted -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_and_restarted_it_repeats_no_trial(here):
     options = ["tune", "perceptron", "--data", write_points(), "--trials", "4", "--epochs", "3", "--compare-seeds", "0"]
     options += ["--seed", "3"]

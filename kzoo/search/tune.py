@@ -24,14 +24,14 @@ from kzoo import errors
 from kzoo.engine import check_precision, own_seeds, recipe_metrics
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError, unknown
-from kzoo.files import LOCK, MANIFEST, atomic, atomic_folder, removed
+from kzoo.files import LOCK, MANIFEST, DiskError, atomic, atomic_folder, removed
 from kzoo.records import VERBS, Searched, Searching, takes
 from kzoo.runs import RunFolder, begin, config_of, resumable
 from kzoo.search.compare import compare, seeds_of
 from kzoo.search.oracles import make_oracle
 from kzoo.search.results import Search, Trial, counted, short, write_card
 from kzoo.search.space import ZooHyperModel, space_of
-from kzoo.search.tuner import Tuner, ended
+from kzoo.search.tuner import Tuner, Unwritable, ended
 
 OF_A_RUN = (
     "model.keras",
@@ -143,7 +143,9 @@ def _searched(folder: RunFolder, space: ZooHyperModel, oracle: Any, options: Sea
             say(f"the space has no more than {len(trials)} different trials")
         _keep_best(folder, tuner, best)
         comparison = compare(folder, space, options, trials[0], best, say)
-    except KeyboardInterrupt:
+    except Unwritable as error:
+        raise DiskError(str(error)) from error
+    except (KeyboardInterrupt, SystemExit):
         say(f"\ninterrupted; {len(ended(folder))} of {options.trials} trials are done, in {folder.path}")
         raise
     return Search(folder.path, goal.name, best, tuple(trials), comparison)

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
 from keras_tuner.engine import base_tuner
 
 from kzoo.errors import KzooError
-from kzoo.files import atomic_folder, removed
+from kzoo.files import DiskError, atomic_folder, removed
 from kzoo.records import Searched, Searching, Training, options_of
 from kzoo.runs import NOT_METRICS, Run, RunFolder
 from kzoo.search.results import Trial, counted, described, write_table
@@ -22,6 +23,10 @@ from kzoo.search.space import ZooHyperModel
 
 # Options of each trial's training: those of any, that are not searched and not the trial's own.
 PASSED = [n for n in options_of(Training) if n not in options_of(Searched) and n not in ("epochs", "seed")]
+
+
+class Unwritable(keras_tuner.errors.FatalError):
+    """The disk's error, as the one kind that keras-tuner does not take for a failed trial."""
 
 
 class Tuner(base_tuner.BaseTuner):
@@ -48,6 +53,8 @@ class Tuner(base_tuner.BaseTuner):
             last = self.space.scores(run)
             record["val_loss"] = last["val_loss"]
             return _finite({name: value for name, value in last.items() if name not in NOT_METRICS})
+        except DiskError as error:  # no trial's fault: the search ends here, and goes on when there is room
+            raise Unwritable(str(error)) from error
         except Exception as error:
             record["reason"] = reason_of(error)
             if not isinstance(error, KzooError):

@@ -178,7 +178,7 @@ def _fitted(
 def _actions(recorder: Recorder, options: Fit) -> list[Action]:
     """What is done between the epochs, and inside them."""
     moments = Moments.parsed(options.checkpoint)
-    found = [every(recorder.epoch, epochs=1), every(recorder.show, epochs=1)]
+    found = [every(recorder.show, epochs=1), every(recorder.epoch, epochs=1)]  # a kill between shows it again
     found += [every(recorder.stopper(options.patience), epochs=1)] if options.patience else []
     found.append(every(recorder.between, steps=moments.get("steps"), signals=True))
     return [*found, every(recorder.if_idle, seconds=moments.get("seconds"))]

@@ -117,8 +117,8 @@ def host_of(parts: SplitResult) -> str:
 def fault_of(path: Path, checksum: str | None, source: str) -> str | None:
     """What is wrong with the cached file; None where it is the right one.
 
-    It is read through only where its notes do not vouch for it. Without a checksum it must still be what was fetched;
-    a file that was placed there by hand has no notes yet, and is taken as it is.
+    It is read through each time: a disk rots without a change of time or size. Without a checksum it must still be what
+    was fetched; a file that was placed there by hand has no notes yet, and is taken as it is.
 
     Raises:
         KzooError: It cannot be read.
@@ -132,15 +132,13 @@ def fault_of(path: Path, checksum: str | None, source: str) -> str | None:
 def _fault(path: Path, checksum: str | None) -> str | None:
     if not path.is_file():
         return "it is not in the cache"
-    state, noted = path.stat(), read_json(notes_of(path))
-    known = noted if (noted.get("size"), noted.get("mtime_ns")) == (state.st_size, state.st_mtime_ns) else {}
-    checksum = checksum or f"sha256:{noted.get('sha256', '')}"
+    noted = read_json(notes_of(path)).get("sha256", "")
+    checksum = checksum or f"sha256:{noted}"
     algorithm, _, digits = checksum.partition(":")
-    if not isinstance(known.get(algorithm), str):
-        known = digests_of(path, checksum)
-        if matches(known, checksum):
-            write_notes(path, known)
+    known = digests_of(path, checksum)
     if matches(known, checksum):
+        if noted != known["sha256"]:
+            write_notes(path, known)
         return None
     return f"{str(path)!r} has {algorithm} {known[algorithm][: len(digits)]}, expected {digits}"
 
@@ -150,8 +148,7 @@ def notes_of(path: Path) -> Path:
 
 
 def write_notes(path: Path, digests: Mapping[str, str]) -> None:
-    state = path.stat()
-    write_json(notes_of(path), {"size": state.st_size, "mtime_ns": state.st_mtime_ns, **digests})
+    write_json(notes_of(path), {"size": path.stat().st_size, **digests})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:  # imported where something is fetched, and nowhere else
 TRIES = 5  # in a row that bring no byte more; 2 where the server was never reached
 WAIT = 1.0  # seconds before the second try, twice as many before each further one
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+MOST = int(os.environ.get("KZOO_MAX_DOWNLOAD") or 8 << 30)  # bytes of a file whose size nobody has published
+MOST_OF_A_TEXT = 1 << 20
 PIECE = 1 << 16  # bytes at a time; of a cut connection the last, unfinished piece is lost
 __all__ = ["cache_folder", "fetch", "hf_endpoint"]
 
@@ -261,6 +263,7 @@ class _Download:
                 raise exceptions.ChunkedEncodingError("the server gives another part than the one asked for")
             total = int(found[2])
         start = before if going_on else 0
+        self.check_length(total or 0)
         self.promised = _promised([*response.history, response])
         free = shutil.disk_usage(self.part.parent).free
         if total is not None and total - start > free:
@@ -277,12 +280,26 @@ class _Download:
         with self.part.open("ab" if going_on else "wb") as file:
             for piece in response.iter_content(PIECE):
                 file.write(piece)
+                self.check_length(file.tell())
                 bar.advance(len(piece))
             file.flush()
             os.fsync(file.fileno())
         written = self.part.stat().st_size
         if total is not None and written != total:
             raise exceptions.ChunkedEncodingError(f"the connection was cut at {written:,} of {total:,} bytes")
+
+    def check_length(self, length: int) -> None:
+        """
+        Raises:
+            KzooError: It is more than such a file may have.
+        """
+        most = MOST_OF_A_TEXT if not self.weights else 2 * self.size + PIECE if self.size else MOST
+        if length > most:
+            self.remove()
+            raise KzooError(
+                f"{self.source}: {shown(self.url)} gives more than {most:,} bytes, and it was removed;"
+                + (" KZOO_MAX_DOWNLOAD allows more" if most == MOST else " that is not the file")
+            )
 
 
 def _promised(responses: list[requests.Response]) -> str | None:

@@ -65,6 +65,7 @@ def test_a_folder_of_all_of_them(folder):
         assert x.shape == wanted.shape and np.abs(x.astype(int) - wanted).max() <= tolerance, name
 
 
+@pytest.mark.slow
 def test_the_whole_way_on_such_a_folder(folder, tmp_path, capsys):
     """Trained, evaluated, answered file by file, tuned and served: the same files and scores everywhere."""
     root, said = folder

@@ -195,6 +195,7 @@ def test_networks_of_keras_applications():
     assert not own_scaling(make(keras.applications.ResNet50))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_its_pixels_were(tmp_path):
     """Of -1 to 1, some have no number below 0: taken for 0 to 1 they would all be too bright. So in the export."""
     signed = (BYTES / 127.5 - 1).astype("float32")

@@ -108,6 +108,7 @@ def test_early_stopping_without_restoring_keeps_the_last_epoch():
     assert run.weights_of is None and same(run.model, weights.after[-1])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_says_so_and_goes_on_where_it_was(capsys):
     """With more patience it is the run that was never stopped."""
     whole = fit(network(), patience=8, run_dir="whole")

@@ -224,7 +224,7 @@ def held_on_replicas(plan):
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_network_of_stock_parts_has_keras_numbers(part):
     held = settings(max_examples=3, phases=[Phase.generate], **QUIET)(
         given(networks().filter(held_on_replicas))(lambda plan: check(plan, eagerly=True))

@@ -122,6 +122,7 @@ def test_a_layer_of_the_users_own_is_found_in_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_the_command_line(name, here, raw, tmp_path):
     """In this process; `--import` runs the file once more, as a model of the user's is edited and run again."""
     for k, image in enumerate(raw[:2]):

@@ -16,11 +16,17 @@ STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 FIT = ["fit", "lenet5", "--data", "digits", "--epochs", "300", "--xla", "off", "--checkpoint", "epoch"]
 
 
-def typed(*arguments, **more):
+def defaults():
+    """Whoever runs the tests in the background may have these ignored."""
+    for number in STATUS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def typed(*arguments, begin=defaults, **more):
     """A training on the command line, in a process of its own."""
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([sys.executable, "-m", "kzoo", *arguments], env=env, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, **more)  # fmt: skip
+                            stderr=subprocess.PIPE, text=True, preexec_fn=begin, **more)  # fmt: skip
 
 
 def until(there, process, seconds=120):
@@ -100,6 +106,18 @@ def test_while_it_imports(seconds, tmp_path):
         _, said = process.communicate(timeout=20)
         assert process.returncode == status and "Traceback" not in said, said
         assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_what_is_ignored_stays_ignored(tmp_path):
+    """As nohup has it."""
+    process = typed(*FIT, cwd=tmp_path, begin=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    checkpoints = tmp_path / "runs/0001-lenet5-digits/checkpoints"
+    until((checkpoints / "0001-000000").is_dir, process)
+    process.send_signal(signal.SIGHUP)
+    until((checkpoints / "0004-000000").is_dir, process)
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -449,6 +449,7 @@ def check_sentences(first, run):
     assert kzoo.predict(run, "good food")[0].labels
 
 
+@pytest.mark.slow
 def test_sentences_on_a_trained_run(tmp_path):
     check_sentences(*tuned_on_sentences(tmp_path, 1, depth=0, xla="off"))
 

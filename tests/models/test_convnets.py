@@ -348,6 +348,7 @@ def auxiliary_run(tmp_path_factory):
     return run_of(model, tmp_path_factory.mktemp("auxiliary"), xla="off")
 
 
+@pytest.mark.slow
 def test_a_run_with_auxiliaries_is_read_predicts_and_is_exported(auxiliary_run, tmp_path):
     run = auxiliary_run
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8), "uint8")
