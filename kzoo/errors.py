@@ -18,7 +18,7 @@ def say(text: str) -> None:
     """A line on stderr. Where nobody can read it any more, or its disk is full, nothing is lost but the line."""
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr is not None:  # print would take stdout
-            print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
+            print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
@@ -34,6 +34,11 @@ def printable(text: str) -> str:
         return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else repr(found[0])[1:-1]
 
     return CONTROLS.sub(escaped, text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text whose own line ends stay."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def cell(text: object) -> str:

@@ -16,8 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.errors import KzooError, printable
-from kzoo.files import DiskError
+from kzoo.errors import KzooError, printable_lines
 from kzoo.records import to_json
 
 HELP = """kzoo: a Keras / TensorFlow model zoo, from raw data to a served model.
@@ -75,18 +74,8 @@ def shown(result: Any, as_json: bool) -> bool:
         print(to_json(plain))
         return False
     for one in result if isinstance(result, list) else [result]:
-        print("\n".join(map(printable, str(one).split("\n"))))
+        print(printable_lines(str(one)))
     return True
-
-
-@contextlib.contextmanager
-def told_anyway(result: Any, as_json: bool) -> Iterator[None]:
-    """What was computed is printed though it cannot be written."""
-    try:
-        yield
-    except DiskError:
-        shown(result, as_json)
-        raise
 
 
 def import_files(paths: list[str]) -> None:

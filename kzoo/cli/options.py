@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli.app import app, start
+from kzoo.cli.app import app, shown, start
 from kzoo.errors import KzooError
+from kzoo.files import DiskError
 from kzoo.records import VERBS, Option, options_of
 from kzoo.runs import find_run
 from kzoo.zoo import index, model_spec, task_index
@@ -58,7 +59,12 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
             start({k: v for k, v in given.items() if k in ("strategy", "devices")}, lambda: _kept(verb, given))
             if others:
                 given = {name: _read(verb, name, value) if name in others else value for name, value in given.items()}
-            body(given, as_json)
+            try:
+                body(given, as_json)
+            except DiskError as error:
+                if error.result is not None:  # what was computed is told, though it cannot be written
+                    shown(error.result, as_json)
+                raise
 
         parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=a, default=d)
                       for n, (a, d) in own.items()]  # fmt: skip

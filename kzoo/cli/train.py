@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli.app import shown, told_anyway
+from kzoo.cli.app import shown
 from kzoo.cli.options import command
+from kzoo.files import computed
 
 Data = Annotated[
     str | None, typer.Option(help="digits, a TensorFlow Datasets name, a folder, a .npz, .tsv or .csv. Of a new run.")
@@ -105,7 +106,7 @@ def find_learning_rate(given: dict[str, Any], as_json: bool) -> None:
     path = writable(given.pop("plot"), ".png") if "plot" in given else None
     found = kzoo.find_learning_rate(**given)
     if path is not None:
-        with told_anyway(found, as_json):
+        with computed(found):
             found.plot(path)
     if shown(found, as_json):
         model, data = shlex.quote(given["model"]), shlex.quote(given["data"])

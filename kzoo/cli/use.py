@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kzoo.cli.app import shown, told_anyway
+from kzoo.cli.app import shown
 from kzoo.cli.options import command
 from kzoo.errors import KzooError, cell
-from kzoo.files import DiskError, atomic
+from kzoo.files import atomic, computed
 
 Model = Annotated[
     str,
@@ -40,12 +40,7 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
     """
     import kzoo
 
-    try:
-        found = kzoo.evaluate(**given)
-    except DiskError as error:  # its figures and pictures
-        if error.result is not None:
-            shown(error.result, as_json)
-        raise
+    found = kzoo.evaluate(**given)
     if shown(found, as_json):
         for name, path in found.files.items():
             print(f"{name:13} {path}")
@@ -81,7 +76,7 @@ def predict(given: dict[str, Any], as_json: bool) -> None:
         _check_place(table, ".csv")
     found = kzoo.predict(**given)
     if table is not None:
-        with told_anyway(found, as_json):
+        with computed(found):
             _write_csv(Path(table), found)
     if shown(found, as_json) and table is not None:
         print(f"csv           {table}")

@@ -71,8 +71,8 @@ class Servers(Engine):
     ) -> dict[str, float]:  # fmt: skip
         return self._here.evaluate(batches, callbacks, between)
 
-    def counted_here(self, variable: keras.Variable) -> float:
-        return float(tf.reduce_sum(self.copies[self.places[id(variable)]]))
+    def shares(self, variable: keras.Variable) -> list[Any]:
+        return [self.copies[self.places[id(variable)]].numpy()]
 
     def push(self) -> None:
         for variable, copy in zip(self.variables, self.copies, strict=True):

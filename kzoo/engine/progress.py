@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kzoo.errors import printable
+from kzoo.errors import printable_lines
 
 
 def numbers(values: Mapping[str, float]) -> str:
@@ -95,5 +95,4 @@ class TrainingProgress:
             self.bar = None
 
     def say(self, text: str) -> None:
-        text = "\n".join(map(printable, text.split("\n")))
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable_lines(text), markup=False, soft_wrap=True)

@@ -235,9 +235,6 @@ class InSync(Engine):
     def pull(self) -> None:
         self.state.pull()
 
-    def counted_here(self, variable: keras.Variable) -> float:
-        return float(sum(np.sum(value) for value in self.shares(variable)))
-
     def shares(self, variable: keras.Variable) -> list[Any]:
         return self.state.shares(variable)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kzoo.engine.kernels import Kernels
@@ -151,7 +152,7 @@ class Engine:
 
     def counted_here(self, variable: keras.Variable) -> float:
         """Of a metric's number, what this process has counted."""
-        return float(tf.reduce_sum(tf.convert_to_tensor(variable.value)))
+        return float(sum(np.sum(share) for share in self.shares(variable)))
 
     def shares(self, variable: keras.Variable) -> list[Any]:
         """Of a metric's number, what each replica of this process has counted."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ import tensorflow as tf
 import kzoo
 from kzoo.engine import unchanged
 from kzoo.errors import KzooError
-from kzoo.files import LOCK, DiskError, Lock, digest_of, sealed, sweep_unlocked, synced_all, writing
+from kzoo.files import LOCK, DiskError, Lock, digest_of, made_aside, sealed, synced_all, writing
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
 from kzoo.records import VERBS, Exporting, Printed, takes
@@ -98,11 +97,8 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
     found = predictor.task.signatures(predictor, **asked("export", predictor.task, options, Exporting))
     module, functions = _module(predictor, found)
     told = _told(predictor, functions)
-    work = path / f".{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        sweep_unlocked(path)
-        work.mkdir()
+        work = made_aside(path)
     except OSError as error:
         raise DiskError(f"path {str(path)!r} cannot be written: {error.strerror}") from error
     try:

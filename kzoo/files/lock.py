@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -45,7 +46,7 @@ class Lock:
                 break
             os.close(handle)
             if not free and time.monotonic() > patience:
-                raise KzooError(f"{str(self.path.parent)!r} is being written by {_named(before)}; wait for its end")
+                raise _held(self.path.parent, before)
             time.sleep(0.02)
         if before is not None:
             self.taken_over = f"{self.path.parent} was left by {_named(before)}, which has ended; going on"
@@ -79,24 +80,43 @@ class Lock:
         self.release()
 
 
-def sweep_unlocked(parent: Path) -> None:
-    """Remove folders that killed processes were making in `parent`, each with its lock inside."""
+def made_aside(parent: Path) -> Path:
+    """An empty folder in `parent`, to be locked, filled and renamed. Those that killed processes were filling go.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
     for path in left_behind(parent):
-        if (path / LOCK).is_file() and holder_of(path) is None:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(KzooError):
+            check_unlocked(path)
+            if (path / LOCK).is_file():
+                shutil.rmtree(path, ignore_errors=True)
+    aside = parent / f".{os.getpid()}-{secrets.token_hex(4)}"
+    aside.mkdir()
+    return aside
 
 
-def holder_of(folder: Path) -> str | None:
-    """Who writes a folder; None where nobody does. Takes nothing, changes nothing."""
+def check_unlocked(folder: Path) -> None:
+    """Takes nothing, changes nothing.
+
+    Raises:
+        KzooError: As `Lock.take`.
+    """
     try:
         handle = os.open(folder / LOCK, os.O_RDWR)
     except OSError:
-        return None
+        return
     try:
         free, before = _looked_at(handle)
-        return None if free else _named(before)
     finally:
         os.close(handle)
+    if not free:
+        raise _held(folder, before)
+
+
+def _held(folder: Path, holder: dict[str, Any] | None) -> KzooError:
+    return KzooError(f"{str(folder)!r} is being written by {_named(holder)}; wait for its end")
 
 
 def _looked_at(handle: int) -> tuple[bool, dict[str, Any] | None]:

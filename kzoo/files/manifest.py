@@ -69,32 +69,18 @@ def damage(folder: Path, name: str, right: Any) -> str:
         return f"{name} cannot be read: {error.strerror}"
 
 
-def check_sealed(folder: Path, what: str, remedy: str, path: Path | None = None) -> dict[str, Any]:
-    """A folder whose manifest names all of its files.
-
-    Raises:
-        KzooError: One is not what was written, or is missing.
-    """
-    place = path or folder / MANIFEST
-    try:
-        read = read_sealed(place)
-    except (ValueError, OSError, RecursionError):
-        raise KzooError(f"{what} is damaged: {place.name} is not what was written, or is missing; {remedy}") from None
-    for name, right in read["files"].items():
-        if why := damage(folder, name, right):
-            raise KzooError(f"{what} is damaged: {why}; {remedy}")
-    return read
-
-
 class Manifest:
-    """Of the files of one folder that are written one by one."""
+    """Of the files of one folder.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        place: Where it stands in the folder.
+        remedy: What helps where one of them is damaged.
+    """
 
-    @property
-    def path(self) -> Path:
-        return self.folder / MANIFEST
+    def __init__(
+        self, folder: Path, place: str = MANIFEST, remedy: str = "put it back from a copy, or train anew"
+    ) -> None:
+        self.folder, self.path, self.remedy = folder, folder / place, remedy
 
     def read(self) -> dict[str, Any]:
         """{name: the digests that are right}.
@@ -105,10 +91,7 @@ class Manifest:
         try:
             return read_sealed(self.path)["files"]
         except (ValueError, OSError, RecursionError):
-            raise KzooError(
-                f"{str(self.folder)!r} is damaged: {MANIFEST} is not what was written, or is missing; put it back from"
-                " a copy"
-            ) from None
+            raise self._damaged(f"{MANIFEST} is not what was written, or is missing") from None
 
     @contextlib.contextmanager
     def writing(self, name: str, size: int | None = None) -> Iterator[Path]:
@@ -136,7 +119,10 @@ class Manifest:
         """
         for name, right in self.read().items():
             if (not names or name in names) and (why := damage(self.folder, name, right)):
-                raise KzooError(f"{str(self.folder)!r} is damaged: {why}; put it back from a copy, or train anew")
+                raise self._damaged(why)
+
+    def _damaged(self, why: str) -> KzooError:
+        return KzooError(f"{str(self.folder)!r} is damaged: {why}; {self.remedy}")
 
     def _write(self, files: Mapping[str, Any]) -> None:
         with atomic(self.path) as beside:

@@ -37,6 +37,16 @@ class DiskError(KzooError):
 
 
 @contextlib.contextmanager
+def computed(result: Any) -> Iterator[None]:
+    """Inside, what was computed is being written: a disk's error carries it along."""
+    try:
+        yield
+    except DiskError as error:
+        error.result = result
+        raise
+
+
+@contextlib.contextmanager
 def atomic(path: Path, size: int | None = None) -> Iterator[Path]:
     """A path beside `path` with the same suffix; moved over it when the block ends well, removed when not. After it
     the file outlasts a power cut.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from kzoo.errors import printable
+from kzoo.errors import printable_lines
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
 SHOWN = 32  # images in a grid
@@ -105,7 +105,7 @@ def shortened(text: str, letters: int) -> str:
     >>> shortened("a_very_long_name_of_a_class", 13)
     'a_very…_class'
     """
-    text = "\n".join(map(printable, text.split("\n")))
+    text = printable_lines(text)
     if len(text) <= letters:
         return text
     return f"{text[: letters // 2]}…{text[-((letters - 1) // 2) :]}"

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,8 @@ class Checkpoints:
         """The model is not left as it was any more."""
         if self._marks().get("left"):
             self._mark(left=False)
-        shutil.rmtree(self.path / LEFT, ignore_errors=True)
+        if (self.path / LEFT).is_dir():
+            removed(self.path / LEFT)
 
     def mark_best(self, name: str) -> None:
         """Nothing changes where it is known already, or is not there any more."""

@@ -25,7 +25,6 @@ import json
 import math
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +36,7 @@ import keras
 
 from kzoo.data import SPLITS_FILE, DataInfo
 from kzoo.errors import KzooError
-from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, sweep, sweep_unlocked, writing
+from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, made_aside, sweep, writing
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
@@ -125,18 +124,15 @@ class RunFolder:
         Raises:
             KzooError: `run_dir` exists and is not empty, or cannot be made.
         """
-        fresh = f".{os.getpid()}-{secrets.token_hex(4)}"
         if run_dir is not None:
             place = Path(run_dir)
             check_free(place)
-            aside = (place if place.is_dir() else place.parent) / fresh  # what is there may be a mounted disk
         else:
             place = ROOT / re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
-            aside = ROOT / fresh
         try:
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            sweep_unlocked(aside.parent)
-            aside.mkdir()
+            aside = made_aside(
+                place if place.is_dir() and run_dir is not None else place.parent
+            )  # a mounted disk stays
         except OSError as error:
             raise DiskError(f"the run folder {str(place)!r} cannot be made: {error.strerror}") from error
         folder = cls(aside)

@@ -17,7 +17,7 @@ import keras
 
 from kzoo import zoo
 from kzoo.errors import KzooError, first_line
-from kzoo.files import MANIFEST, budget_of, check_archive, check_sealed, read_json
+from kzoo.files import MANIFEST, Manifest, budget_of, check_archive, read_json
 from kzoo.inputs import Reader, own_reader, reader_of
 from kzoo.keras_internals import bounded_weights, served_by
 from kzoo.models import attach_info, deep_graphs
@@ -33,8 +33,8 @@ KERAS_FILES = (".keras", ".h5", ".hdf5")  # whole models; weights alone have no 
 EXPORT_INFO = "assets.extra/kzoo.json"  # TensorFlow Serving leaves assets.extra alone
 # What Keras raises of a file that is damaged, or that somebody has written.
 OF_KERAS = (
-    TypeError, ValueError, OSError, KeyError, IndexError, AttributeError, ImportError, RecursionError, MemoryError,
-    OverflowError, ArithmeticError, RuntimeError, NotImplementedError, AssertionError, LookupError, EOFError,
+    TypeError, ValueError, OSError, LookupError, AttributeError, ImportError, RuntimeError, MemoryError,
+    ArithmeticError, AssertionError, EOFError,
 )  # fmt: skip
 EXPORT_SEAL = f"assets.extra/{MANIFEST}"  # sizes and sha256 of its other files
 FAMILY = re.compile(r'"registered_name": "kzoo\.(\w+)>')
@@ -243,11 +243,12 @@ class _Served(keras.layers.TFSMLayer):
 def _export(path: Path) -> Predictor:
     if not (path / EXPORT_INFO).is_file():
         raise KzooError(f"{str(path)!r} is a SavedModel, but not one of kzoo's: it has no {EXPORT_INFO}")
-    if (path / EXPORT_SEAL).is_file():  # the first exports have none
-        check_sealed(path, repr(str(path)), "export it again", path / EXPORT_SEAL)
+    manifest = Manifest(path, EXPORT_SEAL, "export it again")
+    if manifest.path.is_file():  # the first exports have none
+        manifest.check()
     told = read_json_file(path / EXPORT_INFO)
-    if told.get("sealed") and not (path / EXPORT_SEAL).is_file():
-        raise KzooError(f"{str(path)!r} is damaged: {EXPORT_SEAL} is missing; export it again")
+    if told.get("sealed"):
+        manifest.read()  # or an error: it is gone
     takes, inputs = _told(told)
     layer = _Served(str(path), call_endpoint="serving_default")
     made = {i["name"]: keras.Input(i["shape"], dtype=i["dtype"], name=i["name"]) for i in takes}

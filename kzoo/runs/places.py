@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.files import Manifest, holder_of, read_json
+from kzoo.files import Manifest, check_unlocked, read_json
 
 ROOT = Path("runs")
 CONFIG = "config.json"
@@ -43,8 +43,8 @@ def find_run(run: str | os.PathLike[str] | int, verb: str | None = None) -> Path
         have = f"runs/ has {', '.join(p.name for _, p in runs[-5:])}" if runs else "runs/ has none yet"
         why = f"is not {what}: it has no {CONFIG}" if found is not None else f"is no {what.split(' ', 1)[1]}"
         raise KzooError(f"{text!r} {why}; give a path, a number or 'last'; {have}")
-    if verb is not None and (holder := holder_of(found)) is not None:
-        raise KzooError(f"{str(found)!r} is being written by {holder}; wait for its end")
+    if verb is not None:
+        check_unlocked(found)
     manifest, go_on = Manifest(found), "kzoo {} --resume"
     if manifest.path.is_file():
         manifest.check()

@@ -9,7 +9,7 @@ from typing import Any
 
 from kzoo.data import Data, folder_holds, held, load_data, load_held, read_again
 from kzoo.errors import KzooError
-from kzoo.files import DiskError, atomic
+from kzoo.files import DiskError, atomic, computed
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Evaluating, takes, to_json
 from kzoo.runs import Predictor, RunFolder, load
@@ -57,11 +57,8 @@ def evaluate(model: Any, data: Any = None, **options: Any) -> Evaluated:
     folder = Path(place) if place is not None else predictor.run.path if predictor.run else None
     if folder is not None:
         best = chosen.checkpoint == "best" and predictor.run is not None
-        try:
+        with computed(found):
             _write(found, RunFolder(folder), f"-{data.info.name}-{split}{'-best' * best}")
-        except DiskError as error:
-            error.result = found
-            raise
     return found
 
 

@@ -108,11 +108,10 @@ def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) 
         folder, place = begun.folder, begun.keeping.run_dir
         if worker:
             folder, place = aside(folder), str(temporary_folder() / "run")
-        if folder is not None:
-            return _fitted(begun, feed, ready, folder, callbacks, worker, found, rate)
-        name = f"{ready.plan.model}-{feed.data.info.name}".replace("your data", "own-data")
-        folder = RunFolder.create(name, place)
-        with folder.written():
+        if folder is None:
+            name = f"{ready.plan.model}-{feed.data.info.name}".replace("your data", "own-data")
+            folder = RunFolder.create(name, place)
+        with contextlib.nullcontext() if begun.resumed else folder.written():
             return _fitted(begun, feed, ready, folder, callbacks, worker, found, rate)
 
 
@@ -270,8 +269,8 @@ def _restore(recorder: Recorder, rates: Sequence[float]) -> tuple[Place, Any]:
 def _over(begun: Begun, recorder: Recorder, place: Place, feed: Feed) -> str:
     """Why a resumed run has no epoch left; "" where it has."""
     patience = feed.options.patience
-    if not begun.config.get("finished") and recorder.ended(place, patience):
-        return f"had {recorder.ended(place, patience)}"
+    if not begun.config.get("finished") and (why := recorder.ended(place, patience)):
+        return f"had {why}"
     if patience and recorder.rows and recorder.stale() >= patience:
         had = begun.config.get("stopped") or "its best epoch is too long ago"
         return f"had {had}; go on with a larger --patience"

@@ -148,7 +148,7 @@ def notes_of(path: Path) -> Path:
 
 
 def write_notes(path: Path, digests: Mapping[str, str]) -> None:
-    write_json(notes_of(path), {"size": path.stat().st_size, **digests})
+    write_json(notes_of(path), digests)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    tensors = {key: np.array(value, order="C") for key, value in tensors.items()}
+    tensors = {key: np.asarray(value, order="C") for key, value in tensors.items()}
     with atomic(path) as beside:
         safetensors.numpy.save_file(tensors, beside, metadata=dict(metadata or {}))
 

@@ -1,13 +1,17 @@
 """The faults: a library that is preloaded, and a process that forks trainings under it."""
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from remains import left, nothing_beside
 
 HERE = Path(__file__).parent
 
@@ -59,3 +63,26 @@ def forks(library, tmp_path_factory):
     found = Forks(library, tmp_path_factory.mktemp("forks"))
     yield found
     found.close()
+
+
+class Whole(NamedTuple):
+    """An uninterrupted training: what it leaves, calls on files, seconds."""
+
+    left: dict
+    calls: int
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def wholes(forks, tmp_path_factory):
+    """(program) -> Whole, made on first use."""
+
+    @functools.cache
+    def whole(program):
+        folder, begun = tmp_path_factory.mktemp(program) / "run", time.monotonic()
+        status, said, calls = forks(program, folder, fault=[-1, 0, 0])
+        assert status == 0, said
+        assert not nothing_beside(folder)
+        return Whole(left(folder), calls, time.monotonic() - begun)
+
+    return whole

@@ -20,15 +20,7 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT)
 LASTING = 1
 
 
-@pytest.fixture(scope="module")
-def whole(forks, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    status, said, calls = forks("classifier", folder, fault=[-1, 0, 0])
-    assert status == 0, said
-    return left(folder), calls
-
-
-def wrong_with(forks, whole, folder, at, number):
+def wrong_with(forks, wholes, folder, at, number):
     """What is wrong with a training whose disk fails from that call on, and is mended then."""
     status, said, _ = forks("classifier", folder, fault=[at, number, LASTING])
     lines = [line for line in said.splitlines() if line.startswith("kzoo: ")]
@@ -41,21 +33,21 @@ def wrong_with(forks, whole, folder, at, number):
     status, said, _ = forks("classifier", folder, resume=True)
     if status:
         return f"does not go on: {said[-400:]}"
-    return [*differences(left(folder), whole[0]), *nothing_beside(folder)]
+    return [*differences(left(folder), wholes("classifier").left), *nothing_beside(folder)]
 
 
 @pytest.mark.parametrize(("share", "number"), [(0.55, errno.EIO), (0.97, errno.EROFS)])
-def test_a_training_says_it_and_goes_on_later(share, number, forks, whole, tmp_path):
-    assert not wrong_with(forks, whole, tmp_path / "run", int(share * whole[1]), number)
+def test_a_training_says_it_and_goes_on_later(share, number, forks, wholes, tmp_path):
+    assert not wrong_with(forks, wholes, tmp_path / "run", int(share * wholes("classifier").calls), number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ERRORS)
-def test_at_many_calls(number, forks, whole, tmp_path):
-    found = {}
-    for at in range(1 + ERRORS.index(number), whole[1], whole[1] // 20):
+def test_at_many_calls(number, forks, wholes, tmp_path):
+    found, calls = {}, wholes("classifier").calls
+    for at in range(1 + ERRORS.index(number), calls, calls // 20):
         (tmp_path / str(at)).mkdir()
-        found[at] = wrong_with(forks, whole, tmp_path / str(at) / "run", at, number)
+        found[at] = wrong_with(forks, wholes, tmp_path / str(at) / "run", at, number)
         print(errno.errorcode[number], at, found[at], flush=True)
         shutil.rmtree(tmp_path / str(at))
     assert not {at: wrong for at, wrong in found.items() if wrong}

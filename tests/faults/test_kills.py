@@ -11,23 +11,6 @@ from remains import differences, left, nothing_beside
 KILL = -9
 
 
-@pytest.fixture(scope="module")
-def wholes(forks, tmp_path_factory):
-    """{program: (what it leaves, calls on files, seconds)} uninterrupted, made on first use."""
-    found = {}
-
-    def whole(program):
-        if program not in found:
-            folder = tmp_path_factory.mktemp(program) / "run"
-            status, said, calls = forks(program, folder, fault=[-1, 0, 0])
-            assert status == 0, said
-            assert not nothing_beside(folder)
-            found[program] = left(folder), calls
-        return found[program]
-
-    return whole
-
-
 def wrong_after(forks, wholes, program, folder, **how):
     """What is wrong with a training that was killed and went on; None where the kill did not come."""
     status, said, _ = forks(program, folder, **how)
@@ -43,12 +26,12 @@ def wrong_after(forks, wholes, program, folder, **how):
         status, said, _ = forks(program, folder, resume=True)
     if status:
         return f"does not go on: {said[-300:]}"
-    return [*differences(left(folder), wholes(program)[0]), *nothing_beside(folder)]
+    return [*differences(left(folder), wholes(program).left), *nothing_beside(folder)]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.97])
 def test_killed_once(share, forks, wholes, tmp_path):
-    calls = wholes("classifier")[1]
+    calls = wholes("classifier").calls
     at = max(1, int(share * calls))
     assert wrong_after(forks, wholes, "classifier", tmp_path / "run", fault=[at, KILL, 0]) == []
 
@@ -60,7 +43,7 @@ SWEEPS = {"classifier": 90, "mirrored": 40, "translator": 25, "gan": 25, "fine_t
 @pytest.mark.parametrize("program", SWEEPS)
 def test_killed_at_every_kind_of_write(program, forks, wholes, tmp_path):
     """At so many of its calls, drawn."""
-    calls = wholes(program)[1]
+    calls = wholes(program).calls
     places = random.Random(0).sample(range(1, calls + 1), min(SWEEPS[program], calls))
     found = {}
     for at in sorted(places):
@@ -75,7 +58,7 @@ def test_killed_at_every_kind_of_write(program, forks, wholes, tmp_path):
 @pytest.mark.slow
 def test_killed_again_and_again(forks, wholes, tmp_path):
     """Each time it goes on it is killed a little later."""
-    folder, calls, at, kills = tmp_path / "run", wholes("classifier")[1], 0, 0
+    folder, calls, at, kills = tmp_path / "run", wholes("classifier").calls, 0, 0
     status, resume = None, False
     while status != 0:
         at += 1 + calls // 12
@@ -84,5 +67,5 @@ def test_killed_again_and_again(forks, wholes, tmp_path):
         kills += status == KILL
         resume = (folder / "config.json").is_file()
     assert kills >= 3
-    assert not differences(left(folder), wholes("classifier")[0])
+    assert not differences(left(folder), wholes("classifier").left)
     assert not nothing_beside(folder)

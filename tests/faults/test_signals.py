@@ -120,16 +120,7 @@ def test_what_is_ignored_stays_ignored(tmp_path):
     process.communicate()
 
 
-@pytest.fixture(scope="module")
-def whole(forks, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    begun = time.monotonic()
-    status, said, _ = forks("classifier", folder)
-    assert status == 0, said
-    return left(folder), time.monotonic() - begun
-
-
-def interrupted(forks, whole, folder, number, seconds):
+def interrupted(forks, wholes, folder, number, seconds):
     """Whether the signal came before the end; the run goes on to what it would have been."""
     status, said, _ = forks("classifier", folder, signal=[int(number), seconds])
     if status == 0:
@@ -139,22 +130,22 @@ def interrupted(forks, whole, folder, number, seconds):
     assert begun or not folder.exists()
     status, said, _ = forks("classifier", folder, resume=begun)
     assert status == 0, said
-    assert not differences(left(folder), whole[0])
+    assert not differences(left(folder), wholes("classifier").left)
     assert not nothing_beside(folder)
     return True
 
 
 @pytest.mark.parametrize("share", [0.75])
-def test_it_goes_on_as_if_it_had_not_been(share, forks, whole, tmp_path):
-    assert interrupted(forks, whole, tmp_path / "run", signal.SIGTERM, share * whole[1])
+def test_it_goes_on_as_if_it_had_not_been(share, forks, wholes, tmp_path):
+    assert interrupted(forks, wholes, tmp_path / "run", signal.SIGTERM, share * wholes("classifier").seconds)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STATUS)
-def test_at_many_instants(number, forks, whole, tmp_path):
+def test_at_many_instants(number, forks, wholes, tmp_path):
     """17 of each, from the first moment to the last."""
     came = [
-        interrupted(forks, whole, tmp_path / str(k) / "run", number, (k + 0.5) / 17 * whole[1])
+        interrupted(forks, wholes, tmp_path / str(k) / "run", number, (k + 0.5) / 17 * wholes("classifier").seconds)
         for k in range(17)
         if not (tmp_path / str(k)).mkdir()
     ]
