@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
 from tensorflow.python.framework.config import is_op_determinism_enabled  # it can be set, and not be asked
+from tensorflow.python.framework.ops import gradient_registry
 
 
 def quiet(function: Any) -> Any:
     """A tf.function that is traced for each new shape on purpose, without TensorFlow's warning of it."""
     function._omit_frequent_tracing_warning = True
     return function
+
+
+def ends_with_owner(function: Any) -> Any:
+    """A tf.function whose graphs go when it does. A custom gradient, which the sum over replicas in every optimizer of
+    Keras' is, stays registered as long as the process lives, and keeps the graph that it was traced in.
+    """
+    weakref.finalize(function, _forget_gradients, function._function_cache).atexit = False
+    return function
+
+
+def _forget_gradients(traced: Any) -> None:
+    for concrete in traced.values():
+        for operation in concrete.graph.get_operations():
+            if operation.type == "IdentityN":  # what carries a custom gradient
+                name = operation.node_def.attr["_gradient_op_type"].s.decode()
+                gradient_registry._registry.pop(name, None)
 
 
 def variant_of(data: tf.data.Dataset) -> tf.Tensor:

@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from kzoo.cli.app import app, shown, start
+from kzoo.data import EMBEDDED, builder_of, means_path
 from kzoo.errors import KzooError
 from kzoo.files import DiskError
 from kzoo.records import VERBS, Option, options_of
 from kzoo.runs import find_run
+from kzoo.weights import resolve
 from kzoo.zoo import index, model_spec, task_index
 
 TRAINING = ("fit", "fine_tune", "tune")
@@ -100,7 +102,8 @@ def _named(name: str, annotation: Any, default: Any = None) -> inspect.Parameter
 
 
 def _check_first(verb: str, given: Mapping[str, Any], known: Mapping[str, Option]) -> None:
-    """What needs no TensorFlow, which takes seconds to begin: values of options, the run, the model's name, the path.
+    """What needs no TensorFlow, which takes seconds to begin: values of options, the run, the model's name, the path,
+    whether data and weights by name are there or can be fetched.
 
     Raises:
         KzooError: It cannot work.
@@ -117,18 +120,21 @@ def _check_first(verb: str, given: Mapping[str, Any], known: Mapping[str, Option
             model_spec(model)  # one that a file of the user's has registered, or an error
         elif verb in ("evaluate", "predict", "export"):
             find_run(model)
-    if isinstance(data, str) and os.sep in data and not _is_there(data):
+    if isinstance(model, str) and (name := model.partition("@")[0]) in index():
+        weights = model.partition("@")[2] or given.get("weights")
+        if isinstance(weights, str):
+            resolve(name, weights).check_can_be_had()
+    if not isinstance(data, str) or data in EMBEDDED:
+        return
+    if not means_path(data, given.get("data_dir")):
+        builder_of(data, given.get("data_dir"), bool(given.get("download")))
+    elif not Path(data).exists():
         raise KzooError(f"no file or folder {data!r}")
 
 
 def _is_name(model: str) -> bool:
     """Whether it is neither a path nor published weights."""
     return "@" not in model and os.sep not in model and not Path(model).exists() and not Path(model).suffix
-
-
-def _is_there(data: str) -> bool:
-    """Whether it may be data: a path, or the name of a TensorFlow data set with its config."""
-    return Path(data).exists() or not data.startswith((os.sep, ".", "~"))
 
 
 def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:

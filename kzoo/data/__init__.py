@@ -1,7 +1,14 @@
-"""Data: images in folders, tables, texts, TensorFlow Datasets and arrays, as splits of raw examples."""
+"""Data: images in folders, tables, texts, TensorFlow Datasets and arrays, as splits of raw examples. To look whether a
+named set is there needs no TensorFlow.
+"""
 
-from kzoo.data.data import SPLITS, Data, DataInfo, balanced_weights
-from kzoo.data.fed import batches_of, held, inputs_of, is_batches
-from kzoo.data.load import folder_holds, load_data, load_held
-from kzoo.data.remembered import FILE as SPLITS_FILE
-from kzoo.data.remembered import read_again
+from kzoo.lazy import lazily
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    prepared="EMBEDDED builder_of means_path",
+    data="SPLITS Data DataInfo balanced_weights",
+    fed="batches_of held inputs_of is_batches",
+    load="folder_holds load_data load_held",
+    remembered="SPLITS_FILE read_again",
+)

@@ -22,12 +22,13 @@ from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
 from kzoo.data.plain_text import is_plain, plain_text
+from kzoo.data.prepared import means_path
 from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
 from kzoo.data.text_tables import is_table, text_file
 from kzoo.data.texts import repeated
-from kzoo.data.tfds import from_tfds, is_tfds
+from kzoo.data.tfds import from_tfds
 from kzoo.errors import KzooError, unknown
 from kzoo.inputs import mapped
 
@@ -195,7 +196,7 @@ def _read(
     is_path = False
     if name in EMBEDDED:
         splits, info = EMBEDDED[name]()
-    elif _is_path(name, data_dir):
+    elif means_path(name, data_dir):
         is_path = True
         splits, info = _from_path(Path(name), holds, languages, columns)
     else:
@@ -258,17 +259,6 @@ def _check_every_class(name: str, labels: np.ndarray, info: DataInfo, classes: l
             f"no readable image of {', '.join(map(repr, empty[:5]))} in the train part of {name!r}{why}; mend or remove"
             " it, or name the other classes with only=…"
         )
-
-
-def _is_path(name: str, data_dir: Any) -> bool:
-    """A path is written like one or is there; TensorFlow's `glue/sst2` and `mnist:3.0.1` are names all the same."""
-    path = Path(name)
-    if name.startswith(".") or path.is_absolute():
-        return True
-    written = os.sep in name or "/" in name or path.suffix
-    if written and path.exists() and not data_dir:
-        return True
-    return bool(written or path.exists()) and not is_tfds(name)
 
 
 def _class_number(wanted: str | int, classes: list[str], name: str) -> int:

@@ -16,7 +16,7 @@ from kzoo.data.data import Examples
 from kzoo.errors import KzooError
 from kzoo.files import read_json
 
-FILE, LEFT = "splits.json", "left"
+SPLITS_FILE, LEFT = "splits.json", "left"
 PARTS = ("train", "validation", "test", LEFT)
 
 
@@ -46,15 +46,15 @@ def read_parts(source: str | os.PathLike[str]) -> dict[str, list[str]]:
         KzooError: It is none.
     """
     path = Path(source)
-    path = path / FILE if path.is_dir() else path
+    path = path / SPLITS_FILE if path.is_dir() else path
     try:
         found = read_json(path.read_bytes(), path)
     except (OSError, ValueError) as error:
-        raise KzooError(f"splits={str(source)!r} cannot be read: {error}; give a run, or its {FILE}") from error
+        raise KzooError(f"splits={str(source)!r} cannot be read: {error}; give a run, or its {SPLITS_FILE}") from error
     fine = isinstance(found, dict) and set(found) <= set(PARTS) and "train" in found
     if not fine or not all(isinstance(v, list) and all(isinstance(k, str) for k in v) for v in found.values()):
         raise KzooError(
-            f"splits={str(source)!r} does not say which example is in which part; give a run, or its {FILE}"
+            f"splits={str(source)!r} does not say which example is in which part; give a run, or its {SPLITS_FILE}"
         )
     return found
 
@@ -93,7 +93,7 @@ def as_before(
         splits[part] = splits["train"]
         indices[part] = np.array(parts[part], int)
     indices["train"] = np.array(parts["train"], int)
-    notes = [f"parts as in {Path(source).parent.name if Path(source).name == FILE else Path(source).name}"]
+    notes = [f"parts as in {Path(source).parent.name if Path(source).name == SPLITS_FILE else Path(source).name}"]
     notes += [f"{len(new):,} new since then, in train: {new[0]}{' …' * (len(new) > 1)}"] if new else []
     notes += [f"{gone:,} of them gone since then"] if gone else []
     return notes, taken

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kzoo.data.data import DataInfo, Examples
-from kzoo.data.embedded import EMBEDDED
 from kzoo.data.names import SPLIT_WORDS
 from kzoo.data.plain_text import prose
+from kzoo.data.prepared import builder_of, by_hand
 from kzoo.data.texts import direction, labelled, paired
-from kzoo.errors import KzooError, unknown
+from kzoo.errors import KzooError
 from kzoo.inputs import unit_of
-
-
-def is_tfds(name: str) -> bool:
-    import tensorflow_datasets as tfds
-
-    return name.split("/")[0].split(":")[0] in tfds.list_builders(with_community_datasets=False)
 
 
 def from_tfds(name: str, data_dir: Any, download: bool, languages: str | None) -> tuple[dict[str, Examples], DataInfo]:
     import tensorflow_datasets as tfds
 
-    if not is_tfds(name):
-        known = [*EMBEDDED, *tfds.list_builders(with_community_datasets=False)]
-        raise unknown("data set", name, known, "Give a TensorFlow Datasets name, or the path of a folder or .npz file")
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
-        raise KzooError(f"cannot open the TensorFlow data set {name!r}: {str(error).splitlines()[0]}") from error
+    builder = builder_of(name, data_dir, download)
     if not builder.info.splits:
-        folder = Path(builder.data_dir)
-        place = f"place a prepared copy in {str(folder)!r}, or point --data-dir (TFDS_DATA_DIR) at its folder"
-        if not download:
-            raise KzooError(
-                f"the data set {name!r} is not on this machine; fetch it with --download (download=True), or {place}"
-            )
-        _download(builder, name, place)
+        _fetch(builder, name)
     features, keys = builder.info.features, builder.info.supervised_keys
     if keys and isinstance(keys[0], str) and isinstance(features[keys[0]], tfds.features.Image):
         if not isinstance(features[keys[1]], tfds.features.ClassLabel):
@@ -82,21 +62,13 @@ def _images(tfds: Any, builder: Any, split: str, image: str, label: str) -> Exam
     return Examples(labels, select, builder.info.features[image].shape)
 
 
-def _download(builder: Any, name: str, place: str) -> None:
-    """TensorFlow Datasets retries for minutes where there is no network: ask for the host's address first."""
-    import socket
-
+def _fetch(builder: Any, name: str) -> None:
     import requests
 
-    if not (os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")):
-        try:
-            socket.getaddrinfo("storage.googleapis.com", 443)
-        except OSError as error:
-            raise KzooError(f"no network to fetch {name!r} ({error.strerror or error}); {place}") from error
     try:
         builder.download_and_prepare()
     except (requests.RequestException, OSError) as error:
-        raise KzooError(f"could not fetch {name!r}: {str(error).splitlines()[0]}; {place}") from error
+        raise KzooError(f"could not fetch {name!r}: {str(error).splitlines()[0]}; {by_hand(builder)}") from error
 
 
 def _texts(builder: Any, name: str, languages: str | None) -> tuple[dict[str, Examples], DataInfo]:

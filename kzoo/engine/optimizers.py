@@ -58,7 +58,7 @@ def optimizer_of(text: str) -> keras.optimizers.Optimizer:
         if key in POSITIVE and config[key] is not None and not config[key] > 0:
             raise KzooError(f"{key} in optimizer={text!r} must be above 0; received {config[key]}")
     try:
-        return kind(**config)
+        return kind(**config, name=name.lower())  # Keras counts names up, and TensorFlow keeps some 35 KB a new one
     except (ValueError, TypeError) as error:
         raise KzooError(f"optimizer={text!r}: {str(error).splitlines()[0]}") from error
 

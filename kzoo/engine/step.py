@@ -21,7 +21,7 @@ from kzoo.engine.losses import Share
 from kzoo.engine.objective import Objective, Phase
 from kzoo.engine.optimizers import adds_only, stepper, variables_of
 from kzoo.inputs import Batches
-from kzoo.tensorflow_internals import quiet
+from kzoo.tensorflow_internals import ends_with_owner, quiet
 
 SECONDS_A_CALL = 0.5  # of compiled steps between two looks at the host
 
@@ -31,7 +31,8 @@ def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., A
 
     Every `fit` and `evaluate` compiles its own, which TensorFlow would take for retracing and warn of.
     """
-    return quiet(tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True))
+    graph = tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True)
+    return ends_with_owner(quiet(graph))
 
 
 def next_call(call: int, steps: int, seconds: float) -> int:

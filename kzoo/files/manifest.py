@@ -2,6 +2,7 @@
 
 A file and its entry cannot be replaced at one stroke. So the new entry is added first, then the file is renamed into
 its place: until the next one is written, the old file and the new one are both right, and a kill between is no damage.
+Of a file that was not there before, nothing is right as well (null), until it is there.
 """
 
 from __future__ import annotations
@@ -96,13 +97,17 @@ class Manifest:
     @contextlib.contextmanager
     def writing(self, name: str, size: int | None = None) -> Iterator[Path]:
         """`atomic`, with the manifest knowing of it."""
-        with _writing, atomic(self.folder / name, size) as beside:
-            yield beside
-            files = self.read() if self.path.is_file() else {}
-            before = [d for d in files.get(name, []) if (self.folder / name).is_file()]
-            now = digest_of(beside)
-            files[name] = [now, *(d for d in before[:1] if d != now)]
-            self._write(files)
+        with _writing:
+            new = not (self.folder / name).is_file()
+            with atomic(self.folder / name, size) as beside:
+                yield beside
+                files = self.read() if self.path.is_file() else {}
+                now = digest_of(beside)
+                before = [None] if new else files.get(name, [])[:1]
+                files[name] = [now, *(d for d in before if d != now)]
+                self._write(files)
+            if new:
+                self._write({**files, name: [now]})
 
     def forget(self, *names: str) -> None:
         """These may go, or become others."""

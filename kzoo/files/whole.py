@@ -1,6 +1,7 @@
 """Writing: beside its place and renamed into it, also through a power cut; what a full or broken disk says in a line.
 
-A process that is killed leaves what it wrote beside: `.PID-name`. The next one that writes into the folder sweeps it.
+A process that is killed leaves what it wrote beside: `.PID-name`, and of safetensors' own writing `.tmp` and six
+letters. The next one that writes into the folder sweeps both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from kzoo.errors import KzooError
 
-BESIDE = re.compile(r"\.(\d+)-.+")
+BESIDE = re.compile(r"\.(\d+)-.+|\.tmp[A-Za-z0-9]{6}")
 OF_THE_DISK = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EPERM", "EFBIG", "ENAMETOOLONG", "ENOENT", "ENOTDIR",
@@ -173,8 +174,8 @@ def let_go() -> None:
 
 def left_behind(folder: Path) -> list[Path]:
     """What other processes are writing beside its place, or were when they were killed."""
-    names = [(BESIDE.fullmatch(path.name), path) for path in folder.glob(".*-*")]
-    return [path for match, path in names if match and int(match[1]) != os.getpid()]
+    names = [(BESIDE.fullmatch(path.name), path) for path in folder.glob(".*")]
+    return [path for match, path in names if match and match[1] != str(os.getpid())]
 
 
 def sweep(folder: Path) -> None:

@@ -92,7 +92,9 @@ class Checkpoints:
     @property
     def newest(self) -> str | None:
         """The last whole one; those that are damaged or gone are named on stderr."""
-        names, marked = self._names(), self._marks(aloud=True).get("newest")
+        names, marked = self._names(), self._marks().get("newest")
+        if self._read_marks() is None:
+            say(f"{self.path / MARKS} is damaged or missing; the newest checkpoint is taken")
         if marked and marked not in names:
             say(f"{self.path / marked} is missing; the one before it is taken")
         for name in reversed(names):
@@ -109,6 +111,8 @@ class Checkpoints:
         """
         left = self._marks().get("left") or (self.path / LEFT).is_dir()
         name = self.best if kind == "best" else LEFT if left else self.newest
+        if kind == "best" and self._read_marks() is None:
+            raise KzooError(f"{str(self.path / MARKS)!r} is damaged or missing: which checkpoint is the best is lost")
         if name is None or not (self.path / name).is_dir():
             raise KzooError(
                 f"{str(self.path.parent)!r} has no {kind} checkpoint; it has {', '.join(self._names()) or 'none'}"
@@ -147,19 +151,18 @@ class Checkpoints:
             return []
         return sorted((p.name for p in self.path.iterdir() if NAME.fullmatch(p.name)), key=_place_in)
 
-    def _marks(self, aloud: bool = False) -> dict[str, Any]:
+    def _marks(self) -> dict[str, Any]:
+        return self._read_marks() or {}
+
+    def _read_marks(self) -> dict[str, Any] | None:
+        """None: damaged, or missing though there are checkpoints."""
         try:
             marks = read_sealed(self.path / MARKS)
-            if marks.get("run") == self.run:
-                return marks
+            return marks if marks.get("run") == self.run else None
         except FileNotFoundError:
-            if not self._names():
-                return {}
+            return None if self._names() else {}
         except (OSError, ValueError, RecursionError):
-            pass
-        if aloud:
-            say(f"{self.path / MARKS} is damaged or missing; the newest checkpoint is taken")
-        return {}
+            return None
 
     def _mark(self, **marks: Any) -> None:
         told = {k: v for k, v in self._marks().items() if k != "files"}

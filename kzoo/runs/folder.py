@@ -136,8 +136,22 @@ class RunFolder:
         except OSError as error:
             raise DiskError(f"the run folder {str(place)!r} cannot be made: {error.strerror}") from error
         folder = cls(aside)
-        folder.place, folder.numbers, folder.lock = place, run_dir is None, Lock(aside).take()
+        folder.place, folder.numbers = place, run_dir is None
+        with folder._named_by_its_place():
+            folder.lock = Lock(aside).take()
         return folder
+
+    @contextlib.contextmanager
+    def _named_by_its_place(self) -> Iterator[None]:
+        """A disk's error inside names the run's place, not the one aside."""
+        try:
+            yield
+        except DiskError as error:
+            if self.place is None:
+                raise
+            named = DiskError(str(error).replace(str(self.path), str(self.place)))
+            named.result = error.result
+            raise named from error
 
     def settle(self) -> None:
         """The folder is whole: it takes its place."""
@@ -178,7 +192,8 @@ class RunFolder:
             if self.lock.taken_over:
                 say(self.lock.taken_over)
             sweep(self.path)
-            yield
+            with self._named_by_its_place():
+                yield
         finally:
             self.lock.release()
             self.lock = None

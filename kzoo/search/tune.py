@@ -44,7 +44,6 @@ OF_A_RUN = (
     "worst-*",
 )
 OF_A_MODEL = (
-    "id",
     "model",
     "task",
     "inputs",
@@ -196,8 +195,9 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
     source = RunFolder(folder / "trials" / f"{best.number:04d}")
     if not (source / "model.keras").is_file():  # already there, from before the search was resumed
         return
-    mine, kept = folder.read_json("config.json"), source.manifest.read()
-    folder.write_json("config.json", {k: v for k, v in mine.items() if k not in OF_A_MODEL})
+    mine, theirs, kept = folder.read_json("config.json"), source.read_json("config.json"), source.manifest.read()
+    mine = {k: v for k, v in mine.items() if k not in OF_A_MODEL}
+    folder.write_json("config.json", {**mine, "id": theirs["id"]})  # of its checkpoints
     stale = [path for pattern in OF_A_RUN for path in folder.path.glob(pattern)]  # of another best, before
     folder.manifest.forget(*(path.name for path in stale))
     for path in stale:
@@ -210,7 +210,6 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
         elif path.name not in ("config.json", MANIFEST, LOCK):
             with folder.manifest.writing(path.name) if path.name in kept else atomic(target) as beside:
                 shutil.copyfile(path, beside)
-    theirs = source.read_json("config.json")
     told = {**{name: theirs.get(name) for name in OF_A_MODEL}, "trial": theirs["options"]}
     folder.update_config(**told)
     tuner.drop_weights()

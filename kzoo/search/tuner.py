@@ -63,6 +63,7 @@ class Tuner(base_tuner.BaseTuner):
             raise
         finally:
             record["seconds"] = round(time.perf_counter() - started, 2)
+            self._save_records()  # before keras-tuner notes that the trial is done, which is not run again then
             gc.collect()
 
     def _train(self, trial: Any, path: Path) -> Run:
@@ -142,6 +143,9 @@ class Tuner(base_tuner.BaseTuner):
 
     def save(self) -> None:
         self.oracle.save()
+        self._save_records()
+
+    def _save_records(self) -> None:
         with self.folder.manifest.writing(Path(self._get_tuner_fname()).name) as beside:
             beside.write_text(json.dumps(self.get_state()), encoding="utf-8")
 

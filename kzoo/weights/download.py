@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from kzoo.errors import KzooError, say
 from kzoo.weights.cache import (
@@ -49,6 +51,7 @@ WAIT = 1.0  # seconds before the second try, twice as many before each further o
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 MOST = int(os.environ.get("KZOO_MAX_DOWNLOAD") or 8 << 30)  # bytes of a file whose size nobody has published
 MOST_OF_A_TEXT = 1 << 20
+UNKNOWN_HOST = "no such host is known: a wrong name, or no network"
 PIECE = 1 << 16  # bytes at a time; of a cut connection the last, unfinished piece is lost
 __all__ = ["cache_folder", "fetch", "hf_endpoint"]
 
@@ -83,9 +86,7 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str, weig
     if fault is None:
         return path
     if name := _offline(url):
-        raise KzooError(
-            f"{source}: {fault}, and {name} is set; unset it, or put {shown(url)} there by hand, as {str(path)!r}"
-        )
+        raise _forbidden(fault, name, url, path, source)
     asked = _mirrored(url)
     with locked(path, source):
         fault = fault_of(path, checksum, source)  # another process may have fetched it meanwhile
@@ -95,6 +96,38 @@ def fetch(url: str, *, checksum: str | None, size: int | None, source: str, weig
                 path.unlink()
             _Download(asked, path, checksum, size, source, weights).run()
     return path
+
+
+def check_network(url: str, source: str) -> None:
+    """What `fetch` would say after a while of a file that is not in the cache: no such host is known. Nothing is asked
+    of the host itself, and nothing at all behind a proxy.
+
+    Raises:
+        KzooError: It cannot be fetched.
+    """
+    path, asked = cached_path(url), _mirrored(url)
+    if name := _offline(url):
+        raise _forbidden(f"{path.name} is not in the cache", name, url, path, source)
+    if getproxies():
+        return
+    parts = urlsplit(asked)
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or parts.scheme)
+    except OSError as error:
+        raise _unfetched(asked, path, source, UNKNOWN_HOST) from error
+
+
+def _forbidden(fault: str, variable: str, url: str, path: Path, source: str) -> KzooError:
+    return KzooError(
+        f"{source}: {fault}, and {variable} is set; unset it, or put {shown(url)} there by hand, as {str(path)!r}"
+    )
+
+
+def _unfetched(url: str, path: Path, source: str, why: str) -> KzooError:
+    return KzooError(
+        f"{source}: {shown(url)} cannot be fetched: {why}; look at the network, set KZOO_WEIGHTS_URL to a mirror, or"
+        f" fetch it by hand, as {str(path)!r}"
+    )
 
 
 def _mirrored(url: str) -> str:
@@ -205,10 +238,7 @@ class _Download:
                     failed = 1 if kept > before else failed + 1
                     if failed >= most or isinstance(error, hopeless):
                         remains = f"; {kept:,} bytes are kept, and the next try goes on from there" if kept else ""
-                        raise KzooError(
-                            f"{self.source}: {shown(self.url)} cannot be fetched: {_reason(error)}{remains}; look at"
-                            f" the network, set KZOO_WEIGHTS_URL to a mirror, or {self.by_hand}"
-                        ) from error
+                        raise _unfetched(self.url, self.path, self.source, f"{_reason(error)}{remains}") from error
                 time.sleep(WAIT * 2 ** (failed - 1))
 
     def headers(self, before: int) -> dict[str, str]:
@@ -323,7 +353,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, exceptions.ProxyError):
         return "the proxy does not let it through"
     if "NameResolution" in said or "getaddrinfo" in said:
-        return "no such host is known: a wrong name, or no network"
+        return UNKNOWN_HOST
     if "refused" in said:
         return "the connection is refused"
     if "IncompleteRead" in said or "Connection broken" in said or "aborted" in said:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urldefrag, urlsplit
 from kzoo.errors import KzooError, say, unknown
 from kzoo.records import ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
-from kzoo.weights.download import fetch, hf_endpoint
+from kzoo.weights.download import check_network, fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of
 from kzoo.weights.origins import KERAS
 from kzoo.weights.table import published_path, rows_of
@@ -74,6 +74,15 @@ class Source:
             self._ask()
         return path
 
+    def check_can_be_had(self) -> None:
+        """Fetches nothing.
+
+        Raises:
+            KzooError: It is not on this machine, and there is no network.
+        """
+        if self.file is None and self.url and not cached_path(self.url).is_file() and not self._keras_path().is_file():
+            check_network(self.url, self.label)
+
     def _ask(self) -> None:
         """For the `config.json`; without it the weights can be used all the same."""
         said = "its config.json does not tell it as timm does"
@@ -86,17 +95,20 @@ class Source:
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""
+        path = self._keras_path()
         if self.checksum is None or not self.url.startswith(KERAS):
             return None
-        home = os.environ.get("KERAS_HOME")
-        folder = Path(home).expanduser() if home else Path.home() / ".keras"
-        path = folder / "models" / self.url.rpartition("/")[2]
         if cached_path(self.url).is_file() or not path.is_file():
             return None
         if matches(digests_of(path, self.checksum), self.checksum):
             return path
         say(f"{self.label}: {str(path)!r} is not the published file, and is left aside")
         return None
+
+    def _keras_path(self) -> Path:
+        home = os.environ.get("KERAS_HOME")
+        folder = Path(home).expanduser() if home else Path.home() / ".keras"
+        return folder / "models" / self.url.rpartition("/")[2]
 
 
 def resolve(model: str, weights: str | os.PathLike[str]) -> Source:

@@ -18,6 +18,7 @@ from kzoo.runs import RunFolder
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EDQUOT)
 LASTING = 1
+OF_TENSORFLOW = {errno.EROFS: errno.EACCES, errno.EDQUOT: errno.ENOSPC}  # all that its file of events tells
 
 
 def wrong_with(forks, wholes, folder, at, number):
@@ -26,7 +27,8 @@ def wrong_with(forks, wholes, folder, at, number):
     lines = [line for line in said.splitlines() if line.startswith("kzoo: ")]
     if status != 2 or len(lines) != 1 or "Traceback" in said:
         return f"status {status}: {said[-400:]}"
-    if os.strerror(number) not in lines[0] or "run" not in lines[0]:
+    allowed = {number, OF_TENSORFLOW.get(number, number)} if "tensorboard" in lines[0] else {number}
+    if not any(os.strerror(n) in lines[0] for n in allowed) or "'run" not in lines[0]:
         return lines[0]
     if not (folder / "config.json").is_file():
         return []  # nothing was begun

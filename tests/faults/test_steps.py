@@ -30,7 +30,7 @@ def fit(run_dir, strategy, **options):
     return kzoo.fit(
         network(), data(), run_dir=run_dir, epochs=3, batch_size=16, verbose=False, xla="off", schedule="cosine",
         optimizer="adam", learning_rate=0.02, loss="sparse_categorical_crossentropy", metrics=["accuracy"],
-        strategy=kzoo.strategy(strategy, 2 if strategy == "mirrored" else None), **options,
+        strategy=kzoo.strategy(strategy, 2 if strategy == "mirrored" else None), deterministic=True, **options,
     )  # fmt: skip
 
 
