@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import Any
 
@@ -27,10 +28,10 @@ def ends_with_owner(function: Any) -> Any:
 
 def _forget_gradients(traced: Any) -> None:
     for concrete in traced.values():
-        for operation in concrete.graph.get_operations():
-            if operation.type == "IdentityN":  # what carries a custom gradient
-                name = operation.node_def.attr["_gradient_op_type"].s.decode()
-                gradient_registry._registry.pop(name, None)
+        graph = concrete.graph.as_graph_def()
+        for node in itertools.chain(graph.node, *(function.node_def for function in graph.library.function)):
+            if node.op == "IdentityN":  # what carries a custom gradient
+                gradient_registry._registry.pop(node.attr["_gradient_op_type"].s.decode(), None)
 
 
 def variant_of(data: tf.data.Dataset) -> tf.Tensor:

@@ -120,9 +120,12 @@ def _check_first(verb: str, given: Mapping[str, Any], known: Mapping[str, Option
             model_spec(model)  # one that a file of the user's has registered, or an error
         elif verb in ("evaluate", "predict", "export"):
             find_run(model)
-    if isinstance(model, str) and (name := model.partition("@")[0]) in index():
-        weights = model.partition("@")[2] or given.get("weights")
-        if isinstance(weights, str):
+    if isinstance(model, str) and not Path(model).exists():
+        name, _, weights = model.partition("@")
+        weights = weights or given.get("weights")
+        if "@" in model and name not in index() and os.sep not in name:
+            model_spec(name)  # likewise
+        if name in index() and isinstance(weights, str):
             resolve(name, weights).check_can_be_had()
     if not isinstance(data, str) or data in EMBEDDED:
         return

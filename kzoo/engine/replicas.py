@@ -28,7 +28,7 @@ from kzoo.engine.step import Engine, paced
 from kzoo.errors import KzooError
 from kzoo.inputs import Batches
 from kzoo.keras_internals import StatelessScope, global_seed_generator, is_seed, keep_generator
-from kzoo.tensorflow_internals import replica_here, workers_of
+from kzoo.tensorflow_internals import ends_with_owner, replica_here, workers_of
 
 Values = list[tf.Tensor]  # of every variable of the state, in its order
 
@@ -51,9 +51,9 @@ class State:
             for i, variable in enumerate(self.variables):
                 if self.is_metric[i] or not tf.as_dtype(variable.dtype).is_floating:
                     self.copies[i] = OwnCopies(variable, strategy.extended.worker_devices)
-        self._share_metrics = tf.function(self._summed_metrics, autograph=False)
-        self._broadcast = tf.function(self._from_first_replica, autograph=False)
-        self._sum_of_workers = tf.function(self._summed_over_workers, autograph=False)
+        self._share_metrics = ends_with_owner(tf.function(self._summed_metrics, autograph=False))
+        self._broadcast = ends_with_owner(tf.function(self._from_first_replica, autograph=False))
+        self._sum_of_workers = ends_with_owner(tf.function(self._summed_over_workers, autograph=False))
         self._shared_once = False
         self.counted: dict[int, Sequence[Any]] = {}  # {id of a metric's variable: each replica's, for the next push}
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError, first_line
 from kzoo.keras_internals import compile_arguments, layers_in
+from kzoo.tensorflow_internals import ends_with_owner
 
 
 def choose_xla(
@@ -60,7 +61,9 @@ def uncompilable(model: keras.Model, batch: Any, call: Callable[[], Any]) -> str
     if not own and all(isinstance(part, tf.Tensor) for part in tf.nest.flatten(batch)):
         return ""
     try:
-        tf.function(call, jit_compile=True, autograph=False).experimental_get_compiler_ir()(stage="hlo")
+        ends_with_owner(tf.function(call, jit_compile=True, autograph=False)).experimental_get_compiler_ir()(
+            stage="hlo"
+        )
     except (ValueError, tf.errors.OpError) as error:
         found = re.search(r"Detected unsupported operations[^:]*: (\w+)", str(error))
         return found[1] if found else first_line(error)

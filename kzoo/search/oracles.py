@@ -48,6 +48,10 @@ class _Resumable:
             if trial.trial_id not in self._retry_queue:  # never began, and oracle.json will choose it again
                 del self.trials[trial.trial_id]
         self._retry_queue = [i for i in self._retry_queue if self.trials[i].status == "RUNNING"]
+        for i in sorted(self.trials, key=int):  # done, and oracle.json was not written any more
+            if self.trials[i].status in ("COMPLETED", "FAILED") and i not in self.end_order:
+                self.end_order.append(i)
+                self.run_times[i] = 1
         for i in self._retry_queue:  # a second result would be averaged with the first
             self.trials[i].metrics = type(self.trials[i].metrics)()
 

@@ -1,5 +1,6 @@
 """Trainings of every kind, small: begun in a folder, or gone on with there. Deterministic to the bit."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -95,6 +96,37 @@ def search(folder, resume):
                      checkpoint="steps=2", **COMMON)  # fmt: skip
 
 
+def left_after(batches):
+    """Ctrl-C after so many, which is not remembered."""
+    taken = itertools.count(1)
+
+    def look(batch, logs):
+        if next(taken) == batches:
+            raise KeyboardInterrupt
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=look)
+
+
+def stepwise(folder, resume, strategy, after="0"):
+    """Three epochs of five steps; left after so many, 0 for never."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(110, 5)).astype("float32"), np.arange(110) % 3
+    data = kzoo.Data((x[:80], y[:80]), validation=(x[80:], y[80:]))
+    where = {
+        "strategy": strategy,
+        "devices": 2 if strategy == "mirrored" else None,
+        "callbacks": [left_after(int(after))],
+    }
+    if resume:
+        return kzoo.fit(data=data, resume=folder, verbose=False, **where)
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(8, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+    model = keras.Sequential([keras.Input((5,)), *layers, keras.layers.Dense(3, "softmax")])
+    return kzoo.fit(model, data, run_dir=folder, epochs=3, batch_size=16, schedule="cosine", optimizer="adam",
+                    learning_rate=0.02, loss="sparse_categorical_crossentropy", metrics=["accuracy"],
+                    checkpoint="steps=1", **COMMON, **where)  # fmt: skip
+
+
 def elastic(folder, resume, devices, epochs):
     """On so many replicas, without what draws or normalizes by each replica."""
     rng = np.random.default_rng(0)
@@ -108,7 +140,7 @@ def elastic(folder, resume, devices, epochs):
                     loss="sparse_categorical_crossentropy", learning_rate=0.01, **where)  # fmt: skip
 
 
-PROGRAMS = {f.__name__: f for f in (classifier, mirrored, translator, gan, fine_tuning, search, elastic)}
+PROGRAMS = {f.__name__: f for f in (classifier, mirrored, translator, gan, fine_tuning, search, stepwise, elastic)}
 
 
 def run(name, folder, resume):
