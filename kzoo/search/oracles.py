@@ -51,7 +51,7 @@ class _Resumable:
         for i in sorted(self.trials, key=int):  # done, and oracle.json was not written any more
             if self.trials[i].status in ("COMPLETED", "FAILED") and i not in self.end_order:
                 self.end_order.append(i)
-                self.run_times[i] = 1
+                self._run_times[i] = 1
         for i in self._retry_queue:  # a second result would be averaged with the first
             self.trials[i].metrics = type(self.trials[i].metrics)()
 
