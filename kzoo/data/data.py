@@ -191,7 +191,12 @@ def _numbered(splits: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _texts(part: Any) -> bool:
-    array = np.asarray(part)
+    try:
+        array = np.asarray(part)
+    except ValueError:
+        raise KzooError("labels, or inputs, are lists of different lengths; give rows of one length") from None
+    if not array.size:
+        return False
     return array.dtype.kind in "SU" or array.dtype.kind == "O" and all(isinstance(v, str | bytes) for v in array.flat)
 
 

@@ -40,7 +40,7 @@ from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, made_asid
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
-from kzoo.runs.places import CONFIG, ROOT, config_in, find_run, numbered, read_json_file
+from kzoo.runs.places import CONFIG, ROOT, config_in, find_run, numbered, read_json_file, understood
 
 NOT_METRICS = ("epoch", "seconds", "learning_rate", "stage")  # columns of metrics.csv
 
@@ -305,7 +305,8 @@ def run_of(folder: RunFolder, model: keras.Model) -> Run:
     """A finished run, as its folder has it."""
     rows, config = folder.read_metrics(), folder.read_config()
     seconds = rows[-1]["seconds"] if rows else 0.0
-    plan = Plan.from_config(folder.read_plan())
+    with understood(folder / "plan.json"):
+        plan = Plan.from_config(folder.read_plan())
     return Run(
         model, folder.path, history_of(rows), plan, seconds, stopped=config.get("stopped", ""),
         weights_of=config.get("weights_of"),

@@ -23,7 +23,7 @@ from kzoo.keras_internals import bounded_weights, served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
 from kzoo.runs.folder import Run, RunFolder
-from kzoo.runs.places import read_json_file
+from kzoo.runs.places import CONFIG, read_json_file, understood
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, note_dtypes, task_of
@@ -131,19 +131,15 @@ def _load(source: Any, checkpoint: str) -> Predictor:
 
 def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
     config = folder.read_config()
-    if config.get("dtypes"):
-        note_dtypes(model, config["dtypes"])
-    inputs = from_config(config["inputs"])
-    reader = reader_of(inputs) if inputs is not None else own_reader(model)
-    return Predictor(
-        model,
-        folder.path.name,
-        reader,
-        tuple(config["labels"]),
-        find_task(config["task"]),
-        folder.data_arguments(config),
-        folder,
-    )
+    with understood(folder / CONFIG):
+        if config.get("dtypes"):
+            note_dtypes(model, config["dtypes"])
+        inputs = from_config(config["inputs"])
+        reader = reader_of(inputs) if inputs is not None else own_reader(model)
+        labels, task = tuple(config["labels"]), find_task(config["task"])
+        if not all(isinstance(label, str) for label in labels):
+            raise TypeError("labels are names")
+    return Predictor(model, folder.path.name, reader, labels, task, folder.data_arguments(config), folder)
 
 
 def read_keras(path: Path) -> keras.Model:

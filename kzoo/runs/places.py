@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, first_line
 from kzoo.files import Manifest, check_unlocked, read_json
 
 ROOT = Path("runs")
 CONFIG = "config.json"
+# {part of config.json: what it may be}; what is inside is looked at where it is used.
+PARTS: dict[str, Any] = {
+    "id": str, "verb": str, "source": str | None, "options": dict, "objects": list, "data": dict | None,
+    "decided": dict, "trial": dict, "stopped": str, "finished": bool, "weights_of": int | None, "model": dict | None,
+    "task": str, "inputs": dict | None, "targets": dict | None, "labels": list, "dtypes": dict,
+}  # fmt: skip
 # {verb: what it makes}; the command line goes on with `kzoo VERB --resume`.
 MAKES = {"fit": "a run", "fine_tune": "a fine-tuning", "tune": "a search"}
 
@@ -73,10 +81,26 @@ def config_in(folder: Path) -> dict[str, Any]:
     config = read_json_file(path)
     if not isinstance(config, dict):
         raise KzooError(f"{str(path)!r} is no config of a run: it holds {config!r:.60}")
-    for name, kinds in (("options", dict), ("data", dict | None), ("model", dict | None)):
-        if not isinstance(config.get(name, {}), kinds):
+    for name, kinds in PARTS.items():
+        if name in config and not isinstance(config[name], kinds):
             raise KzooError(f"{str(path)!r} is no config of a run: its {name} is {config[name]!r:.60}")
     return {"options": {}, "data": None, "model": None, "source": None, "objects": [], **config}
+
+
+@contextlib.contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Inside, what a file says is taken for what kzoo writes there.
+
+    Raises:
+        KzooError: It is not: somebody else has written it.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        if isinstance(error, KzooError):
+            raise
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise KzooError(f"{str(path)!r} is not as kzoo writes it ({said}); put it back from a copy") from error
 
 
 def read_json_file(path: Path) -> Any:
