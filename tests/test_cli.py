@@ -271,13 +271,13 @@ def test_config_takes_up_a_run_and_what_is_typed_goes_first(there):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("verb"), "is no config.json of a run: it names no verb and options"),
+        (lambda c: c.pop("verb"), "is no config.json of a run: it names no verb"),
         (lambda c: c.update(verb="tune"), "was made by tune; its config goes with kzoo.tune"),
         (
             lambda c: c["options"].update(epoch=3),
             "unknown argument of fit in recipe.json: 'epoch'; did you mean 'epochs'?",
         ),
-        (lambda c: c.update(data="digits"), "must be the arguments of load_data by name; received 'digits'"),
+        (lambda c: c.update(data="digits"), "is no config of a run: its data is 'digits'"),
         (
             lambda c: c["data"].update(ony=1),
             "unknown argument of load_data in recipe.json: 'ony'; did you mean 'only'?",

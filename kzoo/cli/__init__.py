@@ -77,6 +77,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"no file system has so long a name: {str(error.filename)[:40]!r}…", debug)
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT) or error.filename is not None:
             _unexpected(error, arguments, debug)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries once more as it ends

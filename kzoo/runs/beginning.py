@@ -22,7 +22,7 @@ from kzoo.inputs import saved
 from kzoo.models import model_info
 from kzoo.records import VERBS, DataOptions, Keeping, Options, options_of, same_plain
 from kzoo.runs.folder import RunFolder, check_free
-from kzoo.runs.places import CONFIG
+from kzoo.runs.places import CONFIG, config_at
 from kzoo.signals import going_on
 from kzoo.tasks import noted_dtypes
 
@@ -129,20 +129,14 @@ def begin(
 def _taken_up(source: str, verb: str) -> dict[str, Any]:
     """The config.json of a run, or a file that is one."""
     path = Path(source)
-    if path.is_file():
-        folder = RunFolder(path.parent)
-        config = folder.read_json(path.name)
-    else:
-        folder = RunFolder.find(source)
-        config = folder.read_config()
-    if not isinstance(config, dict) or not isinstance(config.get("options"), dict) or "verb" not in config:
-        raise KzooError(f"config={source!r} is no config.json of a run: it names no verb and options")
-    if not isinstance(config.get("data"), dict | None):
-        raise KzooError(f"data in {source} must be the arguments of load_data by name; received {config['data']!r}")
+    folder = RunFolder(path.parent) if path.is_file() else RunFolder.find(source)
+    config = config_at(path if path.is_file() else folder / CONFIG)
+    if "verb" not in config:
+        raise KzooError(f"config={source!r} is no config.json of a run: it names no verb")
     if config["verb"] != verb:
         raise KzooError(f"{source!r} was made by {config['verb']}; its config goes with kzoo.{config['verb']}")
     _check_names(config, verb, source)
-    return {"source": None, "objects": [], **config, "data": folder.data_arguments(config) or None}
+    return {**config, "data": folder.data_arguments(config) or None}
 
 
 def _check_names(config: Mapping[str, Any], verb: str | None, source: str) -> None:

@@ -137,8 +137,6 @@ def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:
         inputs = from_config(config["inputs"])
         reader = reader_of(inputs) if inputs is not None else own_reader(model)
         labels, task = tuple(config["labels"]), find_task(config["task"])
-        if not all(isinstance(label, str) for label in labels):
-            raise TypeError("labels are names")
     return Predictor(model, folder.path.name, reader, labels, task, folder.data_arguments(config), folder)
 
 

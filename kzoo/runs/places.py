@@ -15,7 +15,7 @@ from kzoo.files import Manifest, check_unlocked, read_json
 
 ROOT = Path("runs")
 CONFIG = "config.json"
-# {part of config.json: what it may be}; what is inside is looked at where it is used.
+# {part of config.json: what it may be, lists of names}; what is inside of others is looked at where it is used.
 PARTS: dict[str, Any] = {
     "id": str, "verb": str, "source": str | None, "options": dict, "objects": list, "data": dict | None,
     "decided": dict, "trial": dict, "stopped": str, "finished": bool, "weights_of": int | None, "model": dict | None,
@@ -77,13 +77,19 @@ def config_in(folder: Path) -> dict[str, Any]:
     Raises:
         KzooError: They are not: somebody else has written it.
     """
-    path = folder / CONFIG
+    return config_at(folder / CONFIG)
+
+
+def config_at(path: Path) -> dict[str, Any]:
+    """The same of a file of another name."""
     config = read_json_file(path)
     if not isinstance(config, dict):
         raise KzooError(f"{str(path)!r} is no config of a run: it holds {config!r:.60}")
     for name, kinds in PARTS.items():
-        if name in config and not isinstance(config[name], kinds):
-            raise KzooError(f"{str(path)!r} is no config of a run: its {name} is {config[name]!r:.60}")
+        value = config.get(name)
+        names = not isinstance(value, list) or all(isinstance(v, str) for v in value)
+        if name in config and not (isinstance(value, kinds) and names):
+            raise KzooError(f"{str(path)!r} is no config of a run: its {name} is {value!r:.60}")
     return {"options": {}, "data": None, "model": None, "source": None, "objects": [], **config}
 
 

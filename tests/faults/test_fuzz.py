@@ -1,12 +1,11 @@
 """Command lines, configurations, labels and tables that are drawn: what cannot work is said in one line, never by a
 traceback.
 
-Each kind runs in a process of its own: `python tests/faults/test_fuzz.py KIND EXAMPLES`.
+They are tried in a process of its own: `python tests/faults/test_fuzz.py EXAMPLES [KIND …]`.
 """
 
 import contextlib
 import io
-import json
 import shutil
 import socket
 import subprocess
@@ -27,10 +26,10 @@ from kzoo.runs import RunFolder
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 WORDS = st.one_of(
     st.sampled_from((
-        "0", "-1", "1", "2", "0.5", "1e400", "nan", "inf", "", "None", "true", "off", "[]", "{", "a=b", "../x", "é", "🐈",
-        "x" * 300, "-", "1,2", "adam:", "sgd:momentum=2", "adam:learning_rate=", "last", "digits", "xor", "run", "mlp_xor",
-        "mlp_16_16", "lenet5@mnist", "run/config.json", "run/model.keras", "=1", "\x1b[31m", "\u202eabc", "cosine",
-        "mirrored", "mixed_float16", "steps=0", "epoch", "a.csv", "a.png", "en-de", "0:1", "flip", "4..2",
+        "0", "-1", "1", "2", "0.5", "1e400", "nan", "inf", "", "None", "true", "off", "[]", "{", "a=b", "../x", "é",
+        "x" * 300, "-", "1,2", "adam:", "sgd:momentum=2", "adam:learning_rate=", "last", "digits", "xor", "run", "🐈",
+        "mlp_xor", "mlp_16_16", "lenet5@mnist", "run/config.json", "run/model.keras", "=1", "\x1b[31m", "\u202eabc",
+        "cosine", "mirrored", "mixed_float16", "steps=0", "epoch", "a.csv", "a.png", "en-de", "0:1", "flip", "4..2",
     )),
     st.text(LETTERS, max_size=8),
     st.integers(-3, 40).map(str),
@@ -112,7 +111,7 @@ def lines(line):
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(allow_nan=True), st.text(LETTERS, max_size=6),
               st.sampled_from(("fit", "tune", "functional", "digits", "xor", "image", "float32", "mlp_16_16"))),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(LETTERS, max_size=4), inner, max_size=3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(LETTERS, max_size=4), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
 
@@ -179,8 +178,8 @@ def labels(y):
     one_line(lambda: kzoo.evaluate("kept", (np.zeros((12, 2), "float32"), y)))
 
 
-CELLS = st.one_of(WORDS, st.text(max_size=12), st.sampled_from(("text", "label", "source", "target", "split", "file",
-                                                                '"', "a,b", "\t", "\r", "\n", "train", "test")))  # fmt: skip
+HEADS = ("text", "label", "source", "target", "split", "file", '"', "a,b", "\t", "\r", "\n", "train", "test")
+CELLS = st.one_of(WORDS, st.text(max_size=12), st.sampled_from(HEADS))
 
 
 @st.composite
@@ -208,7 +207,7 @@ DRAWN = {"lines": (lines, drawn_line()), "configs": (configs, drawn_change()), "
          "tables": (tables, drawn_table())}  # fmt: skip
 
 
-def main(kind, examples):
+def main(examples, *kinds):
     """Trainings end where they would begin."""
     import kzoo.verbs.bench
     import kzoo.verbs.ready
@@ -217,21 +216,21 @@ def main(kind, examples):
     for name in ("run", "kept"):
         kzoo.fit("mlp_xor", "xor", epochs=1, run_dir=name, verbose=False)
     kzoo.verbs.ready.make_engine = kzoo.verbs.bench.make_engine = reached
-    call, values = DRAWN[kind]
     quiet = settings(max_examples=examples, deadline=None, derandomize=True, database=None,
                      suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])  # fmt: skip
-    quiet(given(values)(call))()
+    for kind in kinds or DRAWN:
+        call, values = DRAWN[kind]
+        quiet(given(values)(call))()
 
 
-@pytest.mark.parametrize("kind", DRAWN)
-@pytest.mark.parametrize("examples", [25, pytest.param(2500, marks=pytest.mark.slow)])
-def test_only_lines(kind, examples, tmp_path):
+@pytest.mark.parametrize("line", ["10", *(pytest.param(f"2500 {kind}", marks=pytest.mark.slow) for kind in DRAWN)])
+def test_only_lines(line, tmp_path):
     found = subprocess.run(
-        [sys.executable, __file__, kind, str(examples)], capture_output=True, text=True, cwd=tmp_path, errors="replace",
+        [sys.executable, __file__, *line.split()], capture_output=True, text=True, cwd=tmp_path, errors="replace",
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-3000:]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(int(sys.argv[1]), *sys.argv[2:])
