@@ -137,12 +137,12 @@ class RunFolder:
             raise DiskError(f"the run folder {str(place)!r} cannot be made: {error.strerror}") from error
         folder = cls(aside)
         folder.place, folder.numbers = place, run_dir is None
-        with folder._named_by_its_place():
+        with folder.named_by_its_place():
             folder.lock = Lock(aside).take()
         return folder
 
     @contextlib.contextmanager
-    def _named_by_its_place(self) -> Iterator[None]:
+    def named_by_its_place(self) -> Iterator[None]:
         """A disk's error inside names the run's place, not the one aside."""
         try:
             yield
@@ -192,7 +192,7 @@ class RunFolder:
             if self.lock.taken_over:
                 say(self.lock.taken_over)
             sweep(self.path)
-            with self._named_by_its_place():
+            with self.named_by_its_place():
                 yield
         finally:
             self.lock.release()

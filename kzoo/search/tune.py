@@ -210,6 +210,6 @@ def _keep_best(folder: RunFolder, tuner: Tuner, best: Trial) -> None:
         elif path.name not in ("config.json", MANIFEST, LOCK):
             with folder.manifest.writing(path.name) if path.name in kept else atomic(target) as beside:
                 shutil.copyfile(path, beside)
-    told = {**{name: theirs.get(name) for name in OF_A_MODEL}, "trial": theirs["options"]}
+    told = {**{name: theirs[name] for name in OF_A_MODEL if name in theirs}, "trial": theirs["options"]}
     folder.update_config(**told)
     tuner.drop_weights()
