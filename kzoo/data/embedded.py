@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kzoo.data.data import DataInfo, Examples
+from kzoo.data.prepared import EMBEDDED
 from kzoo.data.shares import stratified
 
 
@@ -40,9 +41,7 @@ def _truth_table(name: str, outputs: tuple[int, ...]) -> Callable[[], tuple[dict
     return read
 
 
-EMBEDDED: dict[str, Callable[[], tuple[dict[str, Examples], DataInfo]]] = {
-    "digits": _digits,
-    "and": _truth_table("and", (0, 0, 0, 1)),
-    "or": _truth_table("or", (0, 1, 1, 1)),
-    "xor": _truth_table("xor", (0, 1, 1, 0)),
-}
+TABLES = (_truth_table("and", (0, 0, 0, 1)), _truth_table("or", (0, 1, 1, 1)), _truth_table("xor", (0, 1, 1, 0)))
+READERS: dict[str, Callable[[], tuple[dict[str, Examples], DataInfo]]] = dict(
+    zip(EMBEDDED, (_digits, *TABLES), strict=True)
+)

@@ -17,12 +17,12 @@ import tensorflow as tf
 
 from kzoo.data.arrays import idx, idx_files, npz
 from kzoo.data.data import HOLDS, SPLITS, Data, DataInfo, Examples, counts_of, imbalance
-from kzoo.data.embedded import EMBEDDED
+from kzoo.data.embedded import READERS
 from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
 from kzoo.data.plain_text import is_plain, plain_text
-from kzoo.data.prepared import means_path
+from kzoo.data.prepared import EMBEDDED, means_path
 from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
@@ -195,7 +195,7 @@ def _read(
     """(the source's own splits, what is known of it, whether it is a path)."""
     is_path = False
     if name in EMBEDDED:
-        splits, info = EMBEDDED[name]()
+        splits, info = READERS[name]()
     elif means_path(name, data_dir):
         is_path = True
         splits, info = _from_path(Path(name), holds, languages, columns)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 
-EMBEDDED = ("digits", "and", "or", "xor")  # `embedded.py` has them
+EMBEDDED = ("digits", "and", "or", "xor")  # `embedded.py` reads them
 
 
 def is_tfds(name: str) -> bool:

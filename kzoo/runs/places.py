@@ -102,9 +102,9 @@ def understood(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except KzooError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        if isinstance(error, KzooError):
-            raise
         said = f"{type(error).__name__}: {first_line(error)}"
         raise KzooError(f"{str(path)!r} is not as kzoo writes it ({said}); put it back from a copy") from error
 
