@@ -1,8 +1,12 @@
 """`kzoo`, or `python -m kzoo`: the command line. Signals are taken before anything heavy is imported."""
 
 import os
+import signal
 
-from kzoo import signals
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a traceback out of the imports below
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import kzoo.signals as signals  # "from kzoo import" would first ask the package for a model of that name
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Signals that end a process: a training waits for the end of its step and writes a checkpoint first.
 
     SIGINT, SIGTERM, SIGHUP    a checkpoint, a line that says how to go on, exit status 130, 143, 129
-    SIGUSR1                    a checkpoint; the training goes on
+    SIGUSR1                    a checkpoint; the training goes on. Before its first step and after its last one: nothing
     a second one               the end, at once
 
 Of a program that takes a signal itself, or ignores it (nohup), nothing is taken away. What Python does by default with
@@ -64,7 +64,7 @@ def held() -> Iterator[Asked]:
 
     for number in (*ENDING, *([CHECKPOINT] if CHECKPOINT is not None else [])):
         handler = signal.getsignal(number)
-        if handler in (signal.SIG_DFL, signal.default_int_handler, end):
+        if handler in (signal.SIG_DFL, signal.default_int_handler, end, _nothing):
             before[number] = handler
             signal.signal(number, note)
     try:
@@ -74,6 +74,26 @@ def held() -> Iterator[Asked]:
             signal.signal(number, handler)
     if asked.number:
         os.kill(os.getpid(), asked.number)
+
+
+@contextlib.contextmanager
+def spared() -> Iterator[None]:
+    """Inside, whoever asks for a checkpoint does not end the process where there is nothing to write yet, or any more;
+    it is what a system does by default.
+    """
+    of_main = threading.current_thread() is threading.main_thread()
+    if CHECKPOINT is None or not of_main or signal.getsignal(CHECKPOINT) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(CHECKPOINT, _nothing)
+    try:
+        yield
+    finally:
+        signal.signal(CHECKPOINT, signal.SIG_DFL)
+
+
+def _nothing(number: int, frame: FrameType | None = None) -> None:
+    """What SIGUSR1 does while no network learns."""
 
 
 def _again(number: int, handler: Any) -> None:
@@ -98,6 +118,8 @@ def take() -> None:
     for number in ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
+    if CHECKPOINT is not None and signal.getsignal(CHECKPOINT) is signal.SIG_DFL:
+        signal.signal(CHECKPOINT, _nothing)
 
 
 def end(number: int, frame: FrameType | None = None) -> None:

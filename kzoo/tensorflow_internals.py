@@ -39,6 +39,11 @@ def variant_of(data: tf.data.Dataset) -> tf.Tensor:
     return data._variant_tensor
 
 
+def kinds_of(data: tf.data.Dataset) -> dict[str, Any]:
+    """`output_types` and `output_shapes` of its elements' tensors; of sparse ones they are not their specs'."""
+    return data._flat_structure
+
+
 def in_memory(data: tf.data.Dataset) -> bool:
     """Whether its examples are slices of tensors: a cache would keep them twice."""
     return type(data).__name__ == "_TensorSliceDataset"

@@ -113,13 +113,13 @@ def _check_first(verb: str, given: Mapping[str, Any], known: Mapping[str, Option
             known[name].kind.check(name, given[name])
     for name in ("resume", "config") if not {"resume", "config"} <= given.keys() else ():
         if name in given and not (name == "config" and Path(given[name]).is_file()):
-            find_run(given[name], verb if name == "resume" else None)
+            find_run(given[name], verb if name == "resume" else None, quiet=True)
     model, data = given.get("model"), given.get("data")
     if isinstance(model, str) and _is_name(model) and model not in index():
         if verb in ("fit", "tune", "find_learning_rate", "bench"):
             model_spec(model)  # one that a file of the user's has registered, or an error
         elif verb in ("evaluate", "predict", "export"):
-            find_run(model)
+            find_run(model, quiet=True)
     if isinstance(model, str) and not Path(model).exists():
         name, _, weights = model.partition("@")
         weights = weights or given.get("weights")

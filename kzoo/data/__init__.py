@@ -6,9 +6,9 @@ from kzoo.lazy import lazily
 
 __getattr__, __dir__ = lazily(
     __name__,
-    prepared="EMBEDDED builder_of means_path",
+    prepared="EMBEDDED SPLITS_FILE builder_of means_path",
     data="SPLITS Data DataInfo balanced_weights",
     fed="batches_of held inputs_of is_batches",
     load="folder_holds load_data load_held",
-    remembered="SPLITS_FILE read_again",
+    remembered="read_again",
 )

@@ -241,6 +241,8 @@ def _check_read_here(name: str, data_dir: Any, download: bool) -> None:
 def _named(name: Any) -> str:
     if not isinstance(name, str | os.PathLike):
         raise KzooError(f"data is named by a name such as 'digits' or a path; received {name!r}")
+    if not os.fspath(name):  # Path("") would be the current folder
+        raise KzooError("data is '', which names nothing; give a name such as 'digits', or a path ('.' is this folder)")
     return os.fspath(name)
 
 
@@ -272,6 +274,8 @@ def _from_path(
 ) -> tuple[dict[str, Examples], DataInfo]:
     if not path.exists():
         raise KzooError(f"no file or folder {str(path)!r}")
+    if not (path.is_file() or path.is_dir()):  # a pipe, a device
+        raise KzooError(f"{str(path)!r} is neither a file nor a folder; write it into a file first")
     if path.is_file() and is_table(path):
         return text_file(path, languages, columns)
     if is_plain(path) if path.is_file() else holds == "prose":

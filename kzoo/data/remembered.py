@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from kzoo.data.data import Examples
+from kzoo.data.prepared import SPLITS_FILE
 from kzoo.errors import KzooError
-from kzoo.files import read_json
+from kzoo.files import ALWAYS, read_json, read_small
 
-SPLITS_FILE, LEFT = "splits.json", "left"
+LEFT = "left"
 PARTS = ("train", "validation", "test", LEFT)
 
 
@@ -48,7 +49,7 @@ def read_parts(source: str | os.PathLike[str]) -> dict[str, list[str]]:
     path = Path(source)
     path = path / SPLITS_FILE if path.is_dir() else path
     try:
-        found = read_json(path.read_bytes(), path)
+        found = read_json(read_small(path, ALWAYS), path)
     except (OSError, ValueError) as error:
         raise KzooError(f"splits={str(source)!r} cannot be read: {error}; give a run, or its {SPLITS_FILE}") from error
     fine = isinstance(found, dict) and set(found) <= set(PARTS) and "train" in found

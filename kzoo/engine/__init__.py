@@ -1,5 +1,6 @@
 """The engine: what is learned, the compiled step under every strategy, and the loop around it."""
 
+from kzoo.engine.callbacks import remembered, remind
 from kzoo.engine.compiling import (
     Choices,
     Compiled,
@@ -32,7 +33,7 @@ from kzoo.engine.precision import check_precision, precise, scaled
 from kzoo.engine.progress import TrainingProgress, numbers
 from kzoo.engine.schedules import SCHEDULES, Rising, current_rate, follows_schedule, inner, rate_setter
 from kzoo.engine.seeds import own_seeds
-from kzoo.engine.state import RATE, metrics_of, remembered, remind, scales_of, state_of
+from kzoo.engine.state import RATE, metrics_of, scales_of, state_of
 from kzoo.engine.step import Engine, compiled
 from kzoo.engine.strategies import CLUSTERS, NAMES, device_names, logical_devices, strategy, strategy_name
 from kzoo.engine.xla import choose_xla, draws_otherwise, uncompilable

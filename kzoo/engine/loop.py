@@ -279,7 +279,7 @@ class Trainer:
                     break
             if not self.every_batch and done > first + 1:  # the very first step is traced: no sign of the speed
                 call = next_call(call, steps, seconds)
-            self.progress.advance(taken, train.counted(done) - train.counted(done - taken), logs)
+            self.progress.advance(taken, train.counted(done, epoch) - train.counted(done - taken, epoch), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
         self._done = done

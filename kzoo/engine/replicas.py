@@ -26,7 +26,7 @@ from kzoo.engine.objective import Objective, Phase
 from kzoo.engine.optimizers import pure, stepper, variables_of, without_frozen
 from kzoo.engine.step import Engine, paced
 from kzoo.errors import KzooError
-from kzoo.inputs import Batches
+from kzoo.inputs import Batches, as_it_is
 from kzoo.keras_internals import StatelessScope, global_seed_generator, is_seed, keep_generator
 from kzoo.tensorflow_internals import ends_with_owner, replica_here, workers_of
 
@@ -241,7 +241,7 @@ class InSync(Engine):
     def share_out(self, shares: Sequence[tuple[keras.Variable, Sequence[Any]]]) -> None:
         self.state.counted = {id(variable): parts for variable, parts in shares}
 
-    def dataset(self, batches: Batches, epoch: int, start: int = 0) -> tf.data.Dataset:
+    def dataset(self, batches: Batches, epoch: int, start: int = 0, then: str | None = None) -> tf.data.Dataset:
         """For each replica of this process (its part of a global batch, its Share)."""
         replicas = self.strategy.num_replicas_in_sync
         first, local = self.state.first, replicas // self.state.workers
@@ -254,7 +254,11 @@ class InSync(Engine):
             offset = mine(rows)[0]
             return tuple(share_of(batch, rows, offset, first + r, replicas) for r in range(local))
 
-        return batches.epoch(epoch, mine, start).map(parts, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+        return (
+            batches.epoch(epoch, mine, start, then)
+            .map(as_it_is(parts), num_parallel_calls=tf.data.AUTOTUNE)
+            .prefetch(2)
+        )
 
     def _on_replicas(self, step: Any, parts: Any) -> None:
         mine = lambda context: parts[context.replica_id_in_sync_group - self.state.first]

@@ -1,4 +1,4 @@
-"""Everything that training changes, by name: weights, statistics, seeds, slots, and what callbacks remember.
+"""Everything that training changes, by name: weights, statistics, seeds and slots.
 
 Keys are those of weights (`c1/kernel`), so that a run goes on in another style or under another strategy; no variable
 is known by its place in a list. Layers that have no name of their own are numbered by their place in the model.
@@ -6,14 +6,10 @@ is known by its place in a list. Layers that have no name of their own are numbe
 
 from __future__ import annotations
 
-import inspect
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
-import numpy as np
 
 from kzoo.engine.objective import Phase
 from kzoo.engine.schedules import inner
@@ -124,76 +120,3 @@ def _unique(pairs: Iterator[tuple[str, keras.Variable]]) -> dict[str, keras.Vari
             name, number = f"{key}#{number}", number + 1
         found[name] = variable
     return found
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Callbacks
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def remembered(
-    callbacks: Sequence[keras.callbacks.Callback], model: keras.Model
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """({callback: what it remembers}, {key: arrays that it keeps}), callbacks by their class, with a number where there
-    are several. What is no number, text or list of arrays is not kept, nor are the arguments of Keras' own callbacks,
-    which they have anew (and of which they turn `min_delta` round); weights of the model go by their names.
-    """
-    plain: dict[str, Any] = {}
-    arrays: dict[str, np.ndarray] = {}
-    for name, callback in _named(callbacks):
-        settings = _settings(callback)
-        for key, value in vars(callback).items():
-            if key in ("params", "validation_data") or key.startswith("_") or key in settings:
-                continue
-            value = value.item() if isinstance(value, np.generic) else value
-            if isinstance(value, bool | int | float | str | None):
-                endless = isinstance(value, float) and not math.isfinite(value)  # of which JSON has none
-                plain.setdefault(name, {})[key] = {"float": str(value)} if endless else value
-            elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
-                plain.setdefault(name, {})
-                names = _places(model, len(value))
-                arrays |= {f"callbacks/{name}/{key}/{place}": v for place, v in zip(names, value, strict=True)}
-    return plain, arrays
-
-
-def remind(
-    callbacks: Sequence[keras.callbacks.Callback],
-    model: keras.Model,
-    plain: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-) -> list[str]:
-    """Give callbacks back what `remembered` found; names of those that are not there any more."""
-    there = dict(_named(callbacks))
-    for name, values in plain.items():
-        if name not in there:
-            continue
-        for key, value in values.items():
-            setattr(there[name], key, float(value["float"]) if isinstance(value, dict) else value)
-        start = f"callbacks/{name}/"
-        kept = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
-        for key in dict.fromkeys(place.split("/")[0] for place in kept):
-            whole = {k.removeprefix(f"{key}/"): v for k, v in kept.items() if k.startswith(f"{key}/")}
-            setattr(there[name], key, [whole[place] for place in _places(model, len(whole))])
-    return [name for name in plain if name not in there]
-
-
-def _places(model: keras.Model, count: int) -> list[str]:
-    """Names for the arrays of a list: of all weights of the model theirs, in Keras' order; else numbers."""
-    if count != len(model.weights):
-        return [f"{k:04d}" for k in range(count)]
-    keys = {id(variable): key for key, variable in state_of(model, optimizer=False).items()}
-    return [keys[id(variable)] for variable in model.weights]
-
-
-def _settings(callback: keras.callbacks.Callback) -> set[str]:
-    """Names of the arguments of the Keras classes that it is of."""
-    kinds = [kind for kind in type(callback).__mro__ if kind.__module__.startswith("keras.")]
-    return {name for kind in kinds for name in inspect.signature(kind.__init__).parameters}
-
-
-def _named(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[str, keras.callbacks.Callback]]:
-    counts: dict[str, int] = {}
-    for callback in callbacks:
-        name = type(callback).__name__
-        counts[name] = counts.get(name, 0) + 1
-        yield f"{name}#{counts[name]}" if counts[name] > 1 else name, callback

@@ -10,6 +10,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -33,6 +34,22 @@ def compiled(function: Callable[..., Any], xla: bool = False) -> Callable[..., A
     """
     graph = tf.function(function, jit_compile=xla or None, autograph=False, reduce_retracing=True)
     return ends_with_owner(quiet(graph))
+
+
+@dataclass
+class _Epochs:
+    """An iterator that gives epoch after epoch.
+
+    Attributes:
+        batches: Kept, so that no others get their id.
+        next: Number of the epoch that comes after the one begun.
+        left: Batches of that one that are still to come.
+    """
+
+    batches: Batches
+    iterator: Any
+    next: int = 0
+    left: int = 0
 
 
 def next_call(call: int, steps: int, seconds: float) -> int:
@@ -62,18 +79,36 @@ class Engine:
         self.notes: list[str] = []
         self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._iterator: Any = None
+        self._kept: dict[int, _Epochs] = {}  # by the id of their Batches
+        self._now: _Epochs | None = None  # those of them that `_iterator` is of
         self._flow: Any = None  # (batches without epochs, how many were taken when this epoch began)
         self._stream: Any = None  # of data without epochs: its iterator, which the next epoch goes on with
 
     def begin(self, batches: Batches, epoch: int, start: int = 0) -> None:
         """Open an epoch, at its batch of number `start`."""
         self.push()
+        self._now = None
         if not batches.flows:
-            self._iterator = iter(self.dataset(batches, epoch, start))
+            self._iterator = self._opened(batches, epoch, start)
             return
         if self._stream is None:
             self._stream = self._flowing(batches, self.taken)
         self._iterator, self._flow = self._stream, (batches, self.taken)
+
+    def _opened(self, batches: Batches, epoch: int, start: int = 0, again: bool = False) -> Any:
+        """An iterator of an epoch's batches: where that is possible the one that has given those of the epoch before,
+        and nothing more.
+        """
+        self._now = None
+        if not batches.runs_on:
+            return iter(self.dataset(batches, epoch, start))
+        kept = self._kept.get(id(batches))
+        if start or kept is None or (kept.next, kept.left) != (epoch, 0):
+            data = self.dataset(batches, epoch, start, "again" if again else "next")
+            kept = self._kept[id(batches)] = _Epochs(batches, iter(data))
+        kept.next, kept.left = epoch if again else epoch + 1, batches.steps - start
+        self._now = kept
+        return kept.iterator
 
     def _flowing(self, batches: Batches, place: int) -> Any:
         """An iterator of data without epochs, after so many batches; such as ends begins anew there."""
@@ -105,7 +140,7 @@ class Engine:
         self.objective.reset()
         taken_before = self.taken
         self.push()
-        self._iterator = iter(self.dataset(batches, 0))
+        self._iterator = self._opened(batches, 0, again=True)
         done, ended, call = 0, False, 4
         while not ended and (batches.steps is None or done < batches.steps):
             steps = 1 if callbacks else call if batches.steps is None else min(call, batches.steps - done)
@@ -170,8 +205,9 @@ class Engine:
     def pull(self) -> None:
         """The replicas' values into the model, the optimizers and the metrics."""
 
-    def dataset(self, batches: Batches, epoch: int, start: int = 0) -> tf.data.Dataset:
-        return batches.epoch(epoch, start=start)
+    def dataset(self, batches: Batches, epoch: int, start: int = 0, then: str | None = None) -> tf.data.Dataset:
+        """`batches.epoch`, as the step takes it."""
+        return batches.epoch(epoch, None, start, then)
 
     def _run(self, loop: Callable[..., None], steps: int) -> tuple[int, bool]:
         before, ended = self.taken, False
@@ -179,7 +215,10 @@ class Engine:
             loop(self._iterator, tf.constant(steps))
         except tf.errors.OutOfRangeError:
             ended = True
-        return self.taken - before, ended
+        taken = self.taken - before
+        if self._now is not None:
+            self._now.left -= taken
+        return taken, ended
 
     def as_graph(self, function: Callable[..., Any], xla: bool = False) -> Callable[..., Any]:
         """`function`, compiled, and counted among `traces`."""

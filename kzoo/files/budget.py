@@ -17,6 +17,7 @@ from kzoo.errors import KzooError
 
 ALWAYS = 256 << 20  # bytes that any file may take
 RATIO = 100  # how many times its size a larger one may
+SMALL = 32 << 20  # bytes of a manifest, a config with its vocabulary
 DEPTH = 200  # of JSON inside JSON: what reads it calls itself for each, down to the end of the stack
 PIECE = 1 << 20
 STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -62,6 +63,20 @@ def read_all(file: IO[bytes], path: Path) -> bytes:
             raise KzooError(f"{str(path)!r} unpacks to more than {most:,} bytes; at most that is read")
     file.seek(0)
     return file.read()
+
+
+def read_small(path: Path, most: int = SMALL) -> bytes:
+    """What a file says that people could have written; a pipe is not waited for.
+
+    Raises:
+        ValueError: It is larger, or no file.
+        OSError: It cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"it has {size:,} bytes, and at most {most:,} are read")
+    return path.read_bytes()
 
 
 def read_json(text: str | bytes, path: Path) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
-from kzoo.files.whole import left_behind, writing
+from kzoo.files.whole import UNFINISHED, left_behind, writing
 
 LOCK = ".lock"  # in the folder; gone when nobody writes
 PATIENCE = 0.5  # seconds: somebody may only be asking who holds it
@@ -93,6 +93,7 @@ def made_aside(parent: Path) -> Path:
             if (path / LOCK).is_file():
                 shutil.rmtree(path, ignore_errors=True)
     aside = parent / f".{os.getpid()}-{secrets.token_hex(4)}"
+    UNFINISHED.add(aside)  # for good: once it is renamed there is none of this name
     aside.mkdir()
     return aside
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kzoo.errors import KzooError
+from kzoo.files.budget import read_small
 from kzoo.files.whole import atomic
 
 MANIFEST = "manifest.json"
@@ -40,7 +41,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises:
         ValueError, OSError: It is not that any more.
     """
-    read = json.loads(path.read_bytes())
+    read = json.loads(read_small(path))
     if not isinstance(read, dict) or not isinstance(read.get("files"), dict):
         raise ValueError("no manifest")
     mark = read.pop("sha256", None)
@@ -116,15 +117,23 @@ class Manifest:
             if gone := set(names) & set(files):
                 self._write({k: v for k, v in files.items() if k not in gone})
 
-    def check(self, *names: str) -> None:
-        """Those named, by default all.
+    def damages(self, *names: str) -> dict[str, str]:
+        """{name: what is wrong} of those named, by default of all; without those that are whole.
 
         Raises:
-            KzooError: One is not what was written, or is missing.
+            KzooError: The manifest itself is damaged, or there is none.
         """
-        for name, right in self.read().items():
-            if (not names or name in names) and (why := damage(self.folder, name, right)):
-                raise self._damaged(why)
+        known = {name: right for name, right in self.read().items() if not names or name in names}
+        found = {name: damage(self.folder, name, right) for name, right in known.items()}
+        return {name: why for name, why in found.items() if why}
+
+    def check(self, *names: str) -> None:
+        """
+        Raises:
+            KzooError: One of those named, by default of all, is not what was written, or is missing.
+        """
+        for why in self.damages(*names).values():
+            raise self._damaged(why)
 
     def _damaged(self, why: str) -> KzooError:
         return KzooError(f"{str(self.folder)!r} is damaged: {why}; {self.remedy}")

@@ -24,7 +24,7 @@ OF_THE_DISK = {
                  "EISDIR", "ENXIO", "ENODEV", "ESTALE", "EMFILE", "ENFILE", "EBUSY")
     if hasattr(errno, name)
 }  # fmt: skip
-_open: set[Path] = set()  # what is being written beside its place
+UNFINISHED: set[Path] = set()  # what is being written beside its place
 
 
 class DiskError(KzooError):
@@ -59,7 +59,7 @@ def atomic(path: Path, size: int | None = None) -> Iterator[Path]:
         DiskError: It cannot be written; what was there before is there.
     """
     beside = beside_of(path)
-    _open.add(beside)
+    UNFINISHED.add(beside)
     try:
         with writing(path, size):
             yield beside
@@ -69,19 +69,20 @@ def atomic(path: Path, size: int | None = None) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        _open.discard(beside)
+        UNFINISHED.discard(beside)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
     """The same of a folder, whose files are written in the block. One that is there already is replaced."""
     beside = beside_of(path)
-    _open.add(beside)
+    UNFINISHED.add(beside)
     try:
         with writing(path, size):
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            yield beside
+            with named_as(path, beside):
+                yield beside
             synced_all(beside)
             if path.is_dir():
                 removed(path)
@@ -89,19 +90,30 @@ def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
             synced(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        _open.discard(beside)
+        UNFINISHED.discard(beside)
+
+
+@contextlib.contextmanager
+def named_as(place: Path, beside: Path) -> Iterator[None]:
+    """A disk's error inside names the place where things go, not the one where they are made."""
+    try:
+        yield
+    except DiskError as error:
+        named = DiskError(str(error).replace(str(beside), str(place)))
+        named.result = error.result
+        raise named from error
 
 
 def removed(path: Path) -> None:
     """Remove a folder: renamed first, so that no half of it is ever seen."""
     aside = path.with_name(f".{os.getpid()}-old-{path.name}")
-    _open.add(aside)
+    UNFINISHED.add(aside)
     try:
         with writing(path):
             os.replace(path, aside)
             shutil.rmtree(aside, ignore_errors=True)
     finally:
-        _open.discard(aside)
+        UNFINISHED.discard(aside)
 
 
 def beside_of(path: Path) -> Path:
@@ -160,14 +172,15 @@ def _room(path: Path, size: int | None) -> str:
     wanted = "" if size is None else f"; {size:,} bytes wanted"
     folder = next((p for p in path.absolute().parents if p.is_dir()), None)
     try:
-        return f"{wanted}, {shutil.disk_usage(folder).free:,} free" if wanted else ""
+        free = shutil.disk_usage(folder).free
     except OSError:
         return wanted
+    return f"{wanted}, {free:,} free" if wanted else f"; {free:,} bytes free"
 
 
 def let_go() -> None:
     """Remove what this process is writing; it is about to end."""
-    for path in list(_open):
+    for path in list(UNFINISHED):
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

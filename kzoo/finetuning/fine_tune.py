@@ -19,6 +19,7 @@ from kzoo.inputs import told
 from kzoo.models import attach_info, model_info
 from kzoo.records import VERBS, Fit, takes
 from kzoo.runs import RunFolder, aside, begin, config_of, resumable, temporary_folder
+from kzoo.signals import spared
 from kzoo.tensorflow_internals import workers_of
 from kzoo.verbs import data_of, feed_of, holds_of
 from kzoo.weights import save_weights
@@ -29,6 +30,7 @@ LATER = ("head_epochs", "epochs", "patience")  # what a resumed run may be given
 
 @takes(*VERBS["fine_tune"])
 @own_seeds()
+@spared()
 def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     """Tune a network that has learned elsewhere to your data: first its head, then more and more of what is below.
 

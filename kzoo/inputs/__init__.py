@@ -1,7 +1,7 @@
 """Inputs: what carries out from a raw example to what a network reads, a file a kind; augmentation and batches."""
 
 from kzoo.inputs.augment import AUGMENTATIONS
-from kzoo.inputs.batches import LABELS, Batches, Drawn, known_length, mix, ported
+from kzoo.inputs.batches import LABELS, Batches, Drawn, as_it_is, known_length, mix, ported
 from kzoo.inputs.image import image_paths
 from kzoo.inputs.image_files import (
     BY_PILLOW,

@@ -17,7 +17,7 @@ import tensorflow as tf
 from kzoo.inputs.augment import Draw, check_size
 from kzoo.inputs.later import KEPT_BYTES, Passes, bytes_of, rows_of
 from kzoo.inputs.own_augment import augmentation_of, is_own
-from kzoo.tensorflow_internals import in_memory, variant_of
+from kzoo.tensorflow_internals import in_memory, kinds_of, variant_of
 
 if TYPE_CHECKING:
     from kzoo.inputs.reader import Reader
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LABELS = "labels out of range"  # what the error of a batch with such labels says
 SHUFFLE = 50_000  # rows in the shuffle buffer where a split is larger
 AHEAD = 2  # batches that are made while the network learns
+FOREVER = 2**62  # epochs
+MOST = 2**31 - 1  # of a seed
 
 
 Part = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # rows of a global batch -> (first row, how many)
@@ -133,15 +135,27 @@ class Batches:
             self._buffer = max(min(SHUFFLE, KEPT_BYTES // max(size, 1)), self.batch_size)
         return made
 
-    def epoch(self, number: int, part: Part | None = None, start: int = 0) -> tf.data.Dataset:
+    def epoch(self, number: int, part: Part | None = None, start: int = 0, then: str | None = None) -> tf.data.Dataset:
         """Batches, from the one of number `start` on; with `part`, (rows of the global batch, those that `part` takes
         of it): only they are prepared.
-        """
-        return untuned(self._epoch(number, part, start))
 
-    def _epoch(self, number: int, part: Part | None, start: int) -> tf.data.Dataset:
+        Args:
+            then: What comes after them, without end: the `"next"` epochs, or the same one `"again"`. To make a data set
+                and its iterator anew takes longer than a small epoch. Only where `runs_on`.
+        """
+        data = in_turn(lambda n, first: self._epoch(n, part, first), number, start, then)
+        return untuned(data if self.ready else data.prefetch(AHEAD))
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether one data set can give epoch after epoch: it is known how long they are, and what was read in one
+        changes nothing in the next.
+        """
+        return self.steps is not None and not self.ready and self._later is None
+
+    def _epoch(self, number: int | tf.Tensor, part: Part | None, start: int) -> tf.data.Dataset:
         if self.ready:
-            data = self._checked(self.split if self.limit is None or self.flows else self.split.take(self.limit))
+            data = self._whole()
             data = data.skip(start) if start else data
             return data if part is None else data.map(lambda *batch: cut(batch, part)[1:])
         if self._later is not None:
@@ -150,13 +164,19 @@ class Batches:
             data = self._shuffled(self._single, number).batch(self.batch_size)
             data = data if self.limit is None else data.take(self.limit)
             data = data.skip(start) if start else data
-        return self._finished(data, tf.constant([mix(self.seed, number), 0], tf.int32), part, start)
+        return self._finished(data, tf.stack([tf.cast(mix(self.seed, number), tf.int32), 0]), part, start)
 
-    def _shuffled(self, data: tf.data.Dataset, number: int) -> tf.data.Dataset:
+    def _whole(self) -> tf.data.Dataset:
+        """Batches of the user's, which are the same data set in every epoch."""
+        made, key = vars(self).setdefault("_made", {}), (self.label_limit, self.class_weights)
+        if key not in made:
+            made[key] = self._checked(self.split if self.limit is None or self.flows else self.split.take(self.limit))
+        return made[key]
+
+    def _shuffled(self, data: tf.data.Dataset, number: int | tf.Tensor) -> tf.data.Dataset:
         if not self.shuffle:
             return data
-        buffer = min(self.rows or self._buffer, self._buffer)
-        return data.shuffle(buffer, seed=mix(self.seed, number), reshuffle_each_iteration=False)
+        return shuffled(data, min(self.rows or self._buffer, self._buffer), self.seed, mix(self.seed, number))
 
     def order(self, number: int) -> np.ndarray | None:
         """Places in the split of the examples of an epoch that is over; None: in the order of the split, where nothing
@@ -181,11 +201,11 @@ class Batches:
             if self.ready:
                 return self._checked(data)
             data = data.shuffle(min(many, SHUFFLE), seed=self.seed).batch(self.batch_size)
-            return self._finished(data, tf.stack([tf.cast(moment % (2**31 - 1), tf.int32), 0]))
+            return self._finished(data, tf.stack([tf.cast(moment % MOST, tf.int32), 0])).prefetch(AHEAD)
 
         return stream
 
-    def counted(self, done: int) -> int:
+    def counted(self, done: int, number: int) -> int:
         """Images or examples in the first `done` batches of an epoch; of batches of the user's, batches."""
         if self.batch_size is None:
             return done
@@ -196,7 +216,7 @@ class Batches:
     ) -> tf.data.Dataset:
         """Raw batches, ready for the network; with `part`, as `epoch` says."""
         if self.reader.as_given and self.targets is None and not self.draws and part is None:
-            return self._checked(data).prefetch(AHEAD)
+            return self._checked(data)
 
         whole = any(map(is_own, self.augment))  # such a one draws for the global batch as it stands
 
@@ -210,8 +230,7 @@ class Batches:
             batch = self._with_draws(batch if whole else self._prepared(batch, draw), draw)
             return batch if part is None else (total, batch)
 
-        data = data.enumerate(start).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return data.prefetch(AHEAD)
+        return data.enumerate(start).map(as_it_is(finish), num_parallel_calls=tf.data.AUTOTUNE)
 
     def _prepared(self, batch: Any, draw: Draw) -> Any:
         """x by the reader, y by the targets'; both are augmented alike."""
@@ -250,7 +269,7 @@ class Batches:
         if self.label_limit is None and self.class_weights is None:
             return data
         check = lambda *batch: checked_labels(batch, self.label_limit, self.class_weights)
-        return data.map(check, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.map(as_it_is(check), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def checked_labels(batch: Any, limit: int | None, weights: tuple[float, ...] | None) -> Any:
@@ -274,11 +293,22 @@ def ported(source: tf.data.Dataset) -> Callable[[], tf.data.Dataset]:
     """What makes the same data set in another process: whatever it was made of travels as a graph."""
     graph, spec = tf.raw_ops.DatasetToGraphV2(input_dataset=variant_of(source)), source.element_spec
     graph = tf.constant(graph.numpy())
-    return lambda: _Ported(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
+    return lambda: _Made(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
 
 
-class _Ported(tf.data.Dataset):
-    """A data set that another process wrote as a graph."""
+def shuffled(data: tf.data.Dataset, buffer: int, seed: int, number: int | tf.Tensor) -> tf.data.Dataset:
+    """`data.shuffle` by two seeds, both said: of its own, the first one is the process', and the second no tensor."""
+    first, second = tf.constant(seed % MOST, tf.int64), tf.cast(number, tf.int64)
+    made = tf.raw_ops.ShuffleDatasetV3(
+        input_dataset=variant_of(data), buffer_size=tf.constant(buffer, tf.int64), seed=first,
+        seed2=tf.where((first == 0) & (second == 0), tf.constant(MOST, tf.int64), second),  # two zeros: a random seed
+        seed_generator=tf.raw_ops.DummySeedGenerator(), reshuffle_each_iteration=False, **kinds_of(data),
+    )  # fmt: skip
+    return _Made(made, data.element_spec)
+
+
+class _Made(tf.data.Dataset):
+    """A data set of an operation that has no wrapper."""
 
     def __init__(self, variant: tf.Tensor, spec: Any) -> None:
         self._spec = spec
@@ -292,6 +322,15 @@ class _Ported(tf.data.Dataset):
         return self._spec
 
 
+def in_turn(make: Callable[[Any, int], tf.data.Dataset], number: int, start: int, then: str | None) -> tf.data.Dataset:
+    """The batches of an epoch, and those that come after it, of `make(number of the epoch, first batch)`."""
+    if then is None:
+        return make(number, start)
+    numbers = tf.data.Dataset.range(number, number + 1 if then == "again" else FOREVER).repeat()
+    data = (numbers.skip(1) if start else numbers).flat_map(as_it_is(lambda n: make(n, 0)))
+    return make(number, start).concatenate(data) if start else data
+
+
 def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
     """Parallel on all cores from the beginning. TensorFlow's own tuning runs in a thread that sleeps the longer the
     older its iterator is, up to a minute, and who drops the iterator waits for it: after a compilation by XLA the end
@@ -302,10 +341,13 @@ def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
     return data.with_options(options)
 
 
+as_it_is = tf.autograph.experimental.do_not_convert  # plain graph code, which AutoGraph would look through each time
+
+
 def known_length(data: tf.data.Dataset) -> int | None:
     count = int(data.cardinality())
     return count if count >= 0 else None
 
 
-def mix(seed: int, number: int) -> int:
-    return (seed * 1_000_003 + number) % (2**31 - 1)
+def mix(seed: int, number: int | tf.Tensor) -> Any:
+    return (seed * 1_000_003 % MOST + number) % MOST

@@ -24,6 +24,7 @@ from kzoo.inputs.image_files import (
     IMAGE_SUFFIXES,
     LARGE_PIXELS,
     Unreadable,
+    by_rows,
     decode_image,
     is_hidden,
     look_at,
@@ -386,11 +387,13 @@ def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     if channels not in (1, 3):
         raise KzooError(f"the network reads {channels} channels; images of {images.shape[-1]} cannot be made into them")
     if images.shape[-1] == 4:
-        images = on_white(images)
+        images = by_rows(on_white, images, 3)
     if images.shape[-1] == channels:
         return images
-    if channels == 3:
-        return tf.repeat(images, 3, axis=-1)
+    return tf.repeat(images, 3, axis=-1) if channels == 3 else by_rows(_to_grey, images, 1)
+
+
+def _to_grey(images: tf.Tensor) -> tf.Tensor:
     grey = tf.reduce_sum(tf.cast(images, tf.float32) * LUMA, axis=-1, keepdims=True)
     return tf.cast(tf.round(grey), images.dtype) if images.dtype == tf.uint8 else grey
 

@@ -89,7 +89,9 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     Always with a known number of channels: with `channels=0` TensorFlow 2.21 corrupts the heap on an animated WebP.
     """
     contents = tf.convert_to_tensor(contents)
-    pixels = tf.cond(_has_alpha(contents), lambda: on_white(_decoded(contents, 4)), lambda: decode_plain(contents))
+    pixels = tf.cond(
+        _has_alpha(contents), lambda: by_rows(on_white, _decoded(contents, 4), 3), lambda: decode_plain(contents)
+    )
     return _upright(pixels, _orientation(contents))
 
 
@@ -101,6 +103,22 @@ def decode_plain(contents: tf.Tensor) -> tf.Tensor:
 def _decoded(contents: tf.Tensor, channels: int) -> tf.Tensor:
     pixels = tf.io.decode_image(contents, channels=channels, expand_animations=False)
     return tf.ensure_shape(pixels, [None, None, channels])
+
+
+def by_rows(change: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, channels: int) -> tf.Tensor:
+    """`change(images)`, which looks at each pixel by itself; of one large image of bytes row by row, for the wider
+    numbers in between would take gigabytes.
+    """
+    shape = images.shape
+    if (
+        shape.rank != 3
+        or images.dtype != tf.uint8
+        or (shape.is_fully_defined() and shape.num_elements() < LARGE_PIXELS)
+    ):
+        return change(images)
+    row = tf.TensorSpec([shape[1], channels], tf.uint8)
+    large = tf.size(images, tf.int64) >= LARGE_PIXELS
+    return tf.cond(large, lambda: tf.map_fn(change, images, fn_output_signature=row), lambda: change(images))
 
 
 def on_white(images: tf.Tensor) -> tf.Tensor:
@@ -308,7 +326,7 @@ def _by_pillow(path: Path) -> tf.Tensor:
                 raise Unreadable("pixels of more than 16 bits, or of fractions; save it as 8 bits")
             _check_bits(values)
             return tf.repeat(tf.constant((values // 257).astype("uint8"))[..., None], 3, axis=-1)
-        return on_white(tf.constant(np.asarray(image.convert("RGBA"))))
+        return by_rows(on_white, tf.constant(np.asarray(image.convert("RGBA"))), 3)
 
 
 def _check_bits(values: np.ndarray) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.inputs.batches import AHEAD, Part, checked_labels, cut, mix, ported, untuned
+from kzoo.inputs.batches import AHEAD, Part, as_it_is, checked_labels, cut, in_turn, mix, ported, untuned
 from kzoo.inputs.letters import composed
 from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
@@ -52,6 +52,7 @@ class Sequences:
     label_limit: int | None = None
     keep: bool = True  # texts are in memory
     flows: ClassVar[bool] = False  # every epoch has all of it
+    runs_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.notes: list[str] = []
@@ -59,25 +60,31 @@ class Sequences:
         self.rows = len(self._bucket)
         order = self._batches(0)[: self.limit]
         self.steps, self.examples = len(order), sum(len(batch) for batch in order)
-        self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
+        self._counts: tuple[int | None, Any] = (None, None)  # (of which epoch, tokens up to each batch)
 
-    def counted(self, done: int) -> int:
+    def counted(self, done: int, number: int) -> int:
         """Tokens in the first `done` batches of an epoch."""
-        return int(self._counts[done - 1]) if done else 0
+        if self._counts[0] != number:
+            tokens = [self._tokens[batch].sum() for batch in self._batches(number)[: self.limit]]
+            self._counts = number, np.cumsum(tokens)
+        return int(self._counts[1][done - 1]) if done else 0
 
-    def epoch(self, number: int, part: Part | None = None, start: int = 0) -> tf.data.Dataset:
+    def epoch(self, number: int, part: Part | None = None, start: int = 0, then: str | None = None) -> tf.data.Dataset:
         """As Batches'."""
-        order = self._batches(number)[: self.limit]
-        self._counts = np.cumsum([self._tokens[batch].sum() for batch in order])
-        return untuned(self._dataset(order[start:], part).prefetch(AHEAD))
+
+        def make(number: int | tf.Tensor, start: int) -> tf.data.Dataset:
+            if isinstance(number, int):
+                return self._dataset(*self._drawn(number, start), part)
+            return self._dataset(*tf.numpy_function(self._drawn, [number], [tf.int64, tf.int64]), part)
+
+        return untuned(in_turn(make, number, start, then).prefetch(AHEAD))
 
     def order(self, number: int) -> np.ndarray:
         """Places in the split of the examples of an epoch, in its order."""
         return np.concatenate(self._batches(number)[: self.limit])
 
     def portable(self) -> Callable[[], tf.data.Dataset]:
-        order = self._batches(0)[: self.limit]
-        opened, steps = ported(self._dataset(order, None)), len(order)
+        opened, steps = ported(self._dataset(*self._drawn(0), None)), self.steps
 
         def stream() -> tf.data.Dataset:
             moment = tf.cast(tf.timestamp() * 1e6, tf.int64)
@@ -155,11 +162,16 @@ class Sequences:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
 
-    def _dataset(self, order: list[np.ndarray], part: Part | None) -> tf.data.Dataset:
+    def _drawn(self, number: int, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """(the rows of an epoch's batches from the one of number `start` on, how many each of them has)."""
+        order, none = self._batches(int(number))[start : self.limit], np.zeros(0, np.int64)
+        return np.concatenate([none, *order]), np.array([len(batch) for batch in order], np.int64)
+
+    def _dataset(self, rows: Any, lengths: Any, part: Part | None) -> tf.data.Dataset:
         """Batches, padded; with `part`, (rows of the global batch, those that `part` takes of it)."""
-        none = np.zeros(0, np.int64)  # where an epoch is over
-        lengths = np.array([len(batch) for batch in order], np.int64)
-        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate([none, *order]), lengths)
+        ragged = tf.RaggedTensor.from_row_lengths(
+            tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
+        )
         rest = [tf.constant(array) for array in self._rest]
 
         def fill(rows: tf.RaggedTensor) -> Any:
@@ -178,7 +190,7 @@ class Sequences:
             batch = checked_labels(batch, self.label_limit, self.class_weights)
             return batch if part is None else (total, batch)
 
-        return tf.data.Dataset.from_tensor_slices(ragged).map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+        return tf.data.Dataset.from_tensor_slices(ragged).map(as_it_is(fill), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _bounds(lengths: np.ndarray) -> np.ndarray:

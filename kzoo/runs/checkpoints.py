@@ -25,7 +25,18 @@ import numpy as np
 
 from kzoo.engine import RATE, Place
 from kzoo.errors import KzooError, say
-from kzoo.files import MANIFEST, atomic, atomic_folder, damage, digest_of, read_sealed, removed, sealed
+from kzoo.files import (
+    ALWAYS,
+    MANIFEST,
+    atomic,
+    atomic_folder,
+    damage,
+    digest_of,
+    read_sealed,
+    read_small,
+    removed,
+    sealed,
+)
 from kzoo.records import to_json
 from kzoo.weights import read_tensors, write_tensors
 
@@ -127,14 +138,14 @@ class Checkpoints:
         """
         if why := self._damage(name):
             raise KzooError(f"the checkpoint {str(self.path / name)!r} is damaged: {why}; it cannot be used")
-        told = json.loads((self.path / name / "state.json").read_text(encoding="utf-8"))
+        told = json.loads(read_small(self.path / name / FILES[1], ALWAYS))
         place = Place(told["epoch"], told["step"], told["total"], {})
         return place, read_tensors(self.path / name / "state.safetensors"), told["callbacks"]
 
     def stopping(self, name: str) -> bool:
         """Whether a callback ended the training there."""
         try:
-            return bool(json.loads((self.path / name / FILES[1]).read_text(encoding="utf-8")).get("stopping"))
+            return bool(json.loads(read_small(self.path / name / FILES[1], ALWAYS)).get("stopping"))
         except (OSError, ValueError):
             return False
 

@@ -36,7 +36,7 @@ import keras
 
 from kzoo.data import SPLITS_FILE, DataInfo
 from kzoo.errors import KzooError
-from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, made_aside, sweep, writing
+from kzoo.files import DiskError, Lock, Manifest, atomic, left_behind, made_aside, named_as, sweep, writing
 from kzoo.records import Plan, Printed, to_json
 from kzoo.report import Shown
 from kzoo.runs.checkpoints import Checkpoints
@@ -144,14 +144,8 @@ class RunFolder:
     @contextlib.contextmanager
     def named_by_its_place(self) -> Iterator[None]:
         """A disk's error inside names the run's place, not the one aside."""
-        try:
+        with contextlib.nullcontext() if self.place is None else named_as(self.place, self.path):
             yield
-        except DiskError as error:
-            if self.place is None:
-                raise
-            named = DiskError(str(error).replace(str(self.path), str(self.place)))
-            named.result = error.result
-            raise named from error
 
     def settle(self) -> None:
         """The folder is whole: it takes its place."""

@@ -16,14 +16,14 @@ import h5py
 import keras
 
 from kzoo import zoo
-from kzoo.errors import KzooError, first_line
+from kzoo.errors import KzooError, first_line, say
 from kzoo.files import MANIFEST, Manifest, budget_of, check_archive, read_json
 from kzoo.inputs import Reader, own_reader, reader_of
 from kzoo.keras_internals import bounded_weights, served_by
 from kzoo.models import attach_info, deep_graphs
 from kzoo.records import Using, from_config
 from kzoo.runs.folder import Run, RunFolder
-from kzoo.runs.places import CONFIG, read_json_file, understood
+from kzoo.runs.places import CONFIG, MODEL, read_json_file, understood
 from kzoo.runs.predictor import Predictor
 from kzoo.runs.record import load_weights
 from kzoo.tasks import find_task, note_dtypes, task_of
@@ -99,6 +99,8 @@ def _load(source: Any, checkpoint: str) -> Predictor:
         return _published(text)
     path = Path(text)
     if path.is_file() and path.suffix in KERAS_FILES:
+        if path.name == MODEL and (path.parent / CONFIG).is_file() and (path.parent / MANIFEST).is_file():
+            Manifest(path.parent).check(MODEL)
         return Predictor.of(read_keras(path), path.stem)
     if path.is_dir() and (version := newest_version(path)) is not None:
         return _export(version)
@@ -112,21 +114,41 @@ def _load(source: Any, checkpoint: str) -> Predictor:
             f"no file {text!r}; give a run, an export, a .keras file or a published model such as lenet5@mnist"
         )
     folder = RunFolder.find(text)
-    if not (folder / "model.keras").is_file():
+    return _of_run(folder, _kept_model(folder, checkpoint))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Runs and Keras' files
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _kept_model(folder: RunFolder, checkpoint: str) -> keras.Model:
+    """model.keras, which has the weights that a finished run was left with; others are a checkpoint's. One of kzoo's
+    models whose file is damaged is built anew.
+    """
+    config, path = folder.read_config(), folder / MODEL
+    why = folder.manifest.damages(MODEL).get(MODEL) if folder.manifest.path.is_file() else None
+    if why and config["model"]:
+        with understood(folder / CONFIG):
+            info = zoo.info_of(config["model"])
+            model = attach_info(zoo.create_model(info.model, info.style, **info.arguments), info)
+        say(f"{str(path)!r} is damaged ({why}); the model is built anew, with the weights of a checkpoint")
+    elif why:
+        remedy = "put it back from a copy, or build the model yourself: kzoo.load_model(run, model=…)"
+        raise KzooError(f"{str(folder.path)!r} is damaged: {why}; {remedy}")
+    elif not path.is_file():
         kind = folder.read_plan().get("style", "its class")
         raise KzooError(
             f"{folder.path} has no model.keras, for {kind} has no get_config; write one and train anew, or"
             " build the model yourself: kzoo.load_model(run, model=…) gives it the weights, and kzoo.fit(model, data,"
             " resume=run) goes on"
         )
-    model = read_keras(folder / "model.keras")
+    else:
+        model = read_keras(path)
+        if checkpoint == "last" and config.get("finished"):
+            return model
     load_weights(folder, folder.checkpoints.find(checkpoint), model)
-    return _of_run(folder, model)
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Runs and Keras' files
-# ----------------------------------------------------------------------------------------------------------------------
+    return model
 
 
 def _of_run(folder: RunFolder, model: keras.Model) -> Predictor:

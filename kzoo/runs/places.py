@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kzoo.errors import KzooError, first_line
-from kzoo.files import Manifest, check_unlocked, read_json
+from kzoo.data import SPLITS_FILE
+from kzoo.errors import KzooError, first_line, say
+from kzoo.files import Manifest, check_unlocked, read_json, read_small
 
 ROOT = Path("runs")
-CONFIG = "config.json"
+CONFIG, MODEL = "config.json", "model.keras"
 # {part of config.json: what it may be, lists of names}; what is inside of others is looked at where it is used.
 PARTS: dict[str, Any] = {
     "id": str, "verb": str, "source": str | None, "options": dict, "objects": list, "data": dict | None,
@@ -25,11 +26,13 @@ PARTS: dict[str, Any] = {
 MAKES = {"fit": "a run", "fine_tune": "a fine-tuning", "tune": "a search"}
 
 
-def find_run(run: str | os.PathLike[str] | int, verb: str | None = None) -> Path:
+def find_run(run: str | os.PathLike[str] | int, verb: str | None = None, quiet: bool = False) -> Path:
     """The folder of a run by path, by number (`7` or `0007`), or `last`, whose files are what was written.
 
     Args:
-        verb: What made it, to go on with it; None: anything that has a trained model.
+        verb: What made it, to go on with it; None: anything that has a trained model. Of that those files must be
+            whole that say what it is; another one that is damaged is named on stderr.
+        quiet: Without that: it will be looked for again.
 
     Raises:
         KzooError: None of that name, one of another verb, one that is not finished, damaged, or, to go on with, being
@@ -54,8 +57,8 @@ def find_run(run: str | os.PathLike[str] | int, verb: str | None = None) -> Path
     if verb is not None:
         check_unlocked(found)
     manifest, go_on = Manifest(found), "kzoo {} --resume"
-    if manifest.path.is_file():
-        manifest.check()
+    if manifest.path.exists():
+        _check_files(manifest, verb, quiet)
     config = config_in(found)
     if config.get("verb") not in MAKES or "id" not in config:
         raise KzooError(f"{str(found)!r} was written by another version of kzoo ({config.get('kzoo')}); train it anew")
@@ -69,6 +72,24 @@ def find_run(run: str | os.PathLike[str] | int, verb: str | None = None) -> Path
         raise KzooError(f"{text!r} is {MAKES[made]}, not {what}: {other}")
     manifest.read()  # or an error: it is gone
     return found
+
+
+def _check_files(manifest: Manifest, verb: str | None, quiet: bool) -> None:
+    """
+    Raises:
+        KzooError: One of those is damaged that are needed.
+    """
+    damages, needed = manifest.damages(), (CONFIG, SPLITS_FILE)
+    if any(name in needed for name in damages):
+        manifest.check(*needed)
+    if verb is not None and damages:
+        manifest.remedy = (
+            "put it back from a copy, or start a new run from its weights: kzoo.fit(kzoo.load_model(…), …)"
+        )
+        manifest.check()
+    for name, why in damages.items() if not quiet else ():
+        if name != MODEL:  # whoever reads it says what becomes of it
+            say(f"{str(manifest.folder)!r} is damaged: {why}; it is not needed here")
 
 
 def config_in(folder: Path) -> dict[str, Any]:
@@ -111,7 +132,7 @@ def understood(path: Path) -> Iterator[None]:
 
 def read_json_file(path: Path) -> Any:
     try:
-        return read_json(path.read_bytes(), path)
+        return read_json(read_small(path), path)
     except KzooError:
         raise
     except (ValueError, OSError, RecursionError) as error:
@@ -128,6 +149,6 @@ def numbered() -> list[tuple[int, Path]]:
 
 def _verb_of(path: Path) -> str | None:
     try:
-        return json.loads((path / CONFIG).read_text(encoding="utf-8")).get("verb")
+        return json.loads(read_small(path / CONFIG)).get("verb")
     except (OSError, ValueError):
         return None

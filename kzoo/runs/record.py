@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,20 +32,46 @@ SHARE = "@"  # behind the name of a number that an epoch has counted: of which r
 class Later:
     """Writes in a thread of its own, one thing after the other, while the training goes on. What goes wrong there
     comes with the next thing, or with `wait`.
+
+    Epochs can be shorter than it takes to write what they have come to. While one thing is being written, one waits;
+    it gives way to the next where that one has all that it has: not where it must be written, nor the best before
+    another.
     """
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._last: Future[None] | None = None
+        self._lock, self._working = threading.Lock(), False
+        self._waits: tuple[Callable[[], Any], bool, bool] | None = None  # (write, must, best)
 
     @property
     def busy(self) -> bool:
-        return self._last is not None and not self._last.done()
+        return self._working
 
-    def do(self, write: Callable[[], Any]) -> None:
+    def do(self, write: Callable[[], Any], must: bool = True, best: bool = False) -> None:
+        with self._lock:
+            gives_way = self._waits is None or not (self._waits[1] or (self._waits[2] and not best))
+            if self._working and gives_way:
+                self._waits = write, must, best
+                return
         self.wait()
         self._pool = self._pool or ThreadPoolExecutor(1, "kzoo-checkpoints")
-        self._last = self._pool.submit(write)
+        self._waits, self._working = (write, must, best), True
+        self._last = self._pool.submit(self._write)
+
+    def _write(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    if self._waits is None:
+                        self._working = False
+                        return
+                    (write, *_), self._waits = self._waits, None
+                write()
+        except BaseException:
+            with self._lock:
+                self._waits, self._working = None, False
+            raise
 
     def wait(self) -> None:
         last, self._last = self._last, None
@@ -132,7 +159,7 @@ class Recorder:
         self.rows.append({"epoch": place.epoch, "seconds": seconds, "learning_rate": rate, **place.logs})
         with writing(self.folder / "tensorboard"):
             self._tensorboard(place, rate)
-        self.checkpoint(place, best=self.best() is self.rows[-1])
+        self.checkpoint(place, best=self.best() is self.rows[-1], must=False)
 
     def between(self, place: Place) -> None:
         """Between two batches of an epoch."""
@@ -144,8 +171,11 @@ class Recorder:
         if not self.later.busy:
             self.between(place)
 
-    def checkpoint(self, place: Place, best: bool = False) -> None:
+    def checkpoint(self, place: Place, best: bool = False, must: bool = True) -> None:
         """Everything that training changes, as it is now: copied here, written while the training goes on.
+
+        Args:
+            must: Whether it is written also where the next one comes before its turn.
 
         Raises:
             KzooError: A weight is no number any more; nothing is written over what was good.
@@ -165,7 +195,7 @@ class Recorder:
             if whole:
                 folder.checkpoints.save(place, tensors, plain, best, stopping)
 
-        self.later.do(write)
+        self.later.do(write, must, best)
 
     def _lost(self, tensors: Mapping[str, np.ndarray]) -> list[str]:
         """Weights that learn and have values that are no numbers."""

@@ -32,6 +32,7 @@ from kzoo.search.oracles import make_oracle
 from kzoo.search.results import Search, Trial, counted, short, write_card
 from kzoo.search.space import ZooHyperModel, space_of
 from kzoo.search.tuner import Tuner, Unwritable, ended
+from kzoo.signals import spared
 
 OF_A_RUN = (
     "model.keras",
@@ -57,6 +58,7 @@ LATER = ("trials", "compare_seeds")  # what a resumed search may be given anew
 
 @takes(*VERBS["tune"])
 @own_seeds()
+@spared()
 def tune(model: str | None = None, data: Any = None, **given: Any) -> Search:
     """Search for a better recipe: trials through kzoo's own engine, their values by keras-tuner.
 

@@ -45,6 +45,7 @@ from kzoo.runs import (
     resumable,
     temporary_folder,
 )
+from kzoo.signals import spared
 from kzoo.tensorflow_internals import workers_of
 from kzoo.verbs.feed import Feed, feed_of
 from kzoo.verbs.find_rate import RateSearch, check_no_setter, search_rate
@@ -57,6 +58,7 @@ NOT_WHOLE = "the model cannot be saved whole (a class of yours has no get_config
 
 @takes(*VERBS["fit"], words=WORDS)
 @own_seeds()
+@spared()
 def fit(model: keras.Model | str | None = None, data: Any = None, **given: Any) -> Run:
     """Train a model and write a run folder.
 
@@ -146,6 +148,9 @@ def _fitted(
     )  # fmt: skip
     place, remind, over = Place(0, 0, 0, {}), lambda: None, ""
     if begun.resumed:
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.CSVLogger):  # its rows of before stay
+                callback.append = True
         place, remind = _restore(recorder, rates if rate is not None else [])
         over = _over(begun, recorder, place, feed)
     run = Run(feed.model, folder.path, history_of(recorder.rows), plan, 0.0, worker)

@@ -42,8 +42,11 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     tensors = {key: np.asarray(value, order="C") for key, value in tensors.items()}
-    with atomic(path) as beside:
+    with atomic(path, sum(value.nbytes for value in tensors.values())) as beside:
+        beside.touch()
+        mode = beside.stat().st_mode
         safetensors.numpy.save_file(tensors, beside, metadata=dict(metadata or {}))
+        beside.chmod(mode)  # it writes a file that its owner alone can read, whatever the umask says
 
 
 def read_tensors(path: Path, source: str = "") -> dict[str, np.ndarray]:

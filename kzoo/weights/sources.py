@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, urldefrag, urlsplit
 
 from kzoo.errors import KzooError, say, unknown
+from kzoo.files import read_small
 from kzoo.records import ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import check_network, fetch, hf_endpoint
@@ -182,7 +183,7 @@ def _hf(label: str, given: str) -> tuple[str, str, str]:
 def _told(path: Path) -> ImageInputs | None:
     """The preprocessing in a `config.json` of timm's."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["pretrained_cfg"]
+        told = json.loads(read_small(path))["pretrained_cfg"]
         channels, height, width = map(int, told["input_size"])
         mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
         crop, interpolation = float(told["crop_pct"]), str(told["interpolation"])

@@ -33,6 +33,24 @@ def test_an_epochs_order_depends_on_seed_and_number_alone():
     assert order(Batches(numbers(), 16, Reader()), 0) == list(range(100))
 
 
+@pytest.mark.parametrize(("seed", "start"), [(0, 0), (3, 2)])
+def test_one_stream_gives_the_epochs_one_by_one(seed, start):
+    """Augmented, shuffled, cut into parts: as each epoch's own batches."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 6, 6, 3)).astype("uint8")
+    data = tf.data.Dataset.from_tensor_slices((images, np.arange(30)))
+    make = Images(ImageInputs((6, 6), 3)).batches
+    batches = make(data, 8, shuffle=True, seed=seed, augment=("flip", "shift"), limit=3, label_limit=30)
+    part = lambda n: (n // 2, n - n // 2)
+    assert batches.runs_on
+    for of, then in ((part, "next"), (None, "again")):
+        one_by_one = list(batches.epoch(1, of, start))
+        one_by_one += [b for k in (2, 3) for b in batches.epoch(k if then == "next" else 1, of)]
+        stream = list(batches.epoch(1, of, start, then).take(len(one_by_one)))
+        assert len(stream) == 9 - start
+        for a, b in zip(tf.nest.flatten(one_by_one), tf.nest.flatten(stream), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_steps_examples_and_limit():
     batches = Batches(numbers(), 16, Reader())
     assert (batches.steps, batches.examples) == (7, 100)

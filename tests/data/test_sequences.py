@@ -60,6 +60,15 @@ def test_epochs_differ_and_repeat():
         np.testing.assert_array_equal(a[0], b[0])
 
 
+def test_one_stream_gives_the_epochs_one_by_one():
+    batches = pairs(shuffle=True)
+    for start, then, numbers in ((0, "next", (1, 2, 3)), (2, "next", (1, 2)), (1, "again", (1, 1))):
+        one_by_one = [b for k, n in enumerate(numbers) for b in batches.epoch(n, None, 0 if k else start)]
+        stream = list(batches.epoch(1, None, start, then).take(len(one_by_one)))
+        for a, b in zip(tf.nest.flatten(one_by_one), tf.nest.flatten(stream), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_pairs_are_shifted_by_one():
     for source, read, said in rows(pairs()):
         assert (source[:, 0] == 2).all() and (read[:, 0] == 2).all()
@@ -103,7 +112,7 @@ def test_unknown_words_are_said():
 def test_limit_tokens_and_endless_stream():
     batches = texts(limit=3)
     assert batches.steps == 3 and len(rows(batches)) == 3
-    assert batches.counted(3) == sum((ids != 0).sum() for ids, _ in rows(batches))
+    assert batches.counted(3, 0) == sum((ids != 0).sum() for ids, _ in rows(batches))
     stream = texts(shuffle=True).portable()()
     assert len(list(stream.take(30))) == 30
 

@@ -1,5 +1,6 @@
 """Files that have rotted, were cut, swapped or deleted: named in a line before anything is loaded."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -95,12 +96,15 @@ def detected(folder, name, verb, capsys):
 
 
 def needed(name, verb, folder):
-    """Whether the verb reads that file: an older checkpoint is not."""
+    """Whether the verb reads that file: of the checkpoints those that go on or take the best one, which they read; a
+    finished run's last weights are in model.keras.
+    """
+    if name.startswith("checkpoints/") and verb not in ("best", "resume"):
+        return False
     if not name.startswith("checkpoints/0"):
-        return not (name.endswith("marks.json") and verb in ("config",))
+        return not (name == "model.keras" and verb == "config")
     checkpoints, which = RunFolder(folder).checkpoints, name.split("/")[1]
-    wanted = {"best": checkpoints.best, "config": None}.get(verb, checkpoints.find("last"))
-    return which == wanted
+    return which == (checkpoints.best if verb == "best" else checkpoints.find("last"))
 
 
 def tried(two, tmp_path, capsys, count, seed):
@@ -146,10 +150,85 @@ def test_a_whole_run_is_said_nothing_of(two, capsys, tmp_path):
     assert "damaged" not in capsys.readouterr().err
 
 
+def weights_of(*given, **more):
+    return [w.numpy() for w in kzoo.load_model(*given, **more).weights]
+
+
+def test_what_is_lost_but_the_weights_costs_no_weights(two, tmp_path, capsys):
+    """Rows of a table and the plan are needed to go on, not to answer; a model of kzoo's is built anew."""
+    before = weights_of(two[0][0])
+    for name, told in (("metrics.csv", "not needed here"), ("plan.json", "not needed here"),
+                       ("model.keras", "built anew")):  # fmt: skip
+        folder = Path(shutil.copytree(two[0][0], tmp_path / name))
+        (folder / name).write_bytes(b"rotten")
+        found = weights_of(folder)
+        said = capsys.readouterr().err
+        assert all((a == b).all() for a, b in zip(found, before, strict=True))
+        assert told in said and name in said and said.count("\n") == 1, said
+        with pytest.raises(kzoo.KzooError, match="start a new run from its weights"):
+            kzoo.fit(resume=folder, epochs=3, verbose=False)
+
+
+def test_the_model_of_a_run_by_its_own_path(two, tmp_path):
+    folder = Path(shutil.copytree(two[0][0], tmp_path / "mine"))
+    kzoo.load_model(folder / "model.keras")
+    shutil.copyfile(two[0][1] / "model.keras", folder / "model.keras")
+    with pytest.raises(kzoo.KzooError, match="model.keras is not what was written"):
+        kzoo.load_model(folder / "model.keras")
+
+
+def test_the_last_weights_of_a_finished_run_need_no_checkpoint(two, tmp_path, capsys):
+    folder = Path(shutil.copytree(two[0][0], tmp_path / "mine"))
+    shutil.rmtree(folder / "checkpoints")
+    assert all((a == b).all() for a, b in zip(weights_of(folder), weights_of(two[0][0]), strict=True))
+    assert not capsys.readouterr().err
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def huge(path):
+    with path.open("r+b") as file:
+        file.truncate(4 << 30)
+
+
+@pytest.mark.parametrize("become", [pipe, huge])
+def test_what_says_what_is_there_is_not_waited_for_nor_read_without_end(become, two, tmp_path, capsys):
+    folder, export = (Path(shutil.copytree(path, tmp_path / path.name)) for path in (two[0][0], two[1]))
+    RunFolder(folder).update_config(finished=False)
+    (of_export,) = export.rglob("manifest.json")
+    become(of_export)
+    with pytest.raises(kzoo.KzooError, match="is damaged: manifest.json"):
+        kzoo.predict(export, np.zeros((1, 8, 8, 1), "uint8"))
+    newest = RunFolder(folder).checkpoints.newest
+    for name in ("checkpoints/marks.json", f"checkpoints/{newest}/manifest.json"):
+        become(folder / name)
+    kzoo.load_model(folder)
+    said = capsys.readouterr().err
+    assert "marks.json is damaged" in said and f"{newest} is damaged" in said
+    become(folder / "manifest.json")
+    with pytest.raises(kzoo.KzooError, match="is damaged: manifest.json"):
+        kzoo.load_model(folder)
+
+
+def test_data_that_is_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(kzoo.KzooError, match="neither a file nor a folder"):
+        kzoo.load_data(tmp_path / "t.csv")
+
+
+def test_others_of_the_same_machine_may_read_all_of_a_run(two):
+    modes = {p.stat().st_mode & 0o777 for p in two[0][0].rglob("*") if p.is_file()}
+    assert len(modes) == 1
+
+
 def test_a_checkpoint_of_another_run_is_not_taken(two, tmp_path, capsys):
-    """Whole as it is."""
+    """Whole as it is; of a run that is not finished."""
     folder = Path(shutil.copytree(two[0][0], tmp_path / "mine"))
     name = RunFolder(folder).checkpoints.newest
+    RunFolder(folder).update_config(finished=False)
     before = [w.numpy() for w in kzoo.load_model(folder).weights]
     shutil.rmtree(folder / "checkpoints" / name)
     shutil.copytree(two[0][1] / "checkpoints" / name, folder / "checkpoints" / name)

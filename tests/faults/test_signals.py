@@ -10,6 +10,7 @@ import time
 import pytest
 from remains import differences, left, nothing_beside
 
+from kzoo import signals
 from kzoo.runs import RunFolder
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
@@ -99,13 +100,51 @@ def test_a_second_one_ends_at_once(tmp_path):
 
 @pytest.mark.parametrize("seconds", [0.15, pytest.param(1.5, marks=pytest.mark.slow)])
 def test_while_it_imports(seconds, tmp_path):
+    begin = "import os, sys, kzoo.__main__ as kzoo; os.write(1, b'.'); sys.argv[0] = 'kzoo'; kzoo.main()"
     for number, status in STATUS.items():
-        process = typed(*FIT, cwd=tmp_path)
+        process = subprocess.Popen([sys.executable, "-c", begin, *FIT], cwd=tmp_path, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, preexec_fn=defaults)  # fmt: skip
+        assert process.stdout.read(1) == "."
         time.sleep(seconds)
         process.send_signal(number)
         _, said = process.communicate(timeout=20)
         assert process.returncode == status and "Traceback" not in said, said
         assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_sigusr1_ends_nothing_before_and_after(tmp_path):
+    """Where there is nothing to write yet, or any more."""
+    line = ["fit", "lenet5", "--data", "digits", "--epochs", "2"]
+    process = typed(*line, cwd=tmp_path)
+    time.sleep(0.8)  # Python itself has begun
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.05)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert RunFolder(tmp_path / "runs/0001-lenet5-digits").read_config()["finished"]
+
+
+def test_sigusr1_inside_and_outside_a_training():
+    with signals.spared():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with signals.held() as asked:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert asked.checkpoint
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_a_folder_that_is_made_aside_goes_with_the_process(tmp_path):
+    code = (
+        "import os, pathlib, signal; from kzoo import signals; from kzoo.files import made_aside\n"
+        "signals.take(); aside = made_aside(pathlib.Path('runs')); (aside / 'plan.json').touch()\n"
+        "print(aside, flush=True); os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, preexec_fn=defaults, capture_output=True)
+    assert done.returncode == 143 and done.stdout.startswith(b"runs/.")
+    assert not list((tmp_path / "runs").iterdir())
 
 
 @pytest.mark.slow

@@ -282,6 +282,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(mine, whole, cap
 def test_a_model_is_read_from_the_checkpoint_before_a_damaged_one(mine, capsys):
     before = values_of(fit(network(), epochs=3).model)
     assert any((a != b).any() for a, b in zip(values_of(kzoo.load_model(mine.path)), before, strict=True))
+    mine.update_config(finished=False)  # a kill has left it so
     (mine.path / "checkpoints" / "0004-000000" / "state.json").unlink()
     assert capsys.readouterr().err == ""
     found = values_of(kzoo.load_model(mine.path))
@@ -295,6 +296,7 @@ def values_of(model):
 
 
 def test_without_a_whole_checkpoint_nothing_goes_on(mine):
+    mine.update_config(finished=False)
     for path in (mine.path / "checkpoints").glob("*/manifest.json"):
         truncated(path)
     before = {path: path.read_bytes() for path in mine.path.rglob("*") if path.is_file()}
@@ -401,6 +403,36 @@ def test_what_callbacks_remember_is_plain_and_by_name(called):
     assert kept == {f"callbacks/EarlyStopping/best_weights/{key}" for key in weights}
     for key, value in zip(sorted(weights), sorted(weights), strict=True):
         assert arrays[f"callbacks/EarlyStopping/best_weights/{key}"].shape == arrays[value].shape
+
+
+class Notes(keras.callbacks.Callback):
+    def __init__(self):
+        self.count, self.log, self.seen, self.table = 0, [], {}, np.zeros((2, 2), "float32")
+        self.names, self.friend = {"a"}, [object()]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.count += 1
+        self.log.append((epoch, np.float32(logs["loss"])))
+        self.seen[epoch] = {"losses": [logs["loss"], float("nan")]}
+        self.table += 1
+
+
+def test_what_a_callback_of_yours_has_noted_is_there_again(capsys):
+    notes, whole, again = Notes(), Notes(), Notes()
+    fit(network(), epochs=2, run_dir="cut", callbacks=[notes])
+    go_on("cut", epochs=4, callbacks=[again])
+    assert "Notes.friend holds what a file cannot hold; it begins anew" in capsys.readouterr().err
+    fit(network(), epochs=4, run_dir="whole", callbacks=[whole])
+    assert (again.count, again.log, again.names) == (4, whole.log, {"a"}) and type(again.log[0]) is tuple
+    np.testing.assert_equal(again.seen, whole.seen)
+    np.testing.assert_array_equal(again.table, np.full((2, 2), 4, "float32"), strict=True)
+
+
+def test_rows_of_a_csv_logger_stay(tmp_path):
+    logger = lambda: keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    fit(network(), epochs=2, run_dir="cut", callbacks=[logger()])
+    go_on("cut", epochs=3, callbacks=[logger()])
+    assert [row.split(",")[0] for row in (tmp_path / "log.csv").read_text().split()] == ["epoch", "0", "1", "2"]
 
 
 def test_settings_are_those_of_the_new_callbacks(called):
