@@ -209,7 +209,7 @@ def test_bayesian_is_not_random_search(tmp_path):
     assert bayesian[:3] == random[:3] and bayesian[3:] != random[3:]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["random", "hyperband", pytest.param("bayesian", marks=pytest.mark.slow)])
 def test_a_kill_after_any_file_repeats_nothing_and_loses_nothing(algorithm, tmp_path, monkeypatch):
     """The project as it is after each file written is what a kill there leaves; each is gone on with to the end."""
     oracle, copies = make(algorithm, tmp_path / "whole", trials=4), []

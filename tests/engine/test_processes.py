@@ -14,7 +14,7 @@ import test_freezing
 import kzoo
 
 WORKERS, SERVERS = {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}
-SHOWN = [("sequential", False), ("functional", True), ("subclass", False)]
+SHOWN = [("functional", True), ("subclass", False)]
 STYLES = [
     pytest.param(style, xla, marks=() if (style, xla) in SHOWN else pytest.mark.slow)
     for style in nets.STYLES

@@ -223,7 +223,7 @@ def main(examples, *kinds):
         quiet(given(values)(call))()
 
 
-@pytest.mark.parametrize("line", ["10", *(pytest.param(f"2500 {kind}", marks=pytest.mark.slow) for kind in DRAWN)])
+@pytest.mark.parametrize("line", ["5", *(pytest.param(f"2500 {kind}", marks=pytest.mark.slow) for kind in DRAWN)])
 def test_only_lines(line, tmp_path):
     found = subprocess.run(
         [sys.executable, __file__, *line.split()], capture_output=True, text=True, cwd=tmp_path, errors="replace",

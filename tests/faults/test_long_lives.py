@@ -45,7 +45,7 @@ def kept():
     return graphs, sum(name.startswith("CustomGradient") for name in gradient_registry.list())
 
 
-@pytest.mark.parametrize("options", [{"xla": "off"}, {"xla": "on"}, {"xla": "off", "strategy": "mirrored"}])
+@pytest.mark.parametrize("options", [{"xla": "on"}, {"xla": "off", "strategy": "mirrored"}])
 def test_a_training_leaves_no_graph(options):
     if options.get("strategy"):
         options = {**options, "devices": len(tf.config.list_logical_devices("CPU"))}

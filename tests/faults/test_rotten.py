@@ -133,7 +133,7 @@ def tried(two, tmp_path, capsys, count, seed):
 
 
 def test_whatever_happens_to_a_file_it_is_named(two, tmp_path, capsys):
-    tried(two, tmp_path, capsys, 25, 0)
+    tried(two, tmp_path, capsys, 15, 0)
 
 
 @pytest.mark.slow
