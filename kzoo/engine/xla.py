@@ -13,15 +13,22 @@ from kzoo.errors import KzooError, first_line
 from kzoo.keras_internals import compile_arguments, layers_in
 from kzoo.tensorflow_internals import ends_with_owner
 
+PAYS = 100  # steps of each shape of batches, on a CPU: about as many save what it takes to compile the step for it
+
 
 def choose_xla(
-    model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False
-) -> tuple[bool, str]:
-    """(whether, why): on for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and on for the
-    others.
+    model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False,
+    steps: int | None = None, shapes: int = 1,
+) -> tuple[bool, str]:  # fmt: skip
+    """(whether, why): on for GPU and TPU; on CPU off for networks with convolutions or Keras' attention, and for
+    trainings that end before the compilation has paid; on for the others.
 
     Why is measured in docs/speed.md. Synchronised batch normalization, asked for here or by a layer, sums over replicas
     inside the network, which XLA cannot hold.
+
+    Args:
+        steps: Of the whole training; None where that is not known.
+        shapes: How many shapes its batches have; for each one the step is compiled.
     """
     layers = layers_in(model)
     unfit = [layer for layer in layers if not layer.supports_jit]
@@ -47,6 +54,8 @@ def choose_xla(
         return False, "auto: convolutions are slower with it on CPU"
     if any(kind.__module__.startswith("keras.") and "Attention" in kind.__name__ for kind in kinds):
         return False, "auto: Keras' attention is slower with it on CPU"
+    if steps is not None and steps < PAYS * shapes:
+        return False, f"auto: {steps:,} step{'s are' if steps != 1 else ' is'} too few to repay the compilation"
     return True, "auto: faster on CPU for networks without convolutions and Keras' attention"
 
 

@@ -108,6 +108,8 @@ class Batches:
             self.steps = self.limit if self.steps is None else min(self.limit, self.steps)
             if self.examples is not None:
                 self.examples = min(self.examples, self.limit * self.batch_size)
+        # Of batches: a last one may have fewer rows.
+        self.shapes = 2 if self.examples and self.examples > self.batch_size and self.examples % self.batch_size else 1
 
     def _prepare_examples(self) -> tf.data.Dataset:
         """Examples that can be batched: images of different sizes become equal before. What a user's data set makes is

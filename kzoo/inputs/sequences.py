@@ -60,6 +60,7 @@ class Sequences:
         self.rows = len(self._bucket)
         order = self._batches(0)[: self.limit]
         self.steps, self.examples = len(order), sum(len(batch) for batch in order)
+        self.shapes = len({(len(batch), self._places[batch[0]]) for batch in order})
         self._counts: tuple[int | None, Any] = (None, None)  # (of which epoch, tokens up to each batch)
 
     def counted(self, done: int, number: int) -> int:
@@ -146,9 +147,9 @@ class Sequences:
         bounds = [_bounds(row) for row in lengths]
         self._bucket = np.max([np.searchsorted(b, row) for b, row in zip(bounds, lengths, strict=True)], axis=0)
         self._bounds = [tf.constant(b, tf.int32) for b in bounds]
-        places = np.zeros(len(kept), np.int64)
-        places[self._kept] = self._bucket
-        self._bucket_of = tf.constant(places)
+        self._places = np.zeros(len(kept), np.int64)
+        self._places[self._kept] = self._bucket
+        self._bucket_of = tf.constant(self._places)
 
     def _batches(self, number: int) -> list[np.ndarray]:
         """Rows of each batch of an epoch, all of one bucket."""

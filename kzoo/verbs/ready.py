@@ -128,7 +128,8 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
     if options.sync_batch_norm and isinstance(strategy, tf.distribute.ParameterServerStrategy):
         raise KzooError("parameter servers' workers have no common batch to synchronise; leave sync_batch_norm out")
     replicas = strategy.num_replicas_in_sync
-    xla, xla_reason = choose_xla(model, options.xla, replicas, options.sync_batch_norm)
+    steps = train.steps * decided["epochs"] if train.steps and "epochs" in decided else None
+    xla, xla_reason = choose_xla(model, options.xla, replicas, options.sync_batch_norm, steps, train.shapes)
     with _beside(feed):
         objective = feed.task.objective(model, options.precision)
         if rates := getattr(options, "rates", None):

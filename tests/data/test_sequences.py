@@ -117,6 +117,13 @@ def test_limit_tokens_and_endless_stream():
     assert len(list(stream.take(30))) == 30
 
 
+def test_shapes_are_counted():
+    """For each of them XLA compiles the step."""
+    batches = pairs(shuffle=True)
+    shapes = {tuple(part.shape for part in batch) for epoch in range(3) for batch in rows(batches, epoch)}
+    assert batches.shapes == len(shapes) > 4
+
+
 def test_labels_are_checked_and_weighed():
     batches = texts()
     batches.label_limit = 2

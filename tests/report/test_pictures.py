@@ -71,7 +71,7 @@ def test_right_ones_beside_wrong_ones(tmp_path, monkeypatch):
 
 def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(pictures, "_write", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(pictures, "save", lambda figure, title, path: figures.append(figure))
     pictures.curves({"loss": [3.0, 1.0, 2.0], "val_loss": [3.0, 1.0, 2.0]}, tmp_path / "c.png", "a run", best=2)
     (axes,) = figures[0].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "validation", "best epoch, 2"]
@@ -90,7 +90,7 @@ def test_samples_carry_their_epoch(tmp_path):
 
 def test_two_classes_can_be_read(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr(pictures, "_write", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(pictures, "save", lambda figure, title, path: figures.append(figure))
     pictures.confusion(np.array([[17, 1], [0, 18]]), ["good", "with_scratch"], tmp_path / "c.png", "a run")
     counts = figures[0].axes[0]
     assert [text.get_text() for text in counts.texts] == ["17", "1", "0", "18"]
