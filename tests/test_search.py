@@ -329,6 +329,7 @@ def test_of_images_the_best_is_a_run_like_any_other():
     assert run.history["val_accuracy"][-1] == pytest.approx(found.trials[0].score, abs=1e-6), "trial 0 is the recipe"
 
 
+@pytest.mark.slow
 def test_hyperband_goes_on_in_the_run_it_began():
     found = kzoo.tune("perceptron", write_points(), algorithm="hyperband", trials=4, **QUIET, **{**QUICK, "epochs": 3})
     states = [json.loads(p.read_text()) for p in sorted(found.path.glob("trial_*/trial.json"))]
