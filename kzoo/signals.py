@@ -24,6 +24,7 @@ from kzoo.files import let_go
 
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 CHECKPOINT = getattr(signal, "SIGUSR1", None)
+_spares: list[int] = []  # SIGUSR1, where it is ignored by this module and not by who began the process
 _remedies: list[str] = []  # how to go on with what is being written, the outermost first
 
 
@@ -64,7 +65,7 @@ def held() -> Iterator[Asked]:
 
     for number in (*ENDING, *([CHECKPOINT] if CHECKPOINT is not None else [])):
         handler = signal.getsignal(number)
-        if handler in (signal.SIG_DFL, signal.default_int_handler, end, _nothing):
+        if handler in (signal.SIG_DFL, signal.default_int_handler, end) or (number == CHECKPOINT and _spares):
             before[number] = handler
             signal.signal(number, note)
     try:
@@ -85,15 +86,18 @@ def spared() -> Iterator[None]:
     if CHECKPOINT is None or not of_main or signal.getsignal(CHECKPOINT) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(CHECKPOINT, _nothing)
+    _spare()
     try:
         yield
     finally:
         signal.signal(CHECKPOINT, signal.SIG_DFL)
+        _spares.clear()
 
 
-def _nothing(number: int, frame: FrameType | None = None) -> None:
-    """What SIGUSR1 does while no network learns."""
+def _spare() -> None:
+    """Ignored by the system: Python itself gives up its handlers before it has ended."""
+    signal.signal(CHECKPOINT, signal.SIG_IGN)
+    _spares.append(CHECKPOINT)
 
 
 def _again(number: int, handler: Any) -> None:
@@ -119,7 +123,7 @@ def take() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     if CHECKPOINT is not None and signal.getsignal(CHECKPOINT) is signal.SIG_DFL:
-        signal.signal(CHECKPOINT, _nothing)
+        _spare()
 
 
 def end(number: int, frame: FrameType | None = None) -> None:
