@@ -65,7 +65,9 @@ def held() -> Iterator[Asked]:
 
     for number in (*ENDING, *([CHECKPOINT] if CHECKPOINT is not None else [])):
         handler = signal.getsignal(number)
-        if handler in (signal.SIG_DFL, signal.default_int_handler, end) or (number == CHECKPOINT and _spares):
+        if handler in (signal.SIG_DFL, signal.default_int_handler, end) or (
+            handler is signal.SIG_IGN and number in _spares
+        ):
             before[number] = handler
             signal.signal(number, note)
     try:

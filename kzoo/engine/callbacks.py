@@ -15,6 +15,7 @@ from kzoo.errors import say
 
 MOST = 100_000  # numbers and texts in what one callback keeps under one name
 CONTAINERS = (list, tuple, dict, set, np.ndarray)
+LOST = {"lost": True}  # in the place of a value; what `_written` writes has other words
 
 
 def remembered(
@@ -23,7 +24,7 @@ def remembered(
     """({callback: what it remembers}, {key: arrays that it keeps}), callbacks by their class, with a number where there
     are several. Kept are numbers, texts and containers of them, and lists of arrays; of weights of the model by their
     names. Not the arguments of Keras' own callbacks, which they have anew (and of which they turn `min_delta` round).
-    Other containers of a callback of the user's are named under "lost".
+    Of another container of a callback of the user's it is kept that it was lost.
     """
     plain: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
@@ -46,7 +47,7 @@ def remembered(
                         raise ValueError(f"more than {MOST:,} values")
                     plain.setdefault(name, {})[key] = _written(value)
                 except (TypeError, ValueError, RecursionError):
-                    plain.setdefault(name, {}).setdefault("lost", []).append(key)
+                    plain.setdefault(name, {})[key] = LOST
     return plain, arrays
 
 
@@ -58,11 +59,11 @@ def remind(
 ) -> None:
     """Give callbacks back what `remembered` found; what it could not keep is said."""
     for name, callback in _named(callbacks):
-        values = dict(plain.get(name, {}))
-        for key in values.pop("lost", []):
-            say(f"{name}.{key} holds what a file cannot hold; it begins anew")
-        for key, value in values.items():
-            setattr(callback, key, _read(value))
+        for key, value in plain.get(name, {}).items():
+            if value == LOST:
+                say(f"{name}.{key} holds what a file cannot hold; it begins anew")
+            else:
+                setattr(callback, key, _read(value))
         start = f"callbacks/{name}/"
         kept = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
         for key in dict.fromkeys(place.split("/")[0] for place in kept):

@@ -87,10 +87,10 @@ class Engine:
     def begin(self, batches: Batches, epoch: int, start: int = 0) -> None:
         """Open an epoch, at its batch of number `start`."""
         self.push()
-        self._now = None
         if not batches.flows:
             self._iterator = self._opened(batches, epoch, start)
             return
+        self._now = None
         if self._stream is None:
             self._stream = self._flowing(batches, self.taken)
         self._iterator, self._flow = self._stream, (batches, self.taken)

@@ -26,11 +26,11 @@ def curves(
 ) -> None:
     """One panel a metric; train and validation in one; a line after each epoch of `stages`, and at the best one."""
     names = [n for n in history if not n.startswith("val_") and n != "learning_rate"]
-    count, width, gap = len(names), 5 * len(names), 0.75  # inches
+    count, width, left, right, gap = len(names), 5 * len(names), 0.65, 0.15, 0.75  # inches
+    panel = (width - left - right - gap * (count - 1)) / count
     figure = Figure(figsize=(width, 3.8))  # a "constrained" layout would draw everything twice
-    panel = (width - gap * count - 0.05) / count
     figure.subplots_adjust(
-        left=0.65 / width, right=1 - 0.15 / width, bottom=0.5 / 3.8, top=1 - 0.65 / 3.8, wspace=gap / panel
+        left=left / width, right=1 - right / width, bottom=0.5 / 3.8, top=1 - 0.65 / 3.8, wspace=gap / panel
     )
     for axes, name in zip(np.atleast_1d(figure.subplots(1, count)), names, strict=True):
         epochs = np.arange(1, len(history[name]) + 1)

@@ -79,16 +79,16 @@ def _check_files(manifest: Manifest, verb: str | None, quiet: bool) -> None:
     Raises:
         KzooError: One of those is damaged that are needed.
     """
-    damages, needed = manifest.damages(), (CONFIG, SPLITS_FILE)
-    if any(name in needed for name in damages):
-        manifest.check(*needed)
-    if verb is not None and damages:
+    needed = (CONFIG, SPLITS_FILE)
+    manifest.check(*needed)
+    others = [name for name in manifest.read() if name not in needed]
+    if verb is not None and others:
         manifest.remedy = (
             "put it back from a copy, or start a new run from its weights: kzoo.fit(kzoo.load_model(…), …)"
         )
-        manifest.check()
-    for name, why in damages.items() if not quiet else ():
-        if name != MODEL:  # whoever reads it says what becomes of it
+        manifest.check(*others)
+    elif not quiet and (others := [name for name in others if name != MODEL]):  # who reads that one looks at it
+        for why in manifest.damages(*others).values():
             say(f"{str(manifest.folder)!r} is damaged: {why}; it is not needed here")
 
 

@@ -408,7 +408,7 @@ def test_what_callbacks_remember_is_plain_and_by_name(called):
 class Notes(keras.callbacks.Callback):
     def __init__(self):
         self.count, self.log, self.seen, self.table = 0, [], {}, np.zeros((2, 2), "float32")
-        self.names, self.friend = {"a"}, [object()]
+        self.names, self.friend, self.lost = {"a"}, [object()], 3
 
     def on_epoch_end(self, epoch, logs=None):
         self.count += 1
