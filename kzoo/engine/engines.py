@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from kzoo.engine.halves import InHalves, pays
 from kzoo.engine.kernels import Kernels
 from kzoo.engine.objective import Objective
 from kzoo.engine.parameter_server import Servers
@@ -50,4 +51,7 @@ def make_engine(
             )
         return engine
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    on_cpu = not (one or slices or any(d.device_type in ("GPU", "TPU") for d in tf.config.list_logical_devices()))
+    if xla and on_cpu and pays(objective, kernels):
+        return InHalves(objective, strategy, chosen)
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None, slices)

@@ -9,7 +9,7 @@ get equal, faster code; the model, its files and its numbers stay as they are. B
     einsum as product     EinsumDense, where one matrix product does it
     attention products    MultiHeadAttention's two einsums as products of matrices; without dropout on the scores
     philox dropout        Dropout whose masks are the same with and without XLA: Keras' own in float32
-    hoisted lstm, gru     all input projections in one product before the loop over time
+    hoisted lstm, gru     the loop over time without what can stand outside of it: `recurrent`
     update by xla         the optimizer's update alone, where XLA saves passes over memory: a million weights and more
     synchronised batch norm   over the batch of all replicas; asked for, not faster
 """
@@ -29,7 +29,8 @@ import tensorflow as tf
 from keras import layers
 
 from kzoo.engine.losses import Share
-from kzoo.keras_internals import attention_settings, layers_in, result_type, rnn, stock_attention
+from kzoo.engine.recurrent import under_xla, without_xla
+from kzoo.keras_internals import attention_settings, layers_in, result_type, stock_attention
 
 Kernel = Callable[..., Any]
 MANY = 1_000_000  # weights; with fewer the update is not worth XLA's compilation
@@ -67,6 +68,8 @@ class Kernels:
             if choice is not None:
                 name, attribute, kernel = choice
                 counts[name] += 1
+                if kernel is philox_dropout:
+                    kernel = self._dropout
                 self._swaps.append((layer, attribute, kernel))
         weights = sum(math.prod(v.shape) for network in networks for v in network.trainable_variables)
         self.update_by_xla = enabled and in_place and not xla and weights >= MANY
@@ -79,8 +82,11 @@ class Kernels:
             return None
         return "synchronised batch norm", "call", lambda y, *args, **kw: synchronised_batch_norm(self, y, *args, **kw)
 
+    def _dropout(self, layer: layers.Dropout, inputs: Any, training: bool = False) -> Any:
+        return philox_dropout(layer, inputs, training, self.share)
+
     @property
-    def share(self) -> Share:
+    def share(self) -> Share | None:
         """Of the batch that this thread's step was given."""
         return self._here.share
 
@@ -123,7 +129,7 @@ def _choice(layer: keras.layers.Layer, xla: bool) -> tuple[str, str, Kernel] | N
     if kind is layers.Dropout and layer.rate > 0:
         return "philox dropout", "call", philox_dropout
     if kind in (layers.LSTM, layers.GRU) and layer.cell.implementation == 2 and not _uses_cudnn(layer):
-        return f"hoisted {kind.__name__.lower()}", "inner_loop", hoisted
+        return f"hoisted {kind.__name__.lower()}", "inner_loop", under_xla if xla else without_xla
     return None
 
 
@@ -306,11 +312,14 @@ def attention_products(
 # --- dropout --------------------------------------------------------------------------------------------------------
 
 
-def philox_dropout(layer: layers.Dropout, inputs: Any, training: bool = False) -> Any:
+def philox_dropout(layer: layers.Dropout, inputs: Any, training: bool = False, share: Share | None = None) -> Any:
     """Keras' dropout, with and without XLA the mask that Keras draws in float32 without it.
 
     XLA makes other floats of the same random bits, so whole numbers are compared: TensorFlow's float in [0, 1) is the
     lowest 23 bits over 2**23.
+
+    Args:
+        share: Of a batch of which the inputs are some rows; with its `first`, their mask is those rows of the batch's.
     """
     if not training:
         return inputs
@@ -320,69 +329,28 @@ def philox_dropout(layer: layers.Dropout, inputs: Any, training: bool = False) -
     if layer.noise_shape is not None:
         shape = [shape[i] if n is None else n for i, n in enumerate(layer.noise_shape)]
     seed = tf.cast(tf.math.floormod(layer.seed_generator.next(), tf.int32.max - 1), tf.int32)  # as Keras casts it
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    if share is None or share.first is None:
+        bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    else:
+        known = math.prod(n or 1 for n in inputs.shape[1:])
+        bits = _bits_from(share.first, shape, seed, fours=known % 4 == 0)
     keep = tf.bitwise.bitwise_and(bits, 2**23 - 1) >= math.ceil(np.float32(layer.rate) * 2**23)
     return tf.where(keep, inputs * tf.cast(1 / (1 - layer.rate), inputs.dtype), tf.zeros_like(inputs))
 
 
-# --- recurrent layers -----------------------------------------------------------------------------------------------
+def _bits_from(first: tf.Tensor, shape: Any, seed: tf.Tensor, fours: bool) -> tf.Tensor:
+    """uint32 [rows, …]: rows from `first` on of what `stateless_uniform` draws for more of them.
 
-
-def hoisted(layer: Any, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
-    """The layer's loop over time on inputs that were projected before it, all steps in one product."""
-    cell = layer.cell
-    mask = mask[0] if isinstance(mask, list | tuple) else mask
-    if training and 0 < cell.dropout < 1:
-        sequences = sequences * tf.expand_dims(cell.get_dropout_mask(sequences[:, 0, :]), 1)
-    step, bias = (_lstm_step if isinstance(cell, layers.LSTMCell) else _gru_step)(cell)
-    projected = keras.ops.matmul(sequences, cell.kernel)  # (batch, time, gates * units)
-    if bias is not None:
-        projected = projected + bias
-    return rnn(
-        step,
-        projected,
-        initial_state,
-        go_backwards=layer.go_backwards,
-        mask=mask,
-        unroll=layer.unroll,
-        input_length=sequences.shape[1],
-        zero_output_for_mask=layer.zero_output_for_mask,
-        return_all_outputs=layer.return_sequences,
-    )
-
-
-def _lstm_step(cell: layers.LSTMCell) -> tuple[Kernel, Any]:
-    recurrent = tf.convert_to_tensor(cell.recurrent_kernel)
-
-    def step(x: Any, states: Any) -> Any:
-        h, c = states[0], states[1]
-        i, f, candidate, o = tf.split(x + tf.matmul(h, recurrent), 4, axis=1)
-        c = cell.recurrent_activation(f) * c + cell.recurrent_activation(i) * cell.activation(candidate)
-        h = cell.recurrent_activation(o) * cell.activation(c)
-        return h, [h, c]
-
-    return step, cell.bias if cell.use_bias else None
-
-
-def _gru_step(cell: layers.GRUCell) -> tuple[Kernel, Any]:
-    recurrent, units = tf.convert_to_tensor(cell.recurrent_kernel), cell.units
-    bias, recurrent_bias = cell.bias if cell.use_bias else None, None
-    if cell.use_bias and cell.reset_after:
-        bias, recurrent_bias = tf.unstack(tf.convert_to_tensor(cell.bias))
-
-    def step(x: Any, states: Any) -> Any:
-        h = states[0]
-        x_z, x_r, x_h = tf.split(x, 3, axis=1)
-        if cell.reset_after:
-            inner = tf.matmul(h, recurrent)
-            if recurrent_bias is not None:
-                inner = inner + recurrent_bias
-            h_z, h_r, h_h = tf.split(inner, 3, axis=1)
-        else:
-            h_z, h_r = tf.split(tf.matmul(h, recurrent[:, : 2 * units]), 2, axis=1)
-        z, r = cell.recurrent_activation(x_z + h_z), cell.recurrent_activation(x_r + h_r)
-        h_h = r * h_h if cell.reset_after else tf.matmul(r * h, recurrent[:, 2 * units :])
-        h = z * h + (1 - z) * cell.activation(x_h + h_h)
-        return h, [h]
-
-    return step, bias
+    Philox makes four numbers of each value of its counter, so it is begun at the row's, and up to three are left out;
+    none where a row has a multiple of four (`fours`).
+    """
+    place = tf.cast(first, tf.int64) * tf.cast(tf.reduce_prod(shape[1:]), tf.int64)  # of the first row's first number
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    counter += tf.stack([tf.cast(place // 4, counter.dtype), tf.zeros([], counter.dtype)])
+    draw = lambda shape: tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=shape, key=key, counter=counter, alg=1, dtype=tf.uint32
+    )  # of algorithm 1, Philox
+    if fours:
+        return draw(shape)
+    size = tf.reduce_prod(shape)
+    return tf.reshape(tf.slice(draw([size + 3]), [tf.cast(place % 4, tf.int32)], [size]), shape)

@@ -55,15 +55,18 @@ def undivided() -> Iterator[None]:
 
 
 class Share(NamedTuple):
-    """One replica's part of a global batch; each field is a float32 scalar.
+    """One replica's part of a global batch; the numbers of examples are float32 scalars.
 
     Attributes:
         examples: Real examples on this replica; 0 where it was left empty and repeats a row that does not count.
         total: Examples of the global batch.
+        first: Number of its first example in the batch, an int64 scalar, where its random numbers are to be those of
+            the whole batch's rows; None where it draws its own.
     """
 
     examples: tf.Tensor
     total: tf.Tensor
+    first: tf.Tensor | None = None
 
     @property
     def part(self) -> tf.Tensor:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kzoo.engine.compiling import described
 from kzoo.engine.divisible import (
+    KNOWN,
     NEITHER,
     SUM,
     ZERO,
@@ -26,6 +27,7 @@ from kzoo.engine.divisible import (
     check_rows,
     check_stateless,
     nature_of,
+    own_metrics,
     parts_of,
 )
 from kzoo.engine.losses import Share, Terms, times, undivided, wide
@@ -100,6 +102,7 @@ class Objective:
         metrics: Keras metrics that phases and `test` update; zero at the begin of an epoch.
         needs_denominators: Whether `denominators` must be added over the replicas before the losses are known.
         learns: Whether a loss depends on the weights that are to learn, once a batch was seen.
+        adds_up: Whether losses and metrics of a batch's parts are known to add up to the batch's, once one was seen.
     """
 
     model: keras.Model
@@ -107,6 +110,7 @@ class Objective:
     metrics: Sequence[keras.metrics.Metric] = ()
     needs_denominators = False
     learns = True
+    adds_up = False
 
     @property
     def networks(self) -> list[keras.Model]:
@@ -232,7 +236,19 @@ class Supervised(Objective):
             self.needs_denominators = not terms.proportional
             self.scalars = any(term.scalar for term in terms.terms)
         self.learns = self._learns(batch)
+        self.adds_up = self._adds_up()
         self.reset()
+
+    def _adds_up(self) -> bool:
+        """Of Keras' and kzoo's own layers, losses and metrics it is known."""
+        if not self.by_terms or self.scalars or self._added_losses() or any(own_metrics(self.model)):
+            return False
+        losses = [leaf.loss for leaf in loss_leaves(self.model)]
+        if any(isinstance(loss, keras.losses.Circle) for loss in losses):  # compares the examples of a batch
+            return False
+        functions = [getattr(loss, "fn", None) for loss in losses]
+        classes = [type(y) for y in (*layers_in(self.model), *losses)]
+        return all(y.__module__.startswith(KNOWN) for y in (*classes, *(f for f in functions if f is not None)))
 
     def _learns(self, batch: Any) -> bool:
         """Whether the loss depends on a weight, most often on the last one; by a pass as it validates, where it can."""

@@ -297,6 +297,16 @@ class InSync(Engine):
 
     # --- compiled ----------------------------------------------------------------------------------------------------
 
+    def sent(self, pieces: Sequence[Any]) -> tf.Tensor:
+        """Gradients and statistics as one flat buffer, which one collective adds up."""
+        flat = [tf.convert_to_tensor(piece) for piece in pieces]  # the gradient of an Embedding is IndexedSlices
+        return tf.concat([tf.reshape(tf.cast(piece, self.dtype), [-1]) for piece in flat], 0)
+
+    def received(self, buffer: tf.Tensor, shapes: Sequence[tf.TensorShape]) -> list[tf.Tensor]:
+        """The pieces of the summed buffer."""
+        pieces = tf.split(buffer, [math.prod(shape) for shape in shapes])
+        return [tf.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
     def scope(self, values: Values) -> StatelessScope:
         keep_generator(self._unseeded)
         return StatelessScope(list(zip(self.state.variables, values, strict=True)), collect_losses=True)
@@ -328,7 +338,7 @@ class InSync(Engine):
             return self.objective.denominators(batch, share)
 
     def _own_test(self, values: Values, batch: Any, share: Share, denominators: Any) -> Values:
-        with self.scope(values) as scope, self.kernels.swapped():
+        with self.scope(values) as scope, self.kernels.swapped(share):
             self.objective.test(batch, share, denominators)
         own = self.changed(scope, values, share)[1]
         self._tested = list(own)
@@ -364,7 +374,14 @@ class _Parts:
     def written(self) -> list[int]:
         return [*self.moved, *self.slots, *self.averaged]
 
-    def _gradients(self, values: Values, batch: Any, share: Share, denominators: Any) -> tuple[tf.Tensor, Values]:
+    def _gradients(self, values: Values, batch: Any, share: Share, denominators: Any) -> tuple[Any, Values]:
+        found, statistics, own = self._found(values, batch, share, denominators)
+        return self.engine.sent([*found, *statistics]), own
+
+    def _found(
+        self, values: Values, batch: Any, share: Share, denominators: Any
+    ) -> tuple[list[Any], list[Any], Values]:
+        """(gradients, this replica's part of the statistics, metrics and states)."""
         engine = self.engine
         weights = [values[i] for i in self.moved]
         with tf.GradientTape() as tape:
@@ -376,20 +393,14 @@ class _Parts:
         statistics, own = engine.changed(scope, values, share)
         self.has_gradient = [g is not None for g in found]
         self.averaged, self.kept = list(statistics), list(own)
-        flat = [self._flat(g) for g in found if g is not None]
-        flat += [self._flat(s) * tf.cast(share.part, engine.dtype) for s in statistics.values()]
-        return tf.concat(flat, 0), list(own.values())
+        averaged = [tf.cast(s, engine.dtype) * tf.cast(share.part, engine.dtype) for s in statistics.values()]
+        return [g for g in found if g is not None], averaged, list(own.values())
 
-    def _flat(self, tensor: Any) -> tf.Tensor:  # the gradient of an Embedding is IndexedSlices
-        return tf.reshape(tf.cast(tf.convert_to_tensor(tensor), self.engine.dtype), [-1])
-
-    def _update(self, values: Values, buffer: tf.Tensor) -> Values:
+    def _update(self, values: Values, sent: Any) -> Values:
         weights, slots = [values[i] for i in self.moved], [values[i] for i in self.slots]
         inside = [i for i, has in zip(self.moved, self.has_gradient, strict=True) if has] + self.averaged
-        pieces = tf.split(buffer, [math.prod(values[i].shape) for i in inside])
-        pieces = iter(
-            tf.cast(tf.reshape(p, values[i].shape), values[i].dtype) for i, p in zip(inside, pieces, strict=True)
-        )
+        pieces = self.engine.received(sent, [values[i].shape for i in inside])
+        pieces = iter(tf.cast(p, values[i].dtype) for i, p in zip(inside, pieces, strict=True))
         gradients = [next(pieces) if has else None for has in self.has_gradient]
         statistics = list(pieces)
         weights, slots = self.optimizer.stateless_apply(slots, gradients, weights)

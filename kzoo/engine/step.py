@@ -233,7 +233,8 @@ class Engine:
             def body(i: tf.Tensor) -> tuple[tf.Tensor]:
                 batch = next(iterator)
                 step(batch)
-                with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                parts = tf.nest.flatten(batch, expand_composites=True)
+                with tf.control_dependencies([part for part in parts if part is not None]):
                     self.steps_taken.assign_add(1)  # not before it is known that there was a batch
                 return (i + 1,)
 

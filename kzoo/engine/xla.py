@@ -79,12 +79,17 @@ def uncompilable(model: keras.Model, batch: Any, call: Callable[[], Any]) -> str
     return ""
 
 
+def draws(layer: keras.layers.Layer) -> bool:
+    """Whether it draws random numbers in training. Recurrent ones have a generator also where they drop nothing."""
+    if getattr(layer, "seed_generator", None) is None:
+        return False
+    recurrent = [getattr(layer, name) for name in ("dropout", "recurrent_dropout") if hasattr(layer, name)]
+    return not hasattr(layer, "recurrent_dropout") or any(rate != 0 for rate in recurrent)
+
+
 def draws_otherwise(model: keras.Model) -> list[str]:
     """What is to be said of random layers in a network that XLA compiles: it makes other floats of the same random
     bits. Plain dropout has a kernel that draws the same.
     """
-    drops = lambda y: any(getattr(y, name, None) != 0 for name in ("dropout", "recurrent_dropout") if hasattr(y, name))
-    drawing = [y for y in layers_in(model) if getattr(y, "seed_generator", None) is not None]
-    kinds = [type(y) for y in drawing if not hasattr(y, "recurrent_dropout") or drops(y)]
-    names = sorted({kind.__name__ for kind in kinds if kind is not keras.layers.Dropout})
+    names = sorted({type(y).__name__ for y in layers_in(model) if draws(y) and type(y) is not keras.layers.Dropout})
     return [f"{', '.join(names)}: other random numbers than without XLA"] if names else []

@@ -14,6 +14,22 @@ def sequence(kind, **arguments):
     return lambda: keras.Sequential([keras.Input((7, 5)), layers.Masking(), kind(6, **arguments)]), (4, 7, 5)
 
 
+def with_states(kind, time=7, **arguments):
+    """From states that are not zero, padded in front; the last states and all outputs count."""
+
+    def build():
+        x = keras.Input((time, 5))
+        mask = keras.ops.any(x[..., ::-1] != 0, -1)[:, ::-1]
+        begun = layers.Dense(6)(x[:, 0] + 1)
+        states = [begun] * (2 if kind is layers.LSTM else 1)
+        outputs, *last = kind(6, return_sequences=True, return_state=True, **arguments)(
+            x, initial_state=states, mask=mask
+        )
+        return keras.Model(x, keras.ops.concatenate([outputs, *(s[:, None] for s in last)], 1))
+
+    return build, (4, 7, 5)
+
+
 def image(*of):
     return lambda: keras.Sequential([keras.Input((6, 6, 4)), *(make() for make in of)]), (8, 6, 6, 4)
 
@@ -42,6 +58,11 @@ CASES = {
     "gru": sequence(layers.GRU, return_sequences=True),
     "gru, reset before": sequence(layers.GRU, reset_after=False),
     "gru, no bias": sequence(layers.GRU, use_bias=False),
+    "lstm, states given": with_states(layers.LSTM),
+    "lstm, zero where masked": with_states(layers.LSTM, zero_output_for_mask=True, go_backwards=True),
+    "lstm, any length": with_states(layers.LSTM, time=None),
+    "gru, states given": with_states(layers.GRU, activation="relu", recurrent_activation="hard_sigmoid"),
+    "gru, any length": with_states(layers.GRU, time=None, zero_output_for_mask=True),
 }
 
 
