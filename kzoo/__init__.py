@@ -26,8 +26,9 @@ _offered, _names = lazily(
     engine="Objective Phase strategy",
     tasks="Task register_task",
     runs="list_runs load_model",
-    verbs="bench decode_predictions evaluate find_learning_rate fit generate predict preprocess_input",
+    verbs="decode_predictions evaluate find_learning_rate fit generate predict preprocess_input",
     exporting="export",
+    benching="bench",
     finetuning="fine_tune",
     search="hypermodel tune",
 )

@@ -45,7 +45,6 @@ from kzoo.runs.folder import Run as Run
 from kzoo.search.results import Search as Search
 from kzoo.search.space import ZooHyperModel as ZooHyperModel
 from kzoo.tasks.task import Evaluated as Evaluated
-from kzoo.verbs.bench import Bench as Bench
 from kzoo.verbs.find_rate import RateSearch as RateSearch
 
 __version__: str
@@ -61,10 +60,13 @@ def bench(
     style: str | None = ...,
     set: Mapping[str, Any] | None = ...,
     batch_size: int | None = ...,
+    size: int | None = ...,
+    tokens: int | None = ...,
     against: str | None = ...,
+    sweep: str | None = ...,
     seconds: float | None = ...,
     rounds: int | None = ...,
-) -> Bench: ...
+) -> Bench | Sweep: ...
 
 def evaluate(
     model: Any,

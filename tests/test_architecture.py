@@ -16,8 +16,8 @@ PACKAGE = Path(kzoo.__file__).parent
 ROOT = PACKAGE.parent
 # Each part may import from those above it in this list, and from no other; nothing imports `cli`.
 ORDER = ["errors", "records", "lazy", "files", "signals", "keras_internals", "tensorflow_internals", "models",
-         "weights", "zoo", "report", "inputs", "data", "engine", "tasks", "runs", "verbs", "exporting", "finetuning",
-         "search", "cli", "__main__"]  # fmt: skip
+         "weights", "zoo", "report", "inputs", "data", "engine", "tasks", "runs", "verbs", "exporting", "benching",
+         "finetuning", "search", "cli", "__main__"]  # fmt: skip
 RANK = {part: rank for rank, part in enumerate(ORDER)}
 MODULES = {
     "errors",

@@ -1,18 +1,75 @@
-"""bench: what it times, and that it leaves the model as it was."""
+"""bench: what it times, for every kind; that it leaves the model as it was; how a step grows."""
 
+import keras
 import numpy as np
+import pytest
+from keras import layers
 
 import kzoo
 
+QUICK = {"batch_size": 4, "seconds": 0.02, "rounds": 1}
+
 
 def test_a_name_and_an_opponent():
-    found = kzoo.bench("lenet5", batch_size=4, against="keras", seconds=0.05, rounds=1)
-    assert found.training > 0 and found.inference > 0 and found.ratio > 0
+    found = kzoo.bench("lenet5", against="keras", **QUICK)
+    assert found.training > 0 and found.inference > 0 and found.ratio > 0 and found.first_step > 0
+    assert found.whole > 0 and found.whole_ratio == pytest.approx(found.whole_fit / found.whole)
+    assert {call.name for call in found.calls} == {"kzoo.predict", "export", "Model.predict", "model(x)", "tf.function"}
+    assert {call.examples for call in found.calls} == {1, 32} and all(call.p99 >= call.p50 > 0 for call in found.calls)
+    assert "steps_per_execution" in str(found) and found.to_config()["calls"][0]["name"] == "kzoo.predict"
 
 
-def test_the_weights_are_afterwards_what_they_were():
+@pytest.mark.parametrize("name", [
+    "lstm_classifier_tiny", pytest.param("transformer_tiny", marks=pytest.mark.slow),
+    pytest.param("gpt_tiny", marks=pytest.mark.slow), "dcgan_tiny",
+    pytest.param("googlenet_tiny", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_every_kind(name):
+    found = kzoo.bench(name, **QUICK)
+    assert found.training > 0 and found.whole > 0 and found.calls
+    assert (found.inference is None) == (name == "dcgan_tiny")
+
+
+def test_a_model_is_afterwards_what_it_was():
     model = kzoo.create_model("resnet_tiny")
-    before = [w.copy() for w in model.get_weights()]
-    kzoo.bench(model, batch_size=2, seconds=0.05, rounds=1)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    optimizer, before = model.optimizer, [w.copy() for w in model.get_weights()]
+    kzoo.bench(model, **QUICK)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+    assert model.optimizer is optimizer and not optimizer.iterations.numpy()
+
+
+def test_a_model_of_ones_own_with_two_inputs_and_outputs():
+    a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
+    x = layers.Concatenate()([a, b])
+    model = keras.Model({"a": a, "b": b}, {"c": layers.Dense(2, "softmax", name="c")(x), "d": layers.Dense(1)(x)})
+    model.compile("adam", {"c": "sparse_categorical_crossentropy", "d": "mse"})
+    found = kzoo.bench(model, **QUICK)
+    assert found.training > 0 and found.unit == "examples"
+
+
+@pytest.mark.parametrize("name, over, values", [
+    ("mlp", "batch", (8, 16, 32, 64, 128, 256)),
+    pytest.param("resnet_tiny", "size", (16, 32, 48, 64), marks=pytest.mark.slow),
+    pytest.param("lstm_classifier_tiny", "tokens", (16, 20), marks=pytest.mark.slow),
+])  # fmt: skip
+def test_sweeps(name, over, values, tmp_path):
+    found = kzoo.bench(name, sweep=over, **QUICK)
+    assert tuple(point.value for point in found.points) == values
+    assert all(0 < p.least <= p.median <= p.most for p in found.points)
+    assert len(str(found).splitlines()) == 2 + len(values)
+    assert found.plot(tmp_path / "sweep.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name, given, message", [
+    ("lenet5", {"sweep": "tokens"}, "reads no texts of different lengths"),
+    ("transformer_tiny", {"sweep": "size"}, "builds a network of images at several sizes"),
+    ("mlp", {"sweep": "replicas", "devices": 2}, "strategies and devices of its own"),
+    ("mlp", {"strategy": "multiworker"}, "bench times one process"),
+    ("mlp", {"strategy": "mirrored", "devices": ["CPU:0", "CPU:1"], "batch_size": 1}, "less than the 2 replicas"),
+    ("no_such", {}, "unknown model"),
+])  # fmt: skip
+def test_what_cannot_be_timed(name, given, message):
+    with pytest.raises(kzoo.KzooError, match=message):
+        kzoo.bench(name, **given)

@@ -127,6 +127,10 @@ def start(given: Mapping[str, Any], kept: Callable[[], Mapping[str, Any]] = dict
             from kzoo.engine import strategy
 
             strategy(options.get("strategy", "auto"), options.get("devices"))
+        elif options.get("sweep") == "replicas":
+            from kzoo.engine import most_replicas, strategy
+
+            strategy("mirrored", most_replicas())
 
     start_tensorflow(first)
 

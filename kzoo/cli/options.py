@@ -58,7 +58,8 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
             given = {name: value for name, value in typed.items() if value not in (None, [])}
             given = {name: known[name].kind.read(name, v) if name in known else v for name, v in given.items()}
             _check_first(verb, given, known)
-            start({k: v for k, v in given.items() if k in ("strategy", "devices")}, lambda: _kept(verb, given))
+            devices = {k: v for k, v in given.items() if k in ("strategy", "devices", "sweep")}
+            start(devices, lambda: _kept(verb, given))
             if others:
                 given = {name: _read(verb, name, value) if name in others else value for name, value in given.items()}
             try:

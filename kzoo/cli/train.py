@@ -9,6 +9,7 @@ import typer
 
 from kzoo.cli.app import shown
 from kzoo.cli.options import command
+from kzoo.errors import KzooError
 from kzoo.files import computed
 
 Data = Annotated[
@@ -119,10 +120,20 @@ def find_learning_rate(given: dict[str, Any], as_json: bool) -> None:
     examples="""
         kzoo bench lenet5 --batch-size 128 --against keras
         kzoo bench mlp --strategy mirrored --devices 2 --xla on
+        kzoo bench resnet20 --sweep batch --plot batches.png
     """,
+    plot=(Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw the sweep.")], None),
 )
 def bench(given: dict[str, Any], as_json: bool) -> None:
-    """Time training and inference on random data; let nothing else run meanwhile."""
+    """Time training and answers on random data; let nothing else run meanwhile."""
     import kzoo
+    from kzoo.report import writable
 
-    shown(kzoo.bench(**given), as_json)
+    if "plot" in given and "sweep" not in given:
+        raise KzooError("--plot draws a sweep; give --sweep batch, size, tokens or replicas")
+    path = writable(given.pop("plot"), ".png") if "plot" in given else None
+    found = kzoo.bench(**given)
+    if path is not None:
+        with computed(found):
+            found.plot(path)
+    shown(found, as_json)

@@ -8,6 +8,7 @@ from kzoo.engine.compiling import (
     compile_optimizer,
     compile_supervised,
     described,
+    own_compile,
     recipe_loss,
     recipe_metrics,
     recipe_of,
@@ -35,5 +36,13 @@ from kzoo.engine.schedules import SCHEDULES, Rising, current_rate, follows_sched
 from kzoo.engine.seeds import own_seeds
 from kzoo.engine.state import RATE, metrics_of, scales_of, state_of
 from kzoo.engine.step import Engine, compiled
-from kzoo.engine.strategies import CLUSTERS, NAMES, device_names, logical_devices, strategy, strategy_name
+from kzoo.engine.strategies import (
+    CLUSTERS,
+    NAMES,
+    device_names,
+    logical_devices,
+    most_replicas,
+    strategy,
+    strategy_name,
+)
 from kzoo.engine.xla import choose_xla, draws_otherwise, uncompilable

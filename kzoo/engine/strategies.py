@@ -168,6 +168,11 @@ def _late(name: str, error: Exception) -> str:
     return f"strategy={name!r} cannot be made: {first}"
 
 
+def most_replicas() -> int:
+    """GPUs of this machine, else its cores."""
+    return len(tf.config.list_physical_devices("GPU")) or os.cpu_count() or 1
+
+
 def logical_devices() -> list[str]:
     return [":".join(device.name.split(":")[-2:]) for device in tf.config.list_logical_devices()]
 

@@ -52,6 +52,11 @@ class Inputs:
         return {}
 
     @property
+    def most_tokens(self) -> int | None:
+        """Of a text, where texts of any length up to that are read; None where there are none."""
+        return None
+
+    @property
     def meaning(self) -> str:
         """A checksum of what the numbers that a network reads mean: of a vocabulary. "" where they speak for
         themselves.
@@ -249,6 +254,10 @@ class TextInputs(Inputs):
         return bool(self.vocabulary)
 
     @property
+    def most_tokens(self) -> int:
+        return self.length
+
+    @property
     def reserved(self) -> tuple[str, ...]:
         return FRAMED if self.framed else RESERVED
 
@@ -290,6 +299,10 @@ class PairInputs(Inputs):
     @property
     def known(self) -> bool:
         return self.source.known and self.target.known
+
+    @property
+    def most_tokens(self) -> int:
+        return min(self.source.length, self.target.length)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -357,9 +357,16 @@ class Timing(Computing):
     style: Styled = None
     set: Set = None
     batch_size: Annotated[int, Whole(), "Global."] = 32
+    size: Annotated[int | None, Whole(), "Side of the images, of a network given by its name; default its own."] = None
+    tokens: Annotated[int, Whole(), "Of a text, for networks that take any number of them."] = 64
     against: Annotated[
-        str | None, OneOf("keras"), "keras: time Model.fit too, in the same rounds, on the same batches."
-    ] = None
+        str | None, OneOf("keras"),
+        "keras: time Model.fit and Model.predict too, in the same rounds, on the same data.",
+    ] = None  # fmt: skip
+    sweep: Annotated[
+        str | None, OneOf("batch", "size", "tokens", "replicas"),
+        "Time training alone, with growing batches, images, texts, or on more and more replicas.",
+    ] = None  # fmt: skip
     seconds: Annotated[float, Number(above=0), "Roughly, of each measurement."] = 2.0
     rounds: Annotated[int, Whole(), "Measurements of each, after one that warms up."] = 5
 

@@ -51,7 +51,7 @@ class Predictor:
         """Of a Keras model as it is. One that kzoo did not build is taken for what its data holds."""
         info = model_info(model)
         if reader is None:
-            reader = reader_of(info.inputs) if info is not None else own_reader(model)
+            reader = _kept_reader(model, info.inputs) if info is not None else own_reader(model)
         labels = info.labels or () if info is not None else ()
         return cls(
             model, name or (info.model if info is not None else model.name), reader, labels, task_of(model, holds), {}
@@ -85,3 +85,11 @@ class Predictor:
     def _policies(self) -> tuple[str, ...]:
         """Precision is a matter of the layers, and is another while a model trains."""
         return tuple(layer.dtype_policy.name for layer in layers_in(self.model))
+
+
+def _kept_reader(model: keras.Model, inputs: Any) -> Any:
+    """The reader that was made for the model before, with its tables, as long as the model reads the same."""
+    kept = vars(model).setdefault(KEPT, {})
+    if kept.get("reads") is not inputs:
+        kept["reads"], kept["reader"] = inputs, reader_of(inputs)
+    return kept["reader"]

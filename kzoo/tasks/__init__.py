@@ -5,6 +5,7 @@ from kzoo.tasks.asked import asked
 from kzoo.tasks.classification import Prediction
 from kzoo.tasks.image_classification import images_for
 from kzoo.tasks.outputs import (
+    as_taken,
     dtypes_in,
     has_head,
     input_spec,

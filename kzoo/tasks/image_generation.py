@@ -178,6 +178,16 @@ class ImageGeneration(Task):
     def objective(self, model: Networks, precision: str | None = None) -> Objective:
         return Adversarial(model, model_info(model).inputs.noise, precision)
 
+    def made_up(self, model: Any, count: int, tokens: int) -> Data | None:
+        if not isinstance(model, Networks):
+            return None
+        shape = model.generator.output_shape[1:]
+        return Data((np.random.default_rng(0).integers(0, 256, (count, *shape), "uint8"),))
+
+    def question(self, model: Networks, data: Any, count: int) -> np.ndarray:
+        shape = model.generator.input_shape[1:]
+        return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype("float32")
+
     def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Evaluated:
         if not isinstance(predictor.model, Networks):
             raise KzooError(f"{predictor.name} is a generator without its discriminator; evaluate its run")

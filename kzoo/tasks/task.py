@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kzoo.data import Data
@@ -263,6 +264,26 @@ class Task:
         """The weight of each class, in the order of their numbers."""
         raise KzooError("class_weight goes with classifiers; this model learns no classes")
 
+    def made_up(self, model: keras.Model | ModelSpec, count: int, tokens: int) -> Data | None:
+        """Random raw examples to time a training on, of texts with so many tokens at most; None where the network takes
+        them ready, as arrays of the shapes of its inputs.
+
+        Args:
+            model: A ModelSpec where it is built for the data.
+        """
+        return None
+
+    def question(self, model: keras.Model, data: Any, count: int) -> Any:
+        """So many of the examples that a training is timed on, as `predict` or `generate` takes them.
+
+        Args:
+            data: What `made_up` gave, or arrays (x, y).
+        """
+        if not isinstance(data, Data):
+            return keras.tree.map_structure(lambda part: part[:count], data[0])
+        rows = [x for x, *_ in data.train.take(count).as_numpy_iterator()]
+        return [x.decode() for x in rows] if isinstance(rows[0], bytes) else np.stack(rows)
+
     # --- training -------------------------------------------------------------------------------------------------
 
     def compile(self, model: keras.Model, choices: Choices) -> Compiled:
@@ -316,6 +337,11 @@ class Task:
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
         """What the trained network says of some of the validation split."""
         return []
+
+
+def read_by(model: keras.Model | ModelSpec) -> Any:
+    """The record of one of kzoo's models' inputs."""
+    return model.inputs if isinstance(model, ModelSpec) else model_info(model).inputs
 
 
 def fits(model: keras.Model, arguments: Mapping[str, Any], data: str) -> None:

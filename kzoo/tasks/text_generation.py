@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data import Data
+from kzoo.data import Data, DataInfo
 from kzoo.errors import KzooError
-from kzoo.inputs import is_utf8
+from kzoo.inputs import is_utf8, random_texts
 from kzoo.models import go_on
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_strings
+from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_strings, read_by
 from kzoo.tasks.translation import speaker
 
 RESERVED = 2  # ids that are never said: padding and unknown characters
@@ -83,6 +83,10 @@ class TextGeneration(Task):
     name, holds, verb = "text-generation", "prose", "generate"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Drawing
+
+    def made_up(self, model: Any, count: int, tokens: int) -> Data:
+        many = count * read_by(model).length // 100 + 1  # passages of a hundred words, which have more characters
+        return Data((random_texts(many, 100, seed=0), np.zeros(many, np.int64)), info=DataInfo("random", "prose"))
 
     def evaluate(
         self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any

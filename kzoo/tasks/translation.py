@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import COMPOSE, is_utf8, leave_out, texts_of
+from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_strings
+from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_strings, read_by
 from kzoo.weights import copy_weights
 from kzoo.zoo import twin
 
@@ -93,6 +93,10 @@ class Translating(Task):
 
     def options(self, verb: str) -> type[Options]:
         return NoOptions if verb == "predict" else SearchOptions  # an evaluation and an export decode, too
+
+    def made_up(self, model: Any, count: int, tokens: int) -> Data:
+        tokens = min(tokens, read_by(model).most_tokens)
+        return Data((random_texts(count, tokens, seed=0), random_texts(count, tokens, seed=1)))
 
     def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> Evaluated:
         """BLEU, by sacrebleu."""

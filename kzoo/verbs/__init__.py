@@ -1,11 +1,11 @@
 """The verbs on models and runs: fit writes a run, evaluate, predict and generate read it. Those with a package of their
-own: fine_tune in finetuning, tune in search, export in exporting.
+own: fine_tune in finetuning, tune in search, export in exporting, bench in benching.
 """
 
 from kzoo.verbs.answer import generate, predict
 from kzoo.verbs.applications import decode_predictions, preprocess_input
-from kzoo.verbs.bench import bench
 from kzoo.verbs.evaluate import evaluate
 from kzoo.verbs.feed import Feed, built, data_of, feed_of, holds_of, reading_images
-from kzoo.verbs.find_rate import RateSearch, find_learning_rate
+from kzoo.verbs.find_rate import RateSearch, as_before, find_learning_rate, fresh
 from kzoo.verbs.fit import fit
+from kzoo.verbs.ready import Ready, ready_of

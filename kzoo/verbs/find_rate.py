@@ -151,8 +151,8 @@ def search_rate(feed: Feed, options: FindingRate) -> RateSearch:
         raise KzooError("a search needs steps in order, which parameter servers do not have; use another strategy")
     if isinstance(optimizer, str) and "learning_rate=" in optimizer:
         raise KzooError(f"optimizer={optimizer!r} sets the learning rate that is to be found; leave it out")
-    with compile_kept(model), _as_before(model):
-        tried = _fresh(optimizer, model, Rising(low, high, steps))
+    with compile_kept(model), as_before(model):
+        tried = fresh(optimizer, model, Rising(low, high, steps))
         ready = ready_of(replace(feed, options=options), loss=options.loss, optimizer=tried)
         with precise(ready.objective.networks, options.precision):
             losses, stopped = _tried(ready, feed, steps)
@@ -196,7 +196,7 @@ def _smoothed(losses: Sequence[float]) -> list[float]:
     return found
 
 
-def _fresh(optimizer: Any, model: keras.Model, rate: Rising) -> Any:
+def fresh(optimizer: Any, model: keras.Model, rate: Rising | None = None) -> Any:
     """Another optimizer with the settings of the one that would train, at that rate; what is none is left to `compile`
     to refuse.
     """
@@ -209,13 +209,14 @@ def _fresh(optimizer: Any, model: keras.Model, rate: Rising) -> Any:
     if not isinstance(given, keras.optimizers.Optimizer):
         return given
     made = type(given).from_config(given.get_config())
-    inner(made).learning_rate = rate
+    if rate is not None:
+        inner(made).learning_rate = rate
     copy_spared(inner(given), inner(made))
     return made
 
 
 @contextlib.contextmanager
-def _as_before(model: keras.Model) -> Iterator[None]:
+def as_before(model: keras.Model) -> Iterator[None]:
     """The model's variables, seeds and frozen layers are afterwards what they were."""
     flags = trainable_flags(model)
     kept = [(v, tf.identity(v.value)) for v in (*model.variables, global_seed_generator().state)]

@@ -209,13 +209,12 @@ DRAWN = {"lines": (lines, drawn_line()), "configs": (configs, drawn_change()), "
 
 def main(examples, *kinds):
     """Trainings end where they would begin."""
-    import kzoo.verbs.bench
     import kzoo.verbs.ready
 
     socket.getaddrinfo = nobody
     for name in ("run", "kept"):
         kzoo.fit("mlp_xor", "xor", epochs=1, run_dir=name, verbose=False)
-    kzoo.verbs.ready.make_engine = kzoo.verbs.bench.make_engine = reached
+    kzoo.verbs.ready.make_engine = reached
     quiet = settings(max_examples=examples, deadline=None, derandomize=True, database=None,
                      suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink])  # fmt: skip
     for kind in kinds or DRAWN:

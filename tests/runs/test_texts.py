@@ -416,8 +416,6 @@ class TestAsAReaderFound:
                 kzoo.generate(chinese[0], ["one"], length_penalty=length_penalty)
         with pytest.raises(kzoo.KzooError, match="holds no pairs of texts"):
             kzoo.evaluate(chinese[0], "digits")
-        with pytest.raises(kzoo.KzooError, match="bench makes random data"):
-            kzoo.bench("transformer_tiny")
 
     def test_a_long_sentence_is_left_out_of_evaluation(self, chinese, tmp_path):
         lines = ["source\ttarget"] + ["one two\t一二"] * 5 + [" ".join(["one"] * 30) + "\t一"]
