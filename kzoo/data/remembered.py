@@ -14,15 +14,26 @@ import numpy as np
 
 from kzoo.data.data import Examples
 from kzoo.data.prepared import SPLITS_FILE
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.files import ALWAYS, read_json, read_small
+from kzoo.records import DataOptions, options_of
 
 LEFT = "left"
 PARTS = ("train", "validation", "test", LEFT)
 
 
 def read_again(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`load_data`'s arguments of a run, with those given now; other parts that are asked for are drawn anew."""
+    """`load_data`'s arguments of a run, with those given now; other parts that are asked for are drawn anew.
+
+    Raises:
+        KzooError: They are none: somebody else has written them.
+    """
+    known = ("name", *options_of(DataOptions))
+    for name in arguments:
+        if name not in known:
+            raise unknown("argument of load_data in what it was trained on:", name, known)
+    if "name" not in arguments:
+        raise KzooError("what it was trained on has no name there; give data=… (--data)")
     anew = {"validation", "test", "per_class", "split_seed", "splits"} & set(given)
     return {k: v for k, v in arguments.items() if k != "splits" or not anew} | dict(given)
 

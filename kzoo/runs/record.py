@@ -113,6 +113,7 @@ class Recorder:
         self.callbacks, self.reader, self.rows = callbacks, reader, rows
         self.started, self.before = time.perf_counter(), rows[-1]["seconds"] if rows else 0.0
         self.writers: dict[str, Any] = {}
+        self.told = 0  # rows that metrics.csv has
 
     # --- the best epoch -------------------------------------------------------------------------------------------
 
@@ -190,8 +191,9 @@ class Recorder:
             )
 
         def write() -> None:
-            if not place.step and rows:
+            if len(rows) != self.told:  # not of an epoch that gave way to this place
                 folder.write_rows("metrics.csv", rows)
+                self.told = len(rows)
             if whole:
                 folder.checkpoints.save(place, tensors, plain, best, stopping)
 

@@ -21,7 +21,8 @@ class Forks:
 
     def __init__(self, library, folder):
         self.folder, self.number, self.log = folder, 0, (folder / "forks.log").open("w")
-        env = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(HERE), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        beside = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": beside, "TF_CPP_MIN_LOG_LEVEL": "3"}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "forks.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
             stderr=self.log,

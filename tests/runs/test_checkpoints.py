@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import keras
@@ -328,6 +329,22 @@ def test_from_the_middle_of_an_epoch_on_two_replicas():
     """Their metrics are added up in the checkpoint, which rounds otherwise than adding at the end of the epoch."""
     options = {"strategy": kzoo.strategy("mirrored", 2), "epochs": 3}
     assert_the_same(interrupted(9, (1, 3), **options), fit(network(), **options), exact=False)
+
+
+def test_no_checkpoint_is_before_the_rows_of_its_epochs(monkeypatch, tmp_path):
+    """Writing takes longer than an epoch: what waits gives way to the next place, which needs the rows too."""
+    save, had = Checkpoints.save, []
+
+    def slow(self, place, *given):
+        rows = RunFolder(tmp_path / "run").read_metrics() if place.total else []
+        had.append((place.epoch, place.step, len(rows)))
+        time.sleep(0.2)
+        return save(self, place, *given)
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    fit(network(), epochs=6, checkpoint="steps=2", run_dir=tmp_path / "run")
+    assert any(step for _, step, _ in had) and len(had) < 6 * 3  # some gave way
+    assert all(rows == epoch for epoch, _, rows in had), had
 
 
 def interrupted(after, place, epochs=6, **options):

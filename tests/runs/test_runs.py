@@ -390,6 +390,14 @@ class TestOtherPeoplesFolders:
         with pytest.raises(kzoo.KzooError, match=says):
             kzoo.fit(**{how: path if how == "config" else "mine"}, verbose=False)
 
+    @pytest.mark.parametrize("data", [{"": None}, {"data": "or"}])
+    def test_data_that_somebody_has_written_are_checked_by_evaluate_too(self, data):
+        path = fit("perceptron", "or", epochs=1, run_dir="mine").path / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        RunFolder(path.parent).write("config.json", json.dumps({**config, "data": data}))
+        with pytest.raises(kzoo.KzooError, match="unknown argument of load_data in what it was trained on"):
+            kzoo.evaluate("mine")
+
     def test_an_epoch_that_metrics_csv_lacks_is_missed(self):
         path = fit("perceptron", "or", epochs=2, run_dir="mine").path / "metrics.csv"
         lines = path.read_text(encoding="utf-8").splitlines()
