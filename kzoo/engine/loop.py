@@ -134,6 +134,7 @@ class Trainer:
         self.history: dict[str, list[float]] = {}
         self.stopped, self.on_nan, self.diverged = "", on_nan, False
         self._asked, self._done = Asked(), 0  # what signals ask for; batches of the epoch that are done
+        self._call, self._traced = 1, False  # steps of the next look at the host; whether the first step is behind
         self._noted = keras.callbacks.History()  # the last to hear of an epoch: with what the others added to its logs
         self.callbacks = keras.callbacks.CallbackList(
             [*callbacks, self._noted], add_history=False, add_progbar=False, model=self.model,
@@ -253,9 +254,9 @@ class Trainer:
         if not done:
             self.objective.reset()
         engine.begin(train, epoch, done)
-        call, ended, first = 1, False, done
+        ended = False
         while not ended and (train.steps is None or done < train.steps):
-            steps = call if train.steps is None else min(call, train.steps - done)
+            steps = self._call if train.steps is None else min(self._call, train.steps - done)
             counted = [n for action in self.actions if (n := action.steps_left(engine.taken)) is not None]
             steps = min(steps, *counted) if counted else steps
             if self.every_batch:
@@ -277,8 +278,9 @@ class Trainer:
                 self.callbacks.on_train_batch_end(done - 1, logs)
                 if engine.decided(self.model.stop_training):
                     break
-            if not self.every_batch and done > first + 1:  # the very first step is traced: no sign of the speed
-                call = next_call(call, steps, seconds)
+            if not self.every_batch and self._traced:  # the very first step is no sign of the speed
+                self._call = next_call(self._call, steps, seconds)
+            self._traced = True
             self.progress.advance(taken, train.counted(done, epoch) - train.counted(done - taken, epoch), logs)
             if taken and not ended and done != train.steps and self._inside(epoch, done):
                 break
