@@ -178,6 +178,7 @@ def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Ben
 
 
 OWN = ("train", "forward")
+WHOLE = 3  # rounds of whole calls, which are long, at most
 
 
 def _best(rates: dict[str, list[float]]) -> str | None:
@@ -208,7 +209,7 @@ def _whole(trial: Trial, given: Any, data: Any, options: Timing, rates: dict[str
     """Seconds of whole calls, in turn: the medians."""
     model, best = trial.feed.model, _best(rates)
     found: dict[str, list[float]] = {"kzoo": []}
-    for _ in range(options.rounds):
+    for _ in range(min(options.rounds, WHOLE)):
         found["kzoo"].append(whole_fit(model if not isinstance(given, str) else given, data, _passed(options)))
         if best is not None and isinstance(data, tuple):
             executions = int(best.partition("=")[2])

@@ -62,9 +62,9 @@ def own_metrics(model: keras.Model) -> Iterator[keras.metrics.Metric]:
     kept_by_keras = [*loss_trackers(model), *(m for m in model.metrics if m.name == "loss")]
     for outer in model.metrics:
         compiled = getattr(outer, "metrics", None)
-        for metric in compiled or [outer]:
+        for metric in [outer] if compiled is None else compiled:
             function = wrapped_function(metric)
-            tracker = not compiled and not any(metric is other for other in kept_by_keras)  # of the model's own
+            tracker = compiled is None and not any(metric is other for other in kept_by_keras)  # of the model's own
             theirs = tracker or not type(metric).__module__.startswith(KNOWN)
             if theirs or (function is not None and not getattr(function, "__module__", "").startswith(KNOWN)):
                 yield metric

@@ -155,6 +155,12 @@ def check_whole(model, **arguments):
     assert not pays(objective, kernels=True)
 
 
+def test_no_metrics_are_none_of_ones_own():
+    model = recurrent()
+    model.compile("adam", nets.CROSS_ENTROPY, metrics=[])
+    assert isinstance(nets.made(model, data(), "default", xla="on")[1].engine, InHalves)
+
+
 def test_without_kernels_a_network_with_dropout_is_left_whole():
     for kernels, halved in ((True, True), (False, False)):
         _, ready = nets.made(compiled(recurrent), data(), "default", xla="on", kernels=kernels)
