@@ -48,3 +48,12 @@ def test_one_or_seven_on_patches(tmp_path):
     found = kzoo.evaluate(run)
     assert found.labels == ("1", "7")
     assert found.accuracy > 0.9 > found.baseline
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(("epochs", "status"), [("6", 0), ("1", 1)])
+def test_a_speedrun_that_misses_its_score_has_no_time(epochs, status, shared, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["speedrun.py", "mnist", "--data", str(shared / "mnist"), "--epochs", epochs])
+    assert load("speedrun").main() == status
+    assert ("no time" in capsys.readouterr().err) == bool(status)
