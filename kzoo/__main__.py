@@ -1,5 +1,6 @@
 """`kzoo`, or `python -m kzoo`: the command line. Signals are taken before anything heavy is imported."""
 
+import gc
 import os
 import signal
 
@@ -18,7 +19,11 @@ def main() -> None:
             os.open(os.devnull, os.O_RDWR)
     from kzoo.cli import main
 
-    main()
+    try:
+        main()
+    finally:  # Python looks once more for garbage as it ends, among all that TensorFlow is: a second for nothing
+        gc.freeze()
+        gc.disable()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ imported.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import os
 import sys
@@ -143,9 +144,13 @@ def start_tensorflow(first: Callable[[], Any] = lambda: None) -> None:
             f"kzoo's command line runs on Keras' TensorFlow backend; KERAS_BACKEND is {backend!r}: unset it"
         )
     with quiet_start():
-        import keras
-        import tensorflow as tf
-
+        gc.disable()  # nothing is garbage of what imports make: looking for it takes a fifth of their time
+        try:
+            import keras
+            import tensorflow as tf
+        finally:
+            gc.freeze()
+            gc.enable()
         first()
         tf.config.list_logical_devices()
         tf.zeros([1])
