@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import kzoo
+from kzoo.benching import pytorch
 
 QUICK = {"batch_size": 4, "seconds": 0.02, "rounds": 1}
 
@@ -62,6 +63,44 @@ def test_sweeps(name, over, values, tmp_path):
     assert found.plot(tmp_path / "sweep.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
+def test_beside_pytorch():
+    pytest.importorskip("torchvision", reason="PyTorch is not installed")
+    found = kzoo.bench("resnet18", size=32, against="torch", set={"classes": 10}, **QUICK)
+    assert "PyTorch eager" in found.others and found.ratio > 0 and found.whole_fit is None
+
+
+STAND_IN = """
+import sys
+if sys.argv[1] == "no_such":
+    sys.exit("nothing of that name")
+print("ready", flush=True)
+for line in sys.stdin:
+    print("done" if line.startswith("eager") else "error: no compiler", flush=True)
+"""
+
+
+def test_what_pytorch_cannot_take_is_said(monkeypatch, tmp_path, capsys):
+    """By a stand-in for its process."""
+    (tmp_path / "side.py").write_text(STAND_IN)
+    monkeypatch.setattr(pytorch, "SIDE", tmp_path / "side.py")
+    with pytorch.beside_torch("resnet18", 4, 32, 10, None) as found:
+        assert list(found) == ["PyTorch eager"]
+        found["PyTorch eager"](3)
+    assert "PyTorch, compile: no compiler; left out" in capsys.readouterr().err
+    says = "cannot train torchvision's no_such: nothing of that name"
+    with pytest.raises(kzoo.KzooError, match=says), pytorch.beside_torch("no_such", 4, 32, 10, None):
+        pass
+
+
+def test_every_namesake_is_a_function(monkeypatch):
+    monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: object())
+    found = {
+        name: pytorch.namesake(name) for name in ("alexnet_one_tower", "vgg11_bn", "googlenet_bn", "resnet50_v1_5")
+    }
+    assert list(found.values()) == ["alexnet", "vgg11_bn", "googlenet", "resnet50"]
+
+
 @pytest.mark.parametrize("name, given, message", [
     ("lenet5", {"sweep": "tokens"}, "reads no texts of different lengths"),
     ("transformer_tiny", {"sweep": "size"}, "builds a network of images at several sizes"),
@@ -69,6 +108,7 @@ def test_sweeps(name, over, values, tmp_path):
     ("mlp", {"strategy": "multiworker"}, "bench times one process"),
     ("mlp", {"strategy": "mirrored", "devices": ["CPU:0", "CPU:1"], "batch_size": 1}, "less than the 2 replicas"),
     ("no_such", {}, "unknown model"),
+    ("lenet5", {"against": "torch"}, "torchvision has no lenet5; against='torch' goes with .*resnet18"),
 ])  # fmt: skip
 def test_what_cannot_be_timed(name, given, message):
     with pytest.raises(kzoo.KzooError, match=message):

@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from kzoo.benching.pytorch import beside_torch, namesake
 from kzoo.benching.sweep import Point, Sweep, values_of
 from kzoo.benching.timing import (
     CALLS,
@@ -34,7 +35,7 @@ from kzoo.benching.timing import (
 from kzoo.engine import CLUSTERS, check_precision, compile_kept, own_seeds, precise
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError
-from kzoo.models import networks_of
+from kzoo.models import model_info, networks_of
 from kzoo.records import VERBS, Printed, Timing, takes
 from kzoo.tasks import find_task, task_of
 from kzoo.verbs import as_before, fresh
@@ -53,9 +54,9 @@ class Bench(Printed):
         whole: Seconds of a whole call of `kzoo.fit` on `examples` examples, three epochs, run folder and all.
         calls: How long further calls take that answer.
         memory: MiB of the process, or of the GPU, after kzoo's own rounds and before others began.
-        fit: {setting of `Model.fit`: training rate}; empty if it was not asked for.
-        ratio: kzoo's training rate to the best of `fit`: the median over the rounds, in each of which the two took
-            turns; None without `fit`.
+        others: {setting of `Model.fit`, or way of PyTorch: training rate}; empty if none was asked for.
+        ratio: kzoo's training rate to the best of them: the median over the rounds, in each of which they took turns;
+            None without.
         whole_fit, whole_ratio: Seconds of the whole of `Model.fit` with that setting, and how much longer than kzoo's.
     """
 
@@ -73,7 +74,7 @@ class Bench(Printed):
     whole: float
     calls: tuple[Call, ...]
     memory: float
-    fit: dict[str, float]
+    others: dict[str, float]
     ratio: float | None
     whole_fit: float | None
     whole_ratio: float | None
@@ -87,8 +88,8 @@ class Bench(Printed):
             ("strategy", f"{self.strategy}, xla {'on' if self.xla else 'off'}"),
             ("kernels", ", ".join(self.kernels) or "Keras' own"),
             ("training", f"{self.training:,.0f} {self.unit}/s"),
-            *((f"  by fit, {name}", f"{rate:,.0f} {self.unit}/s") for name, rate in self.fit.items()),
-            *[("  ratio", f"{self.ratio or 0:.2f} to the better of fit's")] * (self.ratio is not None),
+            *((f"  {name}", f"{rate:,.0f} {self.unit}/s") for name, rate in self.others.items()),
+            *[("  ratio", f"{self.ratio or 0:.2f} to the better of these")] * (self.ratio is not None),
             *[("inference", f"{self.inference or 0:,.0f} {self.unit}/s")] * (self.inference is not None),
             ("first step", f"{self.first_step:.1f} s"),
             ("whole of fit", f"{self.whole:.1f} s for {EPOCHS} epochs of {self.examples:,} examples"),
@@ -127,6 +128,9 @@ def bench(model: keras.Model | str, **given: Any) -> Bench | Sweep:
         model_spec(model)  # or an error
     elif options.style or options.set or options.size:
         raise KzooError(f"style, set and size go with a model given by name; {model.name!r} is built already")
+    if options.against == "torch":
+        info = model_info(model) if not isinstance(model, str) else None
+        namesake(model if isinstance(model, str) else info.model if info is not None else model.name)  # or an error
     if options.sweep is not None:
         return _swept(model, options)
     strategy = make_strategy(options.strategy, options.devices)
@@ -148,7 +152,7 @@ def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Ben
         memory = peak_memory()
         raw = trial.feed.task.question(model, data, max(CALLS))
         ready = trial.inputs(max(CALLS)) if trial.feed.task.verb == "predict" else None
-        calls = answers(model, raw, ready, trial.feed.task.verb, options.seconds, options.against is not None)
+        calls = answers(model, raw, ready, trial.feed.task.verb, options.seconds, options.against == "keras")
         many = whole_steps * options.batch_size
         whole = _whole(trial, given, _examples(model, options, many), options, rates)
     unit, per_batch = trial.unit
@@ -170,7 +174,7 @@ def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Ben
         whole=whole["kzoo"],
         calls=tuple(calls),
         memory=memory,
-        fit={name: rate(name) for name in rates if name not in OWN},
+        others={name: rate(name) for name in rates if name not in OWN},
         ratio=statistics.median(ratios) if ratios else None,
         whole_fit=whole.get("keras"),
         whole_ratio=whole["keras"] / whole["kzoo"] if "keras" in whole else None,
@@ -182,7 +186,7 @@ WHOLE = 3  # rounds of whole calls, which are long, at most
 
 
 def _best(rates: dict[str, list[float]]) -> str | None:
-    """The faster setting of `Model.fit`, if it was timed."""
+    """The fastest of the others, if they were timed."""
     return min((n for n in rates if n not in OWN), key=lambda n: statistics.median(rates[n]), default=None)
 
 
@@ -190,19 +194,34 @@ def _rounds(
     trial: Trial, forward: Callable[[int], None] | None, options: Timing, steps: int, forward_steps: int
 ) -> tuple[dict[str, list[float]], int]:
     """({what: seconds of a step in each round}, steps of a round)."""
-    model = trial.feed.model
-    opponents = by_fit(model, trial.data) if options.against and networks_of(model) == [model] else {}
-    for run in opponents.values():
-        run(max(EXECUTIONS))
-    steps = -(-steps // max(EXECUTIONS)) * max(EXECUTIONS) if opponents else steps
-    found: dict[str, list[float]] = {name: [] for name in ("train", *["forward"] * bool(forward), *opponents)}
-    for _ in range(options.rounds):
-        found["train"].append(seconds_of(trial.ready.engine.train, steps) / steps)
-        if forward is not None:
-            found["forward"].append(seconds_of(forward, forward_steps) / forward_steps)
-        for name, run in opponents.items():
-            found[name].append(seconds_of(run, steps) / steps)
+    with _others(trial, options) as others:
+        steps = -(-steps // max(EXECUTIONS)) * max(EXECUTIONS) if others else steps
+        found: dict[str, list[float]] = {name: [] for name in ("train", *["forward"] * bool(forward), *others)}
+        for _ in range(options.rounds):
+            found["train"].append(seconds_of(trial.ready.engine.train, steps) / steps)
+            if forward is not None:
+                found["forward"].append(seconds_of(forward, forward_steps) / forward_steps)
+            for name, run in others.items():
+                found[name].append(seconds_of(run, steps) / steps)
     return found, steps
+
+
+@contextlib.contextmanager
+def _others(trial: Trial, options: Timing) -> Iterator[dict[str, Callable[[int], None]]]:
+    """{name: take so many steps}, warm."""
+    model = trial.feed.model
+    if options.against is None or networks_of(model) != [model]:
+        yield {}
+    elif options.against == "keras":
+        others = by_fit(model, trial.data)
+        for run in others.values():
+            run(max(EXECUTIONS))
+        yield others
+    else:
+        info = model_info(model)
+        side, classes = info.arguments["input_shape"][0], info.arguments["classes"]
+        with beside_torch(namesake(info.model), options.batch_size, side, classes, options.precision) as others:
+            yield others
 
 
 def _whole(trial: Trial, given: Any, data: Any, options: Timing, rates: dict[str, list[float]]) -> dict[str, float]:
@@ -211,7 +230,7 @@ def _whole(trial: Trial, given: Any, data: Any, options: Timing, rates: dict[str
     found: dict[str, list[float]] = {"kzoo": []}
     for _ in range(min(options.rounds, WHOLE)):
         found["kzoo"].append(whole_fit(model if not isinstance(given, str) else given, data, _passed(options)))
-        if best is not None and isinstance(data, tuple):
+        if options.against == "keras" and best is not None and isinstance(data, tuple):
             executions = int(best.partition("=")[2])
             found.setdefault("keras", []).append(whole_keras(model, data, options.batch_size, executions))
     return {name: statistics.median(seconds) for name, seconds in found.items()}
@@ -227,7 +246,7 @@ def _passed(options: Timing) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _subject(model: Any, options: Timing, count: int) -> Any:
+def _subject(model: Any, options: Timing, count: int) -> Iterator[tuple[Any, Any, Any]]:
     """(the model, or its name where it is built for its data; random data; an optimizer of its own); the model is
     afterwards what it was.
     """

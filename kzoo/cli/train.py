@@ -119,6 +119,7 @@ def find_learning_rate(given: dict[str, Any], as_json: bool) -> None:
     model=(Annotated[str, typer.Argument(metavar="MODEL", help="A name from kzoo list.")], ...),
     examples="""
         kzoo bench lenet5 --batch-size 128 --against keras
+        kzoo bench resnet18 --size 96 --batch-size 16 --against torch
         kzoo bench mlp --strategy mirrored --devices 2 --xla on
         kzoo bench resnet20 --sweep batch --plot batches.png
     """,

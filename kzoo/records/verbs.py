@@ -360,8 +360,9 @@ class Timing(Computing):
     size: Annotated[int | None, Whole(), "Side of the images, of a network given by its name; default its own."] = None
     tokens: Annotated[int, Whole(), "Of a text, for networks that take any number of them."] = 64
     against: Annotated[
-        str | None, OneOf("keras"),
-        "keras: time Model.fit and Model.predict too, in the same rounds, on the same data.",
+        str | None, OneOf("keras", "torch"),
+        "keras: time Model.fit and Model.predict too, in the same rounds, on the same data. torch: the training of"
+        " torchvision's network of that name.",
     ] = None  # fmt: skip
     sweep: Annotated[
         str | None, OneOf("batch", "size", "tokens", "replicas"),
