@@ -95,6 +95,8 @@ def test_info(here):
             "lenet5@mnist does not generate (its task is image-classification); use kzoo predict",
         ),
         ("bench lenet5 --batch-size 0", "batch_size must be a whole number of at least 1; received 0"),
+        ("bench lenet5 --batch-size --0", "batch_size must be a whole number of at least 1; received '--0'"),
+        ("bench lenet5 --devices ²", "devices=['²'] goes with strategy"),
         ("fine-tune lenet5 --data digits", "fine_tune starts from weights that have learned something"),
         ("tune lenet5 --data digits --trials 0", "trials must be a whole number of at least 1"),
         ("predict", "Missing argument 'MODEL'; see kzoo predict -h"),

@@ -98,7 +98,7 @@ def _devices(wanted: Sequence[str] | int | None) -> list[str]:
         raise KzooError("devices is empty; give names such as 'GPU:0', or how many")
     if len(set(wanted)) != len(wanted):
         raise KzooError(f"devices={wanted} names a device twice")
-    cpus = [int(d[4:]) for d in wanted if d.startswith("CPU:") and d[4:].isdigit()]
+    cpus = [int(d[4:]) for d in wanted if d.startswith("CPU:") and d[4:].isdecimal()]
     too_late = ""
     if cpus and max(cpus) > 0:
         parts = [tf.config.LogicalDeviceConfiguration()] * (max(cpus) + 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,7 +67,7 @@ class Whole(Kind):
         return int(value)
 
     def read(self, name: str, text: str) -> Any:
-        return int(text) if text.lstrip("+-").isdecimal() else text
+        return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Devices(Kind):
     metavar = "N|GPU:0,GPU:1"
 
     def read(self, name: str, text: str) -> Any:
-        return int(text) if text.isdigit() else text.split(",")
+        return int(text) if text.isdecimal() else text.split(",")
 
 
 class Table(Kind):
