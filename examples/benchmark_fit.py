@@ -84,7 +84,7 @@ def against_fit(name: str) -> None:
     print(
         f"| {name} | {batch} | {precision} | {'on' if found.xla else 'off'} | {', '.join(found.kernels)} |"
         f" {found.training:,.0f} {found.unit}/s | {max(found.others.values()):,.0f} | {found.ratio:.2f} |"
-        f" {found.whole:.1f} s | {found.whole_ratio:.2f} | {found.memory:,.0f} MB |",
+        f" {found.whole:.1f} s, epochs of {found.examples:,} | {found.whole_ratio:.2f} | {found.memory:,.0f} MB |",
         flush=True,
     )
 
