@@ -1,10 +1,11 @@
 """One device, the batch in two halves side by side: for networks whose XLA code keeps one core busy.
 
-XLA's loop over time, of a recurrent layer, runs on one core of a CPU. Here the pure step of replicas is taken on both
-halves of a batch at once, on the same weights: two compiled parts inside one function that is not compiled, which
-TensorFlow's executor starts together. Their gradients add up to the whole batch's, as those of two replicas do.
-What replicas cannot keep equal to one device is kept here: plain dropout draws for each half its rows of the mask that
-the whole batch has. Networks with other random layers, or with statistics over a batch, are left whole.
+XLA's loop over time, of a recurrent layer, runs on one core of a CPU, and so does much of a Transformer's step. Here
+the pure step of replicas is taken on both halves of a batch at once, on the same weights: two compiled parts inside one
+function that is not compiled, which TensorFlow's executor starts together. Their gradients add up to the whole batch's,
+as those of two replicas do. What replicas cannot keep equal to one device is kept here: plain dropout draws for each
+half its rows of the mask that the whole batch has. Networks with other random layers, or with statistics over a batch,
+are left whole.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 
 
 def pays(objective: Objective, kernels: bool) -> bool:
-    """Whether the halves of a batch give the numbers of the whole one, and sooner: for networks with recurrent layers.
+    """Whether the halves of a batch give the numbers of the whole one, and sooner: for networks with recurrent layers,
+    or kzoo's own attention.
 
     Args:
         kernels: Whether dropout draws rows of a mask, which Keras' own cannot.
     """
     layers_ = [layer for network in objective.networks for layer in layers_in(network)]
-    if not objective.adds_up or not any(type(layer) in RECURRENT for layer in layers_):
+    attention = lambda kind: kind.__module__.startswith("kzoo.") and "Attention" in kind.__name__
+    if not objective.adds_up or not any(type(y) in RECURRENT or attention(type(y)) for y in layers_):
         return False
     return not any(_counts(layer) or (draws(layer) and not (kernels and _draws_rows(layer))) for layer in layers_)
 

@@ -1,6 +1,7 @@
 """The batch in two halves side by side: the numbers of the whole batch, to rounding; and who is left whole."""
 
 import keras
+import kinds
 import nets
 import numpy as np
 import pytest
@@ -75,8 +76,23 @@ CASES = {
 }
 
 
+def pairs(name):
+    return lambda: kzoo.create_model(name, source_vocabulary=40, target_vocabulary=40)
+
+
+def windows():
+    ids = np.random.default_rng(0).integers(1, 20, (ROWS, 9)).astype("int32")
+    return tf.data.Dataset.from_tensor_slices((ids[:, :-1], ids[:, 1:])).batch(BATCH)
+
+
+CASES |= {
+    "gpt_tiny": (lambda: kzoo.create_model("gpt_tiny", vocabulary=20, length=8), windows()),
+    "transformer_tiny": (pairs("transformer_tiny"), kinds.texts("transformer")),
+    "seq2seq_luong_tiny": (pairs("seq2seq_luong_tiny"), kinds.texts("seq2seq")),
+}
 SLOW = {"lstm, widths of four", "gru", "backwards", "sequential", "accumulation", "average",
-        "lstm_classifier_tiny, sequential", "lstm_classifier_tiny, subclass"}  # fmt: skip
+        "lstm_classifier_tiny, sequential", "lstm_classifier_tiny, subclass", "seq2seq_luong_tiny",
+        "transformer_tiny", "gpt_tiny"}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES])
@@ -87,9 +103,10 @@ def test_the_numbers_of_the_whole_batch(case, monkeypatch):
         monkeypatch.setattr(engines, "pays", lambda *given, halves=halves: pays(*given) and halves)
         keras.utils.set_random_seed(0)
         model = build()
-        results, ready = nets.learned(model, rows, "default", epochs=2, xla="on")
+        size = {"batch_size": BATCH} if isinstance(rows, kzoo.Data) else {}
+        results, ready = nets.learned(model, rows, "default", epochs=2, xla="on", **size)
         assert isinstance(ready.engine, InHalves) == halves
-        tested = ready.engine.evaluate(nets.feed_of(model, rows, nets.Fit.of({}), nets.strategy("default")).train)
+        tested = ready.engine.evaluate(nets.feed_of(model, rows, nets.Fit.of(size), nets.strategy("default")).train)
         found.append((results, tested, [v.numpy() for v in model.variables]))
     for one, other in zip(*(results for results, _, _ in found), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
