@@ -20,6 +20,11 @@ def test_a_name_and_an_opponent():
     assert "steps_per_execution" in str(found) and found.to_config()["calls"][0]["name"] == "kzoo.predict"
 
 
+def test_a_text_model_is_built_as_it_is_asked_for():
+    found = kzoo.bench("lstm_classifier_tiny", style="subclass", set={"units": 3}, sweep="tokens", **QUICK)
+    assert found.model == "lstm_classifier_tiny (subclass)"
+
+
 @pytest.mark.parametrize("name", [
     "lstm_classifier_tiny", pytest.param("transformer_tiny", marks=pytest.mark.slow),
     pytest.param("gpt_tiny", marks=pytest.mark.slow), "dcgan_tiny",
@@ -108,6 +113,9 @@ def test_every_namesake_is_a_function(monkeypatch):
     ("mlp", {"strategy": "multiworker"}, "bench times one process"),
     ("mlp", {"strategy": "mirrored", "devices": ["CPU:0", "CPU:1"], "batch_size": 1}, "less than the 2 replicas"),
     ("no_such", {}, "unknown model"),
+    ("mlp_xor", {"size": 32}, "size=32 is of images; 'mlp_xor' reads none"),
+    ("lstm_classifier_tiny", {"size": 32}, "is of images"),
+    ("lstm_classifier_tiny", {"set": {"units": 0}}, "units must be"),
     ("lenet5", {"against": "torch"}, "torchvision has no lenet5; against='torch' goes with .*resnet18"),
 ])  # fmt: skip
 def test_what_cannot_be_timed(name, given, message):

@@ -141,7 +141,7 @@ def bench(model: keras.Model | str, **given: Any) -> Bench | Sweep:
 
 def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Bench:
     with _subject(model, options, DISTINCT * options.batch_size) as (given, data, optimizer):
-        trial = Trial.of(given, data, _passed(options), strategy, optimizer)
+        trial = Trial.of(given, data, _passed(given, options), strategy, optimizer)
         model, plan = trial.feed.model, trial.ready.plan
         with precise(trial.ready.objective.networks, options.precision):
             trial.begin()
@@ -229,7 +229,7 @@ def _whole(trial: Trial, given: Any, data: Any, options: Timing, rates: dict[str
     model, best = trial.feed.model, _best(rates)
     found: dict[str, list[float]] = {"kzoo": []}
     for _ in range(min(options.rounds, WHOLE)):
-        found["kzoo"].append(whole_fit(model if not isinstance(given, str) else given, data, _passed(options)))
+        found["kzoo"].append(whole_fit(given, data, _passed(given, options)))
         if options.against == "keras" and best is not None and isinstance(data, tuple):
             executions = int(best.partition("=")[2])
             found.setdefault("keras", []).append(whole_keras(model, data, options.batch_size, executions))
@@ -241,8 +241,9 @@ def _whole(trial: Trial, given: Any, data: Any, options: Timing, rates: dict[str
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _passed(options: Timing) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in PASSED}
+def _passed(given: Any, options: Timing) -> dict[str, Any]:
+    names = (*PASSED, "style", "set") if isinstance(given, str) else PASSED
+    return {name: getattr(options, name) for name in names}
 
 
 @contextlib.contextmanager
@@ -254,6 +255,8 @@ def _subject(model: Any, options: Timing, count: int) -> Iterator[tuple[Any, Any
     if isinstance(model, str):
         spec = model_spec(model)
         data = find_task(spec.task).made_up(spec, count, options.tokens)
+        if options.size is not None and (data is not None or len(spec.input_shape) != 3):
+            raise KzooError(f"size={options.size} is of images; {model!r} reads none")
         if data is None:
             size = {"input_shape": (options.size, options.size, spec.input_shape[-1])} if options.size else {}
             model = create_model(model, options.style or "functional", **{**size, **(options.set or {})})
@@ -287,7 +290,7 @@ def _swept(model: Any, options: Timing) -> Sweep:
         if how.batch_size < strategy.num_replicas_in_sync:
             raise KzooError(f"batch_size={how.batch_size} is less than {value} replicas; give --batch-size")
         with _subject(model, how, DISTINCT * how.batch_size) as (given, data, optimizer):
-            trial = Trial.of(given, data, _passed(how), strategy, optimizer)
+            trial = Trial.of(given, data, _passed(given, how), strategy, optimizer)
             with precise(trial.ready.objective.networks, how.precision):
                 trial.begin()
                 first, steps = warm(trial.ready.engine.train, how.seconds)

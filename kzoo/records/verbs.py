@@ -358,7 +358,9 @@ class Timing(Computing):
     set: Set = None
     batch_size: Annotated[int, Whole(), "Global."] = 32
     size: Annotated[int | None, Whole(), "Side of the images, of a network given by its name; default its own."] = None
-    tokens: Annotated[int, Whole(), "Of a text, for networks that take any number of them."] = 64
+    tokens: Annotated[
+        int, Whole(), "Of a text, for networks that read any number of them; pixels a side, for those of any size."
+    ] = 64
     against: Annotated[
         str | None, OneOf("keras", "torch"),
         "keras: time Model.fit and Model.predict too, in the same rounds, on the same data. torch: the training of"
