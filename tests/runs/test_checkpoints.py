@@ -361,6 +361,29 @@ def interrupted(after, place, epochs=6, **options):
     return run
 
 
+@pytest.mark.slow
+def test_from_the_middle_of_an_epoch_in_halves(tmp_path):
+    """A recurrent network under XLA, whose state lies beside the model's own variables."""
+    ids, y = np.random.default_rng(0).integers(1, 20, (30, 6)).astype("int32"), np.arange(30) % 2
+    data, given = kzoo.Data((ids, y)), {"verbose": False, "xla": "on", "batch_size": 8}
+
+    def recurrent():
+        keras.utils.set_random_seed(0)
+        embedded = keras.layers.Dropout(0.3)(keras.layers.Embedding(20, 4)(tokens := keras.Input((6,), dtype="int32")))
+        outputs = keras.layers.Dense(2, "softmax")(keras.layers.LSTM(3)(embedded))
+        model = keras.Model(tokens, outputs)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    whole = kzoo.fit(recurrent(), data, epochs=3, run_dir=tmp_path / "whole", **given)
+    assert "batch in halves" in whole.plan.kernels
+    with pytest.raises(KeyboardInterrupt):
+        kzoo.fit(recurrent(), data, epochs=3, checkpoint="steps=2", run_dir=tmp_path / "cut",
+                 callbacks=[Interrupt(7)], **given)  # fmt: skip
+    assert RunFolder(tmp_path / "cut").checkpoints.newest == "0001-000002"
+    assert_the_same(kzoo.fit(data=data, resume=tmp_path / "cut", verbose=False), whole)
+
+
 # --- callbacks ------------------------------------------------------------------------------------------------------
 
 
