@@ -20,13 +20,15 @@ def test_a_name_and_an_opponent():
     assert "steps_per_execution" in str(found) and found.to_config()["calls"][0]["name"] == "kzoo.predict"
 
 
+@pytest.mark.slow
 def test_a_text_model_is_built_as_it_is_asked_for():
     found = kzoo.bench("lstm_classifier_tiny", style="subclass", set={"units": 3}, sweep="tokens", **QUICK)
     assert found.model == "lstm_classifier_tiny (subclass)"
 
 
 @pytest.mark.parametrize("name", [
-    "lstm_classifier_tiny", pytest.param("transformer_tiny", marks=pytest.mark.slow),
+    pytest.param("lstm_classifier_tiny", marks=pytest.mark.slow),
+    pytest.param("transformer_tiny", marks=pytest.mark.slow),
     pytest.param("gpt_tiny", marks=pytest.mark.slow), "dcgan_tiny",
     pytest.param("googlenet_tiny", marks=pytest.mark.slow),
 ])  # fmt: skip

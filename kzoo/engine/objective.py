@@ -236,12 +236,18 @@ class Supervised(Objective):
             self.needs_denominators = not terms.proportional
             self.scalars = any(term.scalar for term in terms.terms)
         self.learns = self._learns(batch)
-        self.adds_up = self._adds_up()
+        self.adds_up = self._adds_up(batch)
         self.reset()
 
-    def _adds_up(self) -> bool:
-        """Of Keras' and kzoo's own layers, losses and metrics it is known."""
+    def _adds_up(self, batch: Any) -> bool:
+        """Of Keras' and kzoo's own layers, losses and metrics it is known, where each part has a row an example."""
+        try:
+            check_rows(batch)
+        except KzooError:
+            return False
         if not self.by_terms or self.scalars or self._added_losses() or any(own_metrics(self.model)):
+            return False
+        if any(x.shape[0] is not None for x in getattr(self.model, "inputs", None) or []):  # batches of one size only
             return False
         losses = [leaf.loss for leaf in loss_leaves(self.model)]
         if any(isinstance(loss, keras.losses.Circle) for loss in losses):  # compares the examples of a batch

@@ -90,6 +90,6 @@ class Predictor:
 def _kept_reader(model: keras.Model, inputs: Any) -> Any:
     """The reader that was made for the model before, with its tables, as long as the model reads the same."""
     kept = vars(model).setdefault(KEPT, {})
-    if kept.get("reads") is not inputs:
+    if "reader" not in kept or kept["reads"] is not inputs:
         kept["reads"], kept["reader"] = inputs, reader_of(inputs)
     return kept["reader"]

@@ -92,7 +92,7 @@ CASES |= {
 }
 SLOW = {"lstm, widths of four", "gru", "backwards", "sequential", "accumulation", "average",
         "lstm_classifier_tiny, sequential", "lstm_classifier_tiny, subclass", "seq2seq_luong_tiny",
-        "transformer_tiny", "gpt_tiny"}  # fmt: skip
+        "transformer_tiny", "gpt_tiny", "lstm_classifier_tiny, functional"}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES])
@@ -170,6 +170,20 @@ def check_whole(model, **arguments):
     labels = np.zeros((4, 3), "float32") if isinstance(arguments["loss"], keras.losses.Dice) else np.zeros(4, "int32")
     objective.prepare((tf.ones((4, 6, 5)), tf.constant(labels)))
     assert not pays(objective, kernels=True)
+
+
+def test_parts_without_a_row_for_each_example():
+    """Keras adds the one row of a part to all of the others."""
+    a, b = keras.Input((6, 5)), keras.Input((6, 5))
+    model = keras.Model([a, b], layers.Dense(3, "softmax")(layers.LSTM(3)(a + b)))
+    rows = tf.data.Dataset.from_tensors(((tf.ones((8, 6, 5)), tf.ones((1, 6, 5))), tf.zeros(8, tf.int32)))
+    model.compile("adam", nets.CROSS_ENTROPY)
+    assert not isinstance(nets.made(model, rows, "default", xla="on")[1].engine, InHalves)
+
+
+def test_a_network_for_batches_of_one_size():
+    model = keras.Sequential([keras.Input(batch_shape=(4, 6, 5)), layers.LSTM(3, activation="softmax")])
+    check_whole(model, loss=nets.CROSS_ENTROPY)
 
 
 def test_no_metrics_are_none_of_ones_own():

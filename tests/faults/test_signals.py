@@ -55,7 +55,8 @@ def test_the_command_line_stops_at_its_step(number, tmp_path):
 
 
 def test_sigusr1_writes_a_checkpoint_and_goes_on(tmp_path):
-    process = typed(*FIT, cwd=tmp_path)
+    """Of epochs of some seconds: into shorter ones the host does not look, and each ends with a checkpoint."""
+    process = typed(*FIT, "--batch-size", "2", "--strategy", "mirrored", "--devices", "2", cwd=tmp_path)
     checkpoints = tmp_path / "runs/0001-lenet5-digits/checkpoints"
     until((checkpoints / "0001-000000").is_dir, process)
     between = lambda: [p for p in checkpoints.glob("[0-9]*") if not p.name.endswith("-000000")]
