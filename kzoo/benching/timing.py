@@ -120,7 +120,9 @@ class Trial:
 
         def outputs(x: Any) -> tf.Tensor:
             with kernels.swapped():  # all of it is needed, little is fetched
-                return tf.add_n([tf.reduce_sum(tf.cast(t, tf.float32)) for t in tf.nest.flatten(model(x))])
+                return tf.add_n(
+                    [tf.reduce_sum(tf.cast(t, tf.float32)) for t in tf.nest.flatten(model(x, training=False))]
+                )
 
         graph = compiled(outputs, xla)
 
@@ -201,7 +203,8 @@ def answers(model: keras.Model, raw: Any, ready: Any, verb: str, seconds: float,
     """
     found: list[Call] = []
     with tempfile.TemporaryDirectory() as place:
-        served = _served(model, place)
+        served = _served(model, place) if verb == "predict" else None
+        graph = tf.function(lambda x: model(x, training=False))
         for count in CALLS:
             some = raw[:count] if isinstance(raw, list) else _first(raw, count)
             if verb == "generate":
@@ -212,11 +215,10 @@ def answers(model: keras.Model, raw: Any, ready: Any, verb: str, seconds: float,
             if served is not None:
                 found.append(timed("export", count, lambda x=x: served(x), seconds))
             if keras_too:
-                graph = tf.function(lambda x: model(x, training=False))
                 ways = {
                     "Model.predict": lambda x=x: model.predict(x, verbose=0),
                     "model(x)": lambda x=x: model(x, training=False),
-                    "tf.function": lambda x=x, graph=graph: graph(x),
+                    "tf.function": lambda x=x: graph(x),
                 }
                 found += [timed(name, count, call, seconds) for name, call in ways.items()]
     return found

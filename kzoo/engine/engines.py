@@ -11,6 +11,7 @@ from kzoo.engine.objective import Objective
 from kzoo.engine.parameter_server import Servers
 from kzoo.engine.replicas import InSync
 from kzoo.engine.step import Engine, InPlace
+from kzoo.engine.xla import accelerated
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in, made_in
 
@@ -51,7 +52,6 @@ def make_engine(
             )
         return engine
     one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
-    on_cpu = not (one or slices or any(d.device_type in ("GPU", "TPU") for d in tf.config.list_logical_devices()))
-    if xla and on_cpu and pays(objective, kernels):
+    if xla and not (one or slices or accelerated()) and pays(objective, kernels):
         return InHalves(objective, strategy, chosen)
     return InPlace(objective, xla, chosen, strategy.extended.worker_devices[0] if one else None, slices)

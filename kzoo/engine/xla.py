@@ -16,6 +16,11 @@ from kzoo.tensorflow_internals import ends_with_owner
 PAYS = 100  # steps of each shape of batches, on a CPU: about as many save what it takes to compile the step for it
 
 
+def accelerated() -> bool:
+    """Whether there is a GPU or a TPU."""
+    return any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices())
+
+
 def choose_xla(
     model: keras.Model, wanted: bool | str, replicas: int = 1, sync_batch_norm: bool = False,
     steps: int | None = None, shapes: int = 1,
@@ -47,7 +52,7 @@ def choose_xla(
         return True, "asked for"
     if compile_arguments(model).get("jit_compile") is True:  # False is also what Keras makes of "auto" on a CPU
         return True, "the model's compile(jit_compile=True)"
-    if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
+    if accelerated():
         return True, "auto: on for GPU and TPU"
     kinds = {type(layer) for layer in layers}
     if any("Conv" in kind.__name__ for kind in kinds):
