@@ -81,9 +81,26 @@ PARAMETERS = {
     "resnet_cifar_tiny": 2_678,
     "lstm_classifier": 20_000 * 128 + 2 * 4 * (128 + 64 + 1) * 64 + 129 * 2,
     "lstm_classifier_tiny": 50 * 8 + 2 * 4 * (8 + 6 + 1) * 6 + 13 * 2,
+    "rnn_classifier": 20_000 * 128 + 2 * (128 + 64 + 1) * 64 + 129 * 2,
+    "gru_classifier": 20_000 * 128 + 2 * 3 * (128 + 64 + 2) * 64 + 129 * 2,  # the biases of Keras and cuDNN: two
+    "rnn_classifier_tiny": 50 * 8 + (8 + 6 + 1) * 6 + 7 * 2,
+    "gru_classifier_tiny": 50 * 8 + 2 * 3 * (8 + 6 + 2) * 6 + 2 * 3 * (12 + 6 + 2) * 6 + 13 * 2,
+    "rnn_language_model": 100 * 64 + (64 + 257 + 256 + 257) * 256 + 257 * 100,
+    "lstm_language_model": 100 * 64 + 4 * (64 + 257 + 256 + 257) * 256 + 257 * 100,
+    "gru_language_model": 100 * 64 + 3 * (64 + 258 + 256 + 258) * 256 + 257 * 100,
+    "lstm_language_model_tiny": 70 * 8 + 4 * (8 + 7 + 6 + 7) * 6 + 7 * 70,
+    "textcnn": 20_000 * 300 + (3 + 4 + 5) * 300 * 100 + 300 + 301 * 2,
+    "textcnn_tiny": 50 * 8 + (2 + 3) * 8 * 5 + 10 + 11 * 2,
     # embeddings, both directions of the encoder, decoder, W_a, W_c, W_s
     "seq2seq_luong": 2 * 10_000 * 256 + 8 * (256 + 129) * 128 + 4 * 513 * 256 + 256**2 + 512 * 256 + 256 * 10_000,
     "seq2seq_luong_tiny": 70 * 6 + 8 * (6 + 5) * 4 + 4 * (6 + 9) * 8 + 8 * 8 + 16 * 8 + 8 * 30,
+    # embeddings, both stacks, output
+    "seq2seq": 2 * 10_000 * 256 + 2 * 4 * (256 + 513 + 512 + 513) * 512 + 513 * 10_000,
+    "seq2seq_tiny": 70 * 6 + 2 * 4 * (6 + 9 + 8 + 9) * 8 + 9 * 30,
+    # embeddings, encoder, W_s and U_a, W_a and v, the decoder's GRU, readout, W_o
+    "seq2seq_bahdanau": 2 * 10_000 * 256 + 6 * (256 + 258) * 256 + 3 * 256**2 + 256**2 + 256 + 3 * (768 + 258) * 256
+    + 1025 * 256 + 129 * 10_000,
+    "seq2seq_bahdanau_tiny": 70 * 6 + 6 * (6 + 6) * 4 + 3 * 16 + 16 + 4 + 3 * (14 + 6) * 4 + 19 * 10 + 6 * 30,
     "transformer": 16_000 * 512 + 6 * transformer_layers(512, 2048),
     "transformer_small": 12_000 * 128 + 3 * transformer_layers(128, 512),
     "transformer_tiny": 40 * 8 + 2 * transformer_layers(8, 12),

@@ -34,25 +34,34 @@ def ids(shape, seed=0, low=2, high=70):
     return tf.constant(np.random.default_rng(seed).integers(low, high, shape), tf.int32)
 
 
-def test_a_place_sees_what_came_before_alone():
-    model, x = kzoo.gpt_tiny(style="subclass"), ids((2, 12))
+NETWORKS = {
+    "gpt": lambda: kzoo.gpt_tiny(style="subclass"),
+    **{
+        cell: lambda cell=cell: kzoo.lstm_language_model_tiny(style="subclass", cell=cell, stack=2)
+        for cell in ("rnn", "lstm", "gru")
+    },
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    return NETWORKS[request.param]()
+
+
+def test_a_place_sees_what_came_before_alone(network):
+    model, x = network, ids((2, 12))
     changed = tf.concat([x[:, :7], ids((2, 5), seed=1)], axis=1)
     np.testing.assert_allclose(model(x)[:, :7], model(changed)[:, :7], atol=1e-6)
     assert np.abs(model(x)[:, 7:] - model(changed)[:, 7:]).max() > 1e-3
 
 
-def test_step_by_step_it_says_what_it_says_at_once():
-    model, x = kzoo.gpt_tiny(style="subclass"), ids((3, 9))
+def test_step_by_step_it_says_what_it_says_at_once(network):
+    model, x = network, ids((3, 9))
     state, logits = model.begin(x, 9), []
     for k in range(9):
         found, state, _ = model.step(x[:, k], state)
         logits.append(found)
     np.testing.assert_allclose(np.stack(logits, axis=1), model(x), atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return kzoo.gpt_tiny(style="subclass")
 
 
 class TestGoingOn:
@@ -150,6 +159,16 @@ def test_what_is_asked_is_what_is_written(run):
         kzoo.generate(run, "")
     with pytest.raises(kzoo.KzooError, match="reads prose, but digits gives"):
         kzoo.fit("gpt_tiny", "digits", **SMALL)
+
+
+def test_a_recurrent_one_from_fit_to_export(prose, tmp_path):
+    run = kzoo.fit("gru_language_model", prose, set={"units": 8}, run_dir=tmp_path / "run", **SMALL)
+    assert kzoo.evaluate(run, split="validation").perplexity == pytest.approx(math.exp(run.history["val_loss"][-1]))
+    (written,) = kzoo.generate(run, "the cat", length=100, seed=1)
+    assert len(written.text) == 100 and set(written.text) <= set(TEXT)
+    export = kzoo.export(run, tmp_path / "export")
+    assert export.difference < 1e-5
+    assert len(served(export.path, "serve_text", text=["the cat"], seed=5)["text"][0]) == 64
 
 
 def test_the_export_writes_what_the_network_would(run, tmp_path):

@@ -7,7 +7,7 @@ more token.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -33,7 +33,12 @@ class Decoding(Definition):
     """A network with the steps that decoding takes.
 
     A state is a dict of tensors with the batch first; beams are gathered along it.
+
+    Attributes:
+        attends: Whether it looks at what it was given while it speaks.
     """
+
+    attends: ClassVar[bool] = False
 
     def stage(self, name: str) -> Any:
         return next(stage for stage in self.stages if stage.name == name)
@@ -44,7 +49,7 @@ class Decoding(Definition):
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         """int32 [batch], the tokens said last -> logits [batch, vocabulary], the state, and what was looked at: float
-        [batch, given time], or None.
+        [batch, given time]; None of a network that does not attend.
         """
         raise NotImplementedError
 
@@ -77,7 +82,7 @@ def decode(
     Returns:
         ids: int32 [batch, length], without marks, padded with 0.
         scores: float32 [batch], the sum of log probabilities divided by the penalty.
-        attention: float32 [batch, length, time], on the source at each token.
+        attention: float32 [batch, length, time], on the source at each token, of a network that attends.
     """
     batch, time = ops.shape(source)[0], ops.shape(source)[1]
     widened = lambda t: ops.repeat(t, beams, axis=0)
@@ -103,10 +108,11 @@ def decode(
         finished = ops.logical_or(ops.take_along_axis(finished, parent, axis=1), ops.equal(said, END))
         here = ops.equal(ops.arange(length), t)  # [length]
         ids = ops.where(here, ops.expand_dims(said, -1), ops.take_along_axis(ids, ops.expand_dims(parent, -1), axis=1))
-        weights = ops.take(ops.cast(weights, "float32"), place, axis=0)
-        attention = ops.where(
-            ops.reshape(here, (1, length, 1)), ops.expand_dims(weights, 1), ops.take(attention, place, axis=0)
-        )
+        if network.attends:
+            weights = ops.take(ops.cast(weights, "float32"), place, axis=0)
+            attention = ops.where(
+                ops.reshape(here, (1, length, 1)), ops.expand_dims(weights, 1), ops.take(attention, place, axis=0)
+            )
         state = {k: ops.take(v, place, axis=0) for k, v in state.items()}
         return t + 1, said, ids, total, lengths, finished, attention, state
 
@@ -124,11 +130,11 @@ def decode(
     unfinished = lambda t, said, ids, total, lengths, finished, *_: ops.logical_not(ops.all(finished))
     _, _, ids, total, lengths, _, attention, _ = ops.while_loop(unfinished, body, start, maximum_iterations=length)
     ids, attention = ids[:, 0], ops.take(attention, ops.squeeze(rows, 1), axis=0)  # beams are in the order of scores
-    return {
+    found = {
         "ids": ops.where(ops.equal(ids, END), 0, ids),
         "scores": total[:, 0] / penalty(ops.maximum(lengths[:, 0], 1), length_penalty),
-        "attention": attention,
     }
+    return {**found, "attention": attention} if network.attends else found
 
 
 def go_on(

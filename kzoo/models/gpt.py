@@ -23,7 +23,7 @@ from kzoo.models.decode import Decoding, State
 from kzoo.models.transformer import CausalMask, EncoderLayer, Logits, TiedEmbedding
 from kzoo.records import ModelSpec, Recipe, from_config
 
-COURSE = 13
+COURSE = 16
 register = registering("gpt")
 PAPER = "Radford, Narasimhan, Salimans, Sutskever 2018, Improving Language Understanding by Generative Pre-Training, https://openai.com/research/language-unsupervised"
 

@@ -20,13 +20,13 @@ from keras import layers, ops
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, masked_softmax
+from kzoo.models.recurrent import CELLS
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
-COURSE = 10
+COURSE = 13
 register = registering("seq2seq")
 PAPER = "Luong, Pham, Manning 2015, Effective Approaches to Attention-based Neural Machine Translation, https://arxiv.org/abs/1508.04025"
-CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
 
 
 def rnn(cell: str, units: int, name: str) -> layers.Layer:
@@ -156,6 +156,8 @@ class Decoder(Block):
 @register
 class Seq2SeqLuong(Decoding):
     """{"source": int32 [batch, source], "target": int32 [batch, target]} -> logits [batch, target, vocabulary]."""
+
+    attends = True
 
     @staticmethod
     def define(

@@ -25,7 +25,7 @@ from kzoo.models.decode import Decoding, State, masked_softmax
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
-COURSE = 11
+COURSE = 14
 register = registering("transformer")
 PAPER = "Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin 2017, Attention Is All You Need, https://arxiv.org/abs/1706.03762"
 
@@ -332,6 +332,8 @@ class Logits(layers.Layer):
 @register
 class Transformer(Decoding):
     """{"source": int32 [batch, source], "target": int32 [batch, target]} -> logits [batch, target, vocabulary]."""
+
+    attends = True
 
     @staticmethod
     def define(

@@ -31,7 +31,8 @@ class Translation(Result):
         score: The sum of log probabilities, divided by the length penalty.
         source_tokens: As the network reads them, marks included; empty from an export.
         tokens: As it says them, without the end mark; empty from an export.
-        attention: float32 [tokens, source_tokens]: where the network looked as it said each token; None from an export.
+        attention: float32 [tokens, source_tokens]: where the network looked as it said each token; None from an
+            export, or of a network without attention.
     """
 
     input: str
@@ -210,10 +211,11 @@ class Translating(Task):
             for j, i in enumerate(rows):
                 source, ids = out["source"][j], out["ids"][j]
                 said, read = int((ids != 0).sum()), int((source != 0).sum())
+                looked = out["attention"][j, :said, :read] if "attention" in out else None
                 found[i] = Translation(
                     texts[i], out["text"][j].decode(), float(out["scores"][j]),
                     tuple(reader.source.spec.vocabulary[k] for k in source[:read]),
-                    tuple(reader.target.spec.vocabulary[k] for k in ids[:said]), out["attention"][j, :said, :read],
+                    tuple(reader.target.spec.vocabulary[k] for k in ids[:said]), looked,
                 )  # fmt: skip
         return [found[i] for i in range(len(texts))]
 
@@ -253,7 +255,7 @@ def speaker(predictor: Any) -> Decoding:
 def translating(
     predictor: Any, *, beams: int = BEAMS, length_penalty: float = LENGTH_PENALTY
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Strings [n] -> {"text", "scores", "ids", "source", "attention"}."""
+    """Strings [n] -> {"text", "scores", "ids", "source", "attention" where it attends}."""
     reader, network = predictor.reader, speaker(predictor)
     length = reader.spec.target.length + 1  # and the end mark
     known = len(reader.spec.target.vocabulary)

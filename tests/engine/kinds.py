@@ -9,7 +9,14 @@ import numpy as np
 import kzoo
 
 WORDS = [f"w{k}" for k in range(12)]
-MODELS = ("lstm_classifier_tiny", "seq2seq_luong_tiny", "transformer_tiny")
+MODELS = (
+    "lstm_classifier_tiny", "gru_classifier_tiny", "rnn_classifier_tiny", "textcnn_tiny", "seq2seq_tiny",
+    "seq2seq_bahdanau_tiny", "seq2seq_luong_tiny", "transformer_tiny",
+)  # fmt: skip
+
+
+def translates(name):
+    return name.startswith(("seq2seq", "transformer"))
 
 
 def texts(name):
@@ -17,7 +24,7 @@ def texts(name):
     rng = np.random.default_rng(0)
     rows = [list(rng.choice(len(WORDS), rng.integers(2, 9))) for _ in range(nets.ROWS)]
     x = np.array([" ".join(WORDS[k] for k in row) for row in rows])
-    if name.startswith("lstm"):
+    if not translates(name):
         return kzoo.Data((x, np.array([sum(row) % 2 for row in rows])))
     return kzoo.Data((x, np.array([" ".join(f"n{k}" for k in row[::-1]) for row in rows])))
 
@@ -25,7 +32,7 @@ def texts(name):
 def trajectory(name, strategy, xla):
     """(losses after every step, weights) of at least 20 steps."""
     keras.utils.set_random_seed(1)
-    sizes = {} if name.startswith("lstm") else {"source_vocabulary": 40, "target_vocabulary": 40}
+    sizes = {"source_vocabulary": 40, "target_vocabulary": 40} if translates(name) else {}
     model = kzoo.create_model(name, dropout=0.0, **sizes)
     found, _ = nets.learned(
         model, texts(name), strategy, epochs=6, each_step=True, batch_size=23, xla=xla,

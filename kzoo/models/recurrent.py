@@ -1,0 +1,273 @@
+"""Recurrent networks: classifiers of sentences, and language models on characters.
+
+Jeffrey L. Elman (1990), "Finding Structure in Time", Cognitive Science 14(2): a layer reads its own last output beside
+the next token. Sepp Hochreiter, Jürgen Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8), with the
+forget gate of Gers, Schmidhuber, Cummins (2000): cells that keep what gates let in. Kyunghyun Cho et al. (2014),
+"Learning Phrase Representations using RNN Encoder-Decoder", https://arxiv.org/abs/1406.1078: gates without cells.
+
+    tokens -> embedding -> recurrent layers, forwards and backwards -> the greatest of each unit over time -> label
+    characters -> embedding -> recurrent layers, forwards -> logits of what comes next
+
+Both directions are those of Graves, Schmidhuber (2005), "Framewise Phoneme Classification with Bidirectional LSTM". The
+summary over time is that of Conneau, Kiela, Schwenk, Barrault, Bordes (2017), "Supervised Learning of Universal Sentence
+Representations", section 3.2.2: in long texts the last state forgets. Dropout stands between layers, not inside the loop
+(Zaremba, Sutskever, Vinyals 2014, "Recurrent Neural Network Regularization"); with `recurrent_dropout` also there, one
+mask for all steps of a text (Gal, Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+Networks").
+
+`units` cells read the embedding, their last outputs and a bias. A direction has units (width + units + 1) weights, three
+times as many in a GRU, which has a second bias, four times in an LSTM.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from keras import layers, ops
+
+from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.block import Block, registering
+from kzoo.models.decode import Decoding, State
+from kzoo.models.styles import Definition
+from kzoo.models.tokens import TokenEmbedding
+from kzoo.records import ModelSpec, Recipe, TextInputs, from_config
+
+COURSE = 9
+register = registering("recurrent")
+ELMAN = "Elman 1990, Finding Structure in Time, https://doi.org/10.1207/s15516709cog1402_1"
+LSTM = "Hochreiter, Schmidhuber 1997, Long Short-Term Memory, https://doi.org/10.1162/neco.1997.9.8.1735"
+GRU = "Cho et al. 2014, Learning Phrase Representations using RNN Encoder-Decoder, https://arxiv.org/abs/1406.1078"
+CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+Cell = Literal["rnn", "lstm", "gru"]
+
+
+@register
+class Recurrent(Block):
+    """[batch, time, width] -> [batch, time, units], in both directions 2 units; or {"x", "mask": [batch, time]} -> the
+    same: at padding a state stays as it is. `dropout` is of the layer's input.
+    """
+
+    def __init__(
+        self, cell: str, units: int, bidirectional: bool = False, dropout: float = 0.0, recurrent_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.arguments = {
+            "cell": cell, "units": units, "bidirectional": bidirectional, "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+        }  # fmt: skip
+        self.supports_masking = True
+        self.dropout = layers.Dropout(dropout, name=f"{self.name}_dropout") if dropout else None
+        one = CELLS[cell](units, return_sequences=True, recurrent_dropout=recurrent_dropout, name=self.name)
+        self.rnn = layers.Bidirectional(one, name=self.name) if bidirectional else one
+
+    def compute_mask(self, *_: Any) -> None:
+        """Explicit masks only."""
+
+    def call(self, inputs: Any) -> Any:
+        if isinstance(inputs, dict):
+            return {"x": self._read(inputs["x"], inputs["mask"]), "mask": inputs["mask"]}
+        return self._read(inputs)
+
+    def _read(self, x: Any, mask: Any = None) -> Any:
+        return self.rnn(x if self.dropout is None else self.dropout(x), mask=mask)
+
+    def begin(self, batch: Any) -> State:
+        """The states before the first token of so many texts."""
+        return {f"{self.name}_{k}": ops.zeros((batch, n), self.compute_dtype) for k, n in enumerate(self._sizes)}
+
+    def step(self, x: Any, state: State) -> tuple[Any, State]:
+        """[batch, width] -> [batch, units], forwards, and the state behind it."""
+        names = [f"{self.name}_{k}" for k in range(len(self._sizes))]
+        x, new = self.rnn.cell(x, [state[name] for name in names])
+        new = new if isinstance(new, list | tuple) else [new]
+        return x, {**state, **dict(zip(names, new, strict=True))}
+
+    @property
+    def _sizes(self) -> list[int]:
+        size = self.rnn.cell.state_size
+        return list(size) if isinstance(size, list | tuple) else [size]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
+
+
+@register
+class Summary(layers.Layer):
+    """{"x": [batch, time, units] in -1 to 1, "mask": bool [batch, time]} -> [batch, units]; of no real tokens 0.
+
+    Of each unit the greatest value at all real tokens (`max`), or the one at the end of reading (`last`): after the last
+    real token forwards, and after the first one backwards, in the second half of the units.
+    """
+
+    def __init__(self, what: str, bidirectional: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.what, self.bidirectional = what, bidirectional
+        self.supports_masking = True
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """Explicit masks only."""
+
+    def call(self, inputs: State) -> Any:
+        x, mask = inputs["x"], inputs["mask"]
+        if self.what == "last":  # at padding a layer gives what it gave before
+            half = x.shape[-1] // 2 if self.bidirectional else x.shape[-1]
+            return ops.concatenate([x[:, -1, :half], x[:, 0, half:]], axis=-1)
+        greatest = ops.max(ops.where(ops.expand_dims(mask, -1), x, -1.0), axis=1)
+        return ops.where(ops.any(mask, axis=1, keepdims=True), greatest, 0.0)
+
+    def compute_output_shape(self, shapes: Any) -> tuple[int | None, int]:
+        return (shapes["x"][0], shapes["x"][2])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "what": self.what, "bidirectional": self.bidirectional}
+
+
+def stacked(
+    cell: str, units: int, stack: int, bidirectional: bool, dropout: float, recurrent_dropout: float
+) -> list[Recurrent]:
+    """`stack` layers; the embedding in front of the first one has its own dropout."""
+    return [
+        Recurrent(
+            cell, units, bidirectional, dropout if i else 0.0, recurrent_dropout, name=f"{cell}{i + 1}" if i else cell
+        )
+        for i in range(stack)
+    ]  # fmt: skip
+
+
+@register
+class RecurrentClassifier(Definition):
+    """int32 ids [batch, time], 0 is padding -> float32 [batch, classes]."""
+
+    @staticmethod
+    def define(
+        vocabulary: int = 20_000,
+        width: int = 128,
+        units: int = 64,
+        cell: Cell = "lstm",
+        stack: int = 1,
+        bidirectional: bool = True,
+        summary: Literal["max", "last"] = "max",
+        dropout: Dropout = 0.5,
+        recurrent_dropout: Dropout = 0.0,
+        include_top: bool = True,
+        classes: int = 2,
+        classifier_activation: Activation = "softmax",
+    ) -> list[layers.Layer]:
+        stages = [
+            TokenEmbedding(vocabulary, width, dropout, name="embedding"),                  # x [time, width], mask [time]
+            *stacked(cell, units, stack, bidirectional, dropout, recurrent_dropout),       # x [time, 2 units], mask
+            Summary(summary, bidirectional, name="summary"),                               # [2 units]
+        ]  # fmt: skip
+        if include_top:
+            stages += [
+                layers.Dropout(dropout, name="dropout"),
+                layers.Dense(classes, activation=classifier_activation, name="output"),
+            ]
+        return stages
+
+
+@register
+class RecurrentLanguageModel(Decoding):
+    """int32 ids [batch, time] -> logits of the next token at each place, float32 [batch, time, vocabulary].
+
+    Padding stands at the end of a row, behind all that a place has read: no mask is needed.
+    """
+
+    @staticmethod
+    def define(
+        vocabulary: int = 100,
+        width: int = 64,
+        units: int = 256,
+        cell: Cell = "lstm",
+        stack: int = 2,
+        dropout: Dropout = 0.2,
+        recurrent_dropout: Dropout = 0.0,
+    ) -> list[layers.Layer]:
+        return [
+            layers.Embedding(vocabulary, width, name="embedding"),              # [time, width]
+            *stacked(cell, units, stack, False, dropout, recurrent_dropout),    # [time, units]
+            layers.Dropout(dropout, name="dropout"),
+            layers.Dense(vocabulary, name="output"),                            # [time, vocabulary]
+        ]  # fmt: skip
+
+    @property
+    def recurrent(self) -> list[Recurrent]:
+        return [stage for stage in self.stages if isinstance(stage, Recurrent)]
+
+    def begin(self, prompt: Any, length: int) -> State:
+        batch = ops.shape(prompt)[0]
+        return {name: zeros for layer in self.recurrent for name, zeros in layer.begin(batch).items()}
+
+    def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
+        x = self.stage("embedding")(ids)
+        for layer in self.recurrent:
+            x, state = layer.step(x, state)
+        return self.stage("output")(x), state, None
+
+
+CLASSIFIER = Recipe(
+    loss="sparse_categorical_crossentropy",
+    metrics=("accuracy",),
+    learning_rate=2e-3,
+    schedule="cosine",
+    batch_size=64,
+    epochs=3,
+)
+LANGUAGE = Recipe(
+    loss="token_crossentropy",
+    metrics=("token_accuracy",),
+    optimizer="adam:clipnorm=1",
+    learning_rate=3e-3,
+    schedule="cosine",
+    batch_size=64,
+    epochs=10,
+)
+WORDS = TextInputs(length=400)
+CHARACTERS = from_config({"kind": "characters", "length": 128})
+TINY = {"vocabulary": 50, "width": 8, "units": 6, "dropout": 0.2}
+FEW = {"size": 50, "length": 20}
+SHORT = from_config({"kind": "characters", "length": 32})
+# name, summary, changes of `define`'s defaults, what it reads, paper
+CLASSIFIERS = (
+    ("rnn_classifier", "Sentences to labels by a bidirectional recurrent network", {"cell": "rnn"}, WORDS, ELMAN),
+    ("lstm_classifier", "Sentences to labels by a bidirectional LSTM", {}, WORDS, LSTM),
+    ("gru_classifier", "Sentences to labels by a bidirectional GRU", {"cell": "gru"}, WORDS, GRU),
+    ("lstm_classifier_tiny", "lstm_classifier for tests", TINY, TextInputs(**FEW), LSTM),
+    ("gru_classifier_tiny", "Two layers of GRUs for tests", {**TINY, "cell": "gru", "stack": 2}, TextInputs(**FEW), GRU),
+    (
+        "rnn_classifier_tiny", "The last state, forwards, for tests",
+        {**TINY, "cell": "rnn", "bidirectional": False, "summary": "last"}, TextInputs(**FEW), ELMAN,
+    ),
+)  # fmt: skip
+LANGUAGE_MODELS = (
+    ("rnn_language_model", "Text character by character by two recurrent layers", {"cell": "rnn"}, CHARACTERS, ELMAN),
+    ("lstm_language_model", "Text character by character by two LSTMs", {}, CHARACTERS, LSTM),
+    ("gru_language_model", "Text character by character by two GRUs", {"cell": "gru"}, CHARACTERS, GRU),
+    ("lstm_language_model_tiny", "lstm_language_model for tests", {**TINY, "vocabulary": 70}, SHORT, LSTM),
+)  # fmt: skip
+
+
+def row(name: str, summary: str, config: dict[str, Any], inputs: Any, paper: str, **more: Any) -> ModelSpec:
+    return ModelSpec(
+        name=name, family="recurrent", summary=summary, config=config, inputs=inputs, paper=paper, input_shape=(None,),
+        input_dtype="int32", hidden=name.endswith("_tiny"), **more,
+    )  # fmt: skip
+
+
+VARIANTS = (
+    *(
+        row(
+            *values, task="text-classification", definition=RecurrentClassifier, input_name="tokens", classes=2,
+            recipe=CLASSIFIER,
+        )
+        for values in CLASSIFIERS
+    ),
+    *(
+        row(
+            *values, task="text-generation", definition=RecurrentLanguageModel, input_name="ids",
+            classifier_activation=None, recipe=LANGUAGE,
+        )
+        for values in LANGUAGE_MODELS
+    ),
+)  # fmt: skip
