@@ -261,6 +261,8 @@ def generate(
     length: int | None = ...,
     temperature: float | None = ...,
     top_k: int | None = ...,
+    top_p: float | None = ...,
+    repetition_penalty: float | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
     **options: Any,
@@ -1706,6 +1708,28 @@ def dcgan_tiny(
     width: int | None = ...,
 ) -> Any: ...
 
+def gpt_small(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    norm: Literal['pre', 'post'] | None = ...,
+    positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
+) -> Any: ...
+
 def gpt_tiny(
     include_top: bool = ...,
     weights: str | None = ...,
@@ -1724,5 +1748,7 @@ def gpt_tiny(
     d_ff: int | None = ...,
     dropout: float | None = ...,
     length: int | None = ...,
+    norm: Literal['pre', 'post'] | None = ...,
+    positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
 ) -> Any: ...
 

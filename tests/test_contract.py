@@ -98,14 +98,21 @@ PARAMETERS = {
     "seq2seq": 2 * 10_000 * 256 + 2 * 4 * (256 + 513 + 512 + 513) * 512 + 513 * 10_000,
     "seq2seq_tiny": 70 * 6 + 2 * 4 * (6 + 9 + 8 + 9) * 8 + 9 * 30,
     # embeddings, encoder, W_s and U_a, W_a and v, the decoder's GRU, readout, W_o
-    "seq2seq_bahdanau": 2 * 10_000 * 256 + 6 * (256 + 258) * 256 + 3 * 256**2 + 256**2 + 256 + 3 * (768 + 258) * 256
-    + 1025 * 256 + 129 * 10_000,
+    "seq2seq_bahdanau": 2 * 10_000 * 256
+    + 6 * (256 + 258) * 256
+    + 3 * 256**2
+    + 256**2
+    + 256
+    + 3 * (768 + 258) * 256
+    + 1025 * 256
+    + 129 * 10_000,
     "seq2seq_bahdanau_tiny": 70 * 6 + 6 * (6 + 6) * 4 + 3 * 16 + 16 + 4 + 3 * (14 + 6) * 4 + 19 * 10 + 6 * 30,
     "transformer": 16_000 * 512 + 6 * transformer_layers(512, 2048),
     "transformer_small": 12_000 * 128 + 3 * transformer_layers(128, 512),
     "transformer_tiny": 40 * 8 + 2 * transformer_layers(8, 12),
-    # embedding and positions; of each layer attention, feed-forward and two norms
-    "gpt_tiny": 70 * 16 + 32 * 16 + 2 * (4 * 16**2 + 2 * 16 * 32 + 32 + 16 + 4 * 16),
+    # embedding and positions; of each layer attention, feed-forward and two norms; the last norm
+    "gpt_small": (100 + 256) * 192 + 4 * (4 * 193 * 192 + 2 * 192 * 768 + 768 + 192 + 4 * 192) + 2 * 192,
+    "gpt_tiny": (70 + 32) * 16 + 2 * (4 * 17 * 16 + 2 * 16 * 32 + 32 + 16 + 4 * 16) + 2 * 16,
     # project, normalization, strided convolutions, image; convolutions, normalization, logit
     "dcgan": 100 * 49 * 64 + 256 + 25 * 64 * 32 + 128 + 801 + 832 + 25 * 32 * 64 + 256 + 3137,
     "dcgan_32": 100 * 2048

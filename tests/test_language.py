@@ -34,10 +34,20 @@ def ids(shape, seed=0, low=2, high=70):
     return tf.constant(np.random.default_rng(seed).integers(low, high, shape), tf.int32)
 
 
+def large(model):
+    """With weights that tell tokens and places apart."""
+    for variable in model.trainable_variables:
+        if "norm" not in variable.path:
+            variable.assign(3 * variable)
+    return model
+
+
 NETWORKS = {
-    "gpt": lambda: kzoo.gpt_tiny(style="subclass"),
+    "gpt": lambda: large(kzoo.gpt_tiny(style="subclass")),
+    "gpt-2018": lambda: large(kzoo.gpt_tiny(style="subclass", norm="post", positions="sinusoidal")),
+    "gpt-rotary": lambda: large(kzoo.gpt_tiny(style="subclass", positions="rotary")),
     **{
-        cell: lambda cell=cell: kzoo.lstm_language_model_tiny(style="subclass", cell=cell, stack=2)
+        cell: lambda cell=cell: large(kzoo.lstm_language_model_tiny(style="subclass", cell=cell, stack=2))
         for cell in ("rnn", "lstm", "gru")
     },
 }
@@ -55,16 +65,30 @@ def test_a_place_sees_what_came_before_alone(network):
     assert np.abs(model(x)[:, 7:] - model(changed)[:, 7:]).max() > 1e-3
 
 
-def test_step_by_step_it_says_what_it_says_at_once(network):
+@pytest.mark.parametrize("read", [1, 5])
+def test_step_by_step_it_says_what_it_says_at_once(network, read):
+    """The first tokens are read at once, before the last of them."""
     model, x = network, ids((3, 9))
-    state, logits = model.begin(x, 9), []
-    for k in range(9):
+    state, logits = model.begin(x[:, :read], 9), []
+    for k in range(read - 1, 9):
         found, state, _ = model.step(x[:, k], state)
         logits.append(found)
-    np.testing.assert_allclose(np.stack(logits, axis=1), model(x), atol=1e-5)
+    np.testing.assert_allclose(np.stack(logits, axis=1), model(x)[:, read - 1 :], atol=1e-5)
+
+
+def test_prompts_of_unequal_length_are_read_as_alone(network):
+    both = tf.constant([[5, 6, 7, 8, 9], [5, 6, 0, 0, 0]])
+    state = network.begin(both, 8)
+    logits, _, _ = network.step(tf.constant([9, 6]), state)
+    np.testing.assert_allclose(logits[0], network(both[:1])[0, 4], atol=1e-5)
+    np.testing.assert_allclose(logits[1], network(both[1:, :2])[0, 1], atol=1e-5)
 
 
 class TestGoingOn:
+    @pytest.fixture(scope="class", params=["gpt", "gru"])
+    def network(self, request):
+        return NETWORKS[request.param]()
+
     def said(self, network, prompt, drawn, **options):
         return go_on(network, prompt, tf.constant(drawn, tf.float32), reserved=2, **options)["ids"].numpy()
 
@@ -87,6 +111,31 @@ class TestGoingOn:
         np.testing.assert_array_equal(together[:1], self.said(network, long, drawn[:1]))
         np.testing.assert_array_equal(together[1:], self.said(network, short, drawn[1:]))
 
+    def test_of_the_likeliest_alone_is_drawn(self, network, rng):
+        prompt = tf.repeat(ids((1, 4)), 2000, axis=0)
+        logits = network(prompt[:1]).numpy()[0, -1].astype("float64")
+        logits[:2] = -np.inf
+        shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        order = np.argsort(-shares)
+        kept = order[: np.searchsorted(np.cumsum(shares[order]), 0.6) + 1]  # the fewest that have 0.6 together
+        said = self.said(network, prompt, rng.random((2000, 1)), top_p=0.6)[:, 0]
+        assert set(said) == set(kept) and 1 < len(kept) < 68
+        np.testing.assert_array_equal(
+            self.said(network, prompt[:3], rng.random((3, 5)), top_p=1e-6),
+            self.said(network, prompt[:3], rng.random((3, 5)), temperature=0),
+        )
+
+    def test_a_penalty_keeps_it_from_repeating(self, network):
+        prompt, length = ids((2, 5)), 12
+        said = self.said(network, prompt, np.zeros((2, length)), temperature=0, repetition_penalty=1e6)
+        for row, before in zip(said, prompt.numpy(), strict=True):
+            assert len({*row} & {*before}) == 0 and len({*row}) == length
+        logits = network(prompt).numpy()[:, -1]
+        for row, (first, before) in enumerate(zip(said[:, 0], prompt.numpy(), strict=True)):
+            here = logits[row].copy()
+            here[:2], here[before] = -np.inf, np.where(here[before] > 0, here[before] / 1e6, here[before] * 1e6)
+            assert first == here.argmax()
+
     def test_what_is_drawn_has_the_probabilities_of_the_network(self, network, rng):
         prompt = tf.repeat(ids((1, 4)), 4000, axis=0)
         said = self.said(network, prompt, rng.random((4000, 1)), temperature=0.5)[:, 0]
@@ -104,7 +153,7 @@ class TestGoingOn:
         logits = network(tf.concat([prompt, said], axis=1)).numpy()[:, 3:-1, :20]
         logits[..., :2] = -np.inf
         log_p = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), said[..., None], -1)[..., 0]
-        np.testing.assert_allclose(made["scores"], log_p.sum(1), rtol=1e-4)
+        np.testing.assert_allclose(made["scores"], log_p, rtol=1e-4, atol=1e-5)
 
 
 def test_windows_go_through_the_whole_text_and_learn_what_comes_next(prose):

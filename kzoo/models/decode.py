@@ -43,8 +43,17 @@ class Decoding(Definition):
     def stage(self, name: str) -> Any:
         return next(stage for stage in self.stages if stage.name == name)
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that it has logits of: asked of a language model."""
+        raise NotImplementedError
+
     def begin(self, given: Any, length: int) -> State:
-        """int32 ids [batch, time], a source or a prompt -> the state before the first of at most `length` tokens."""
+        """What is read before the first token is said, all at once.
+
+        Of a source, int32 ids [batch, time]: the state before the first of at most `length` tokens. Of a prompt, padded
+        at the end with 0: the state before its last token, with room for `length` tokens, the prompt's among them.
+        """
         raise NotImplementedError
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
@@ -146,6 +155,8 @@ def go_on(
     known: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
 ) -> dict[str, Any]:
     """What a language model says after a prompt, each token drawn from its probabilities.
 
@@ -157,34 +168,45 @@ def go_on(
         known: Tokens in the vocabulary, where the network has room for more.
         temperature: Logits are divided by it; 0: always the likeliest token.
         top_k: Only so many of the likeliest tokens are drawn from.
+        top_p: Only the likeliest tokens that have so much of the probability together are drawn from.
+        repetition_penalty: Logits of tokens that stand in the prompt, or were said, are divided by it above 0, and
+            multiplied below.
 
     Returns:
         ids: int32 [batch, length], what was said after the prompt.
-        scores: float32 [batch], the sum of the log probabilities of what was said, as the network gives them.
+        scores: float32 [batch, length], the log probability of each, as the network gives it.
     """
-    time, length = ops.shape(prompt)[1], drawn.shape[1]
-    lengths = ops.sum(ops.cast(ops.not_equal(prompt, 0), "int32"), axis=1)  # [batch]
-    state = network.begin(prompt, time + length)
+    length = drawn.shape[1]
+    state = network.begin(prompt, ops.shape(prompt)[1] + length)
+    last = ops.take_along_axis(prompt, ops.expand_dims(lengths_of(prompt) - 1, 1), axis=1)[:, 0]
+    met = None
+    if repetition_penalty != 1:
+        met = ops.any(ops.equal(ops.expand_dims(prompt, -1), ops.arange(network.vocabulary, dtype="int32")), axis=1)
 
-    def body(t, last, ids, total, state):
+    def body(t, last, ids, scores, state, *met):
         logits, state, _ = network.step(last, state)
         logits = allowed(logits, reserved, known)
-        place = t + 1 - lengths  # of the token that comes now, among those that are said; below 0 inside the prompt
-        random = ops.take_along_axis(drawn, ops.expand_dims(ops.clip(place, 0, length - 1), 1), axis=1)
-        said = chosen(logits, random, temperature, top_k)
-        inside = ops.take(prompt, ops.minimum(t + 1, time - 1), axis=1)
-        said = ops.where(place < 0, inside, said)
-        log_p = ops.take_along_axis(ops.log_softmax(logits), ops.expand_dims(said, 1), axis=1)[:, 0]
-        counts = ops.logical_and(place >= 0, place < length)
-        total = total + ops.where(counts, log_p, 0.0)
-        here = ops.equal(ops.expand_dims(ops.arange(length), 0), ops.expand_dims(place, 1))  # [batch, length]
-        return t + 1, said, ops.where(here, ops.expand_dims(said, 1), ids), total, state
+        liked = logits
+        if met:
+            factor = ops.where(logits > 0, 1 / repetition_penalty, repetition_penalty)
+            liked = ops.where(ops.logical_and(met[0], logits > NEVER / 2), logits * factor, logits)
+        random = ops.take(drawn, ops.reshape(t, (1,)), axis=1)  # [batch, 1]
+        said = chosen(liked, random, temperature, top_k, top_p)
+        here, one = ops.equal(ops.arange(length), t), ops.expand_dims(said, 1)
+        scores = ops.where(here, ops.take_along_axis(ops.log_softmax(logits), one, axis=1), scores)
+        ids = ops.where(here, one, ids)
+        met = [ops.logical_or(m, ops.equal(one, ops.arange(network.vocabulary))) for m in met]
+        return t + 1, said, ids, scores, state, *met
 
-    zero = ops.convert_to_tensor(0, "int32")
-    start = (zero, prompt[:, 0], ops.zeros_like(ops.cast(drawn, "int32")), ops.zeros_like(drawn[:, 0]), state)
-    steps = ops.max(lengths) + length - 1
-    _, _, ids, total, _ = ops.while_loop(lambda t, *_: t < steps, body, start)
-    return {"ids": ids, "scores": total}
+    zero, ids = ops.convert_to_tensor(0, "int32"), ops.zeros_like(ops.cast(drawn, "int32"))
+    start = (zero, last, ids, ops.zeros_like(drawn), state, *([] if met is None else [met]))
+    _, _, ids, scores, *_ = ops.while_loop(lambda t, *_: t < length, body, start, maximum_iterations=length)
+    return {"ids": ids, "scores": scores}
+
+
+def lengths_of(ids: Any) -> Any:
+    """int32 [batch]: tokens in each row of ids [batch, time], padded at the end with 0."""
+    return ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
 
 
 def allowed(logits: Any, reserved: int, known: int | None) -> Any:
@@ -196,12 +218,18 @@ def allowed(logits: Any, reserved: int, known: int | None) -> Any:
     return ops.where(forbidden, NEVER, ops.cast(logits, "float32"))
 
 
-def chosen(logits: Any, drawn: Any, temperature: float, top_k: int | None) -> Any:
+def chosen(logits: Any, drawn: Any, temperature: float, top_k: int | None = None, top_p: float = 1.0) -> Any:
     """int32 [batch]: the token where the sum of the probabilities passes the number drawn, [batch, 1] in 0 to 1."""
     if temperature == 0:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")
     if top_k is not None:
-        least = ops.top_k(logits, top_k)[0][:, -1:]
+        least = ops.top_k(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
+        logits = ops.where(logits < least, NEVER, logits)
+    if top_p < 1:  # Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, section 3.1
+        ranked = ops.flip(ops.sort(logits, axis=-1), axis=-1)
+        shares = masked_softmax(ranked / temperature, ranked > NEVER / 2)
+        before = ops.cumsum(shares, axis=-1) - shares  # of those that are likelier
+        least = ops.min(ops.where(before < top_p, ranked, ranked[:, :1]), axis=-1, keepdims=True)
         logits = ops.where(logits < least, NEVER, logits)
     sums = ops.cumsum(masked_softmax(logits / temperature, logits > NEVER / 2), axis=-1)
     # The sum of all may be a rounding below one: the number is measured by it.

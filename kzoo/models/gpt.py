@@ -1,31 +1,48 @@
 """GPT: a language model that is the Transformer's decoder alone.
 
 Alec Radford, Karthik Narasimhan, Tim Salimans, Ilya Sutskever (2018), "Improving Language Understanding by Generative
-Pre-Training", https://openai.com/research/language-unsupervised
+Pre-Training", https://openai.com/research/language-unsupervised, and Alec Radford, Jeffrey Wu, Rewon Child, David Luan,
+Dario Amodei, Ilya Sutskever (2019), "Language Models are Unsupervised Multitask Learners",
+https://openai.com/research/better-language-models
 
-    ids -> embedding + learned positions -> N x (masked self-attention, feed-forward) -> logits of what comes next
+    ids -> embedding + positions -> N x (masked self-attention, feed-forward) -> logits of what comes next
 
-Section 4.1: masked self-attention, GELU, learned positions, the embedding is the output's matrix too. What is the
-Transformer's here, in its file: the embedding times sqrt(d_model), attention without biases, LayerNorm after each
-sub-layer (post-norm, as GPT has it and GPT-2 no more).
+The embedding's matrix is the output's too; the activation is GELU by tanh. Section 2.3 of 2019 moves LayerNorm to the
+input of each sub-layer (pre-norm), adds one behind the last layer, and divides the first values of the weights that lead
+back into the residual road by sqrt(2 N); `norm="post"` is 2018's. Positions are learned vectors, in both papers; sinusoids
+of Vaswani et al. 2017; or rotations of queries and keys, of which a product knows the distance alone (Su et al. 2021,
+"RoFormer", https://arxiv.org/abs/2104.09864, section 3.2.2).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
 
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State
-from kzoo.models.transformer import CausalMask, EncoderLayer, Logits, TiedEmbedding
+from kzoo.models.decode import Decoding, State, lengths_of
+from kzoo.models.transformer import CausalMask, FeedForward, Logits, MultiHeadAttention, Positions, TiedEmbedding
 from kzoo.records import ModelSpec, Recipe, from_config
 
 COURSE = 16
 register = registering("gpt")
-PAPER = "Radford, Narasimhan, Salimans, Sutskever 2018, Improving Language Understanding by Generative Pre-Training, https://openai.com/research/language-unsupervised"
+PAPER = "Radford, Wu, Child, Luan, Amodei, Sutskever 2019, Language Models are Unsupervised Multitask Learners, https://openai.com/research/better-language-models"
+EPSILON = 1e-5  # of LayerNorm
+Norm = Literal["pre", "post"]
+Places = Literal["learned", "sinusoidal", "rotary"]
+
+
+def normal(stddev: float) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+@register
+def gelu_tanh(x: Any) -> Any:
+    """x Φ(x), Φ by tanh (Hendrycks, Gimpel 2016, https://arxiv.org/abs/1606.08415)."""
+    return ops.gelu(x, approximate=True)
 
 
 @register
@@ -37,8 +54,7 @@ class LearnedPositions(layers.Layer):
         self.length = length
 
     def build(self, input_shape: Any) -> None:
-        start = keras.initializers.RandomNormal(stddev=0.02)
-        self.table = self.add_weight(shape=(self.length, input_shape[-1]), initializer=start, name="table")
+        self.table = self.add_weight(shape=(self.length, input_shape[-1]), initializer=normal(0.02), name="table")
 
     def call(self, x: Any) -> Any:
         return x + ops.cast(self.table, x.dtype)[: ops.shape(x)[1]]
@@ -55,127 +71,257 @@ class LearnedPositions(layers.Layer):
 
 
 @register
-class Embed(Block):
-    """int32 ids [batch, time] -> {"x": [batch, time, d_model], "mask": bool [1, time, time], "table"}."""
+class Rotary(layers.Layer):
+    """Queries or keys of h heads [batch, time, h d_k], at places int32 [batch or 1, time] -> the same, rotated.
 
-    def __init__(self, vocabulary: int, d_model: int, length: int, dropout: float, **kwargs: Any) -> None:
+    In each head value i and value i + d_k / 2 are a point in the plane, turned by place / 10000^(2i / d_k).
+    """
+
+    def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.arguments = {"vocabulary": vocabulary, "d_model": d_model, "length": length, "dropout": dropout}
-        self.embedding = TiedEmbedding(vocabulary, d_model, name="embedding")
-        self.positions = LearnedPositions(length, name="positions")
+        self.heads = heads
+
+    def call(self, x: Any, places: Any) -> Any:
+        half = x.shape[-1] // self.heads // 2
+        turns = ops.power(10_000.0, -ops.arange(half, dtype="float32") / half)
+        angle = ops.expand_dims(ops.cast(places, "float32"), -1) * turns  # [batch or 1, time, d_k / 2]
+        cos, sin = (ops.cast(ops.expand_dims(f(angle), 2), x.dtype) for f in (ops.cos, ops.sin))
+        batch, time = ops.shape(x)[0], ops.shape(x)[1]
+        points = ops.reshape(x, (batch, time, self.heads, 2 * half))
+        a, b = points[..., :half], points[..., half:]
+        turned = ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+        return ops.reshape(turned, (batch, time, self.heads * 2 * half))
+
+    def compute_output_spec(self, x: Any, places: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(x.shape, dtype=x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads}
+
+
+@register
+class PlacesOf(layers.Layer):
+    """[batch, time, d_model] -> int32 [1, time]: 0, 1, 2, …"""
+
+    def call(self, x: Any) -> Any:
+        return ops.expand_dims(ops.arange(ops.shape(x)[1], dtype="int32"), 0)
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((1, x.shape[1]), dtype="int32")
+
+
+@register
+class Embed(Block):
+    """int32 ids [batch, time] -> {"x": [batch, time, d_model], "mask": bool [1, time, time], "table"}, and "places"
+    int32 [1, time] where they are rotations.
+    """
+
+    def __init__(
+        self, vocabulary: int, d_model: int, length: int, positions: str, dropout: float, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.arguments = {
+            "vocabulary": vocabulary, "d_model": d_model, "length": length, "positions": positions, "dropout": dropout,
+        }  # fmt: skip
+        self.embedding = TiedEmbedding(vocabulary, d_model, scaled=positions == "sinusoidal", name="embedding")
+        kinds = {"learned": LearnedPositions, "sinusoidal": Positions}
+        self.positions = kinds[positions](length, name="positions") if positions in kinds else None
         self.dropout = layers.Dropout(dropout, name="embedding_dropout")
         self.causal = CausalMask(name="causal_mask")
+        self.places = PlacesOf(name="places") if positions == "rotary" else None
 
     def call(self, ids: Any) -> State:
         x, table = self.embedding(ids)
-        x = self.dropout(self.positions(x))
-        return {"x": x, "mask": self.causal(x), "table": table}
+        x = self.dropout(x if self.positions is None else self.positions(x))
+        made = {"x": x, "mask": self.causal(x), "table": table}
+        return made if self.places is None else {**made, "places": self.places(x)}
+
+    def one(self, ids: Any, place: Any) -> tuple[Any, Any]:
+        """int32 [batch] at the places int32 [batch] -> [batch, 1, d_model], and the matrix."""
+        x, table = self.embedding(ids)
+        return ops.expand_dims(x if self.positions is None else self.positions.at(x, place), 1), table
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.arguments}
 
 
 @register
-class GPTLayer(EncoderLayer):
-    """A layer of the Transformer's encoder with GELU, whose mask lets a place look at itself and at what came before."""
+class GPTLayer(Block):
+    """{"x": [batch, time, d_model], "mask", …} with another x; `stack` is the number of layers in all."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.feed_forward.inner.activation = keras.activations.gelu
+    def __init__(
+        self, heads: int, d_model: int, d_ff: int, dropout: float, norm: str, rotary: bool, stack: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.arguments = {
+            "heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout, "norm": norm, "rotary": rotary,
+            "stack": stack,
+        }  # fmt: skip
+        n, start = self.name, {"kernel_initializer": normal(0.02)}
+        back = {"kernel_initializer": normal(0.02 / (2 * stack) ** 0.5 if norm == "pre" else 0.02)}
+        self.attention = MultiHeadAttention(heads, d_model, f"{n}_attention", start, back)
+        self.feed_forward = FeedForward(d_model, d_ff, f"{n}_ffn", gelu_tanh, start, back)
+        made = lambda part: (
+            layers.Dropout(dropout, name=f"{n}_{part}_dropout"), layers.Add(name=f"{n}_{part}_add"),
+            layers.LayerNormalization(epsilon=EPSILON, name=f"{n}_{part}_norm"),
+        )  # fmt: skip
+        self.of_attention, self.of_feed_forward = made("attention"), made("ffn")
+        self.rotary = Rotary(heads, name=f"{n}_rotary") if rotary else None
+        parts = [*self.attention.layers, *self.of_attention, *self.feed_forward.layers, *self.of_feed_forward]
+        self.parts = parts  # Keras finds layers in a list that is an attribute
+
+    def call(self, inputs: State) -> State:
+        x, _, _ = self._read(inputs["x"], inputs.get("places"), inputs["mask"])
+        return {**inputs, "x": x}
+
+    def prefill(self, inputs: State, length: int) -> tuple[State, State]:
+        """What `call` gives, and the keys and values of all places, with room for `length`."""
+        x, keys, values = self._read(inputs["x"], inputs.get("places"), inputs["mask"])
+        room = ops.zeros((ops.shape(x)[0], length - ops.shape(x)[1], x.shape[-1]), x.dtype)
+        kept = {"keys": ops.concatenate([keys, room], axis=1), "values": ops.concatenate([values, room], axis=1)}
+        return {**inputs, "x": x}, {f"{self.name}_{k}": v for k, v in kept.items()}
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """[batch, 1, d_model] at the place that `state` is at, which keeps the keys and values of those before."""
         keys, values = f"{self.name}_keys", f"{self.name}_values"
-        places = ops.expand_dims(ops.arange(ops.shape(state[keys])[1]), 0)  # [1, length]
-        place = ops.expand_dims(state["place"], 1)
+        place = ops.expand_dims(state["place"], 1)  # [batch, 1]
+        places = ops.expand_dims(ops.arange(ops.shape(state[keys])[1], dtype="int32"), 0)  # [1, length]
         here = ops.expand_dims(ops.equal(places, place), -1)  # [batch, length, 1]
-        state = {
-            **state, keys: ops.where(here, self.attention.key(x), state[keys]),
-            values: ops.where(here, self.attention.value(x), state[values]),
-        }  # fmt: skip
-        seen = ops.expand_dims(places <= place, 1)  # [batch, 1, length]
-        x = self.after_attention(x, self.attention.attend(x, state[keys], state[values], seen)[0])
-        return self.after_feed_forward(x, self.feed_forward(x)), state
+        x, k, v = self._read(
+            x, place, ops.expand_dims(places <= place, 1),
+            lambda k, v: (ops.where(here, k, state[keys]), ops.where(here, v, state[values])),
+        )  # fmt: skip
+        return x, {**state, keys: k, values: v}
+
+    def _read(self, x: Any, places: Any, mask: Any, kept: Any = None) -> tuple[Any, Any, Any]:
+        """(x, keys, values); `kept(keys, values)` are those of all places, where x is one of them."""
+        seen = []
+
+        def attention(h: Any) -> Any:
+            k, v = self.attention.key(h), self.attention.value(h)
+            k = k if self.rotary is None else self.rotary(k, places)
+            seen.extend((k, v) if kept is None else kept(k, v))
+            q = self.attention.query(h)
+            q = q if self.rotary is None else self.rotary(q, places)
+            return self.attention.output(self.attention.attention(q, *seen, mask)[0])
+
+        x = self._around(x, attention, *self.of_attention)
+        return self._around(x, self.feed_forward, *self.of_feed_forward), *seen
+
+    def _around(self, x: Any, sublayer: Any, dropout: Any, add: Any, norm: Any) -> Any:
+        if self.arguments["norm"] == "pre":
+            return add([x, dropout(sublayer(norm(x)))])
+        return norm(add([x, dropout(sublayer(x))]))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
 
 
 @register
 class ToLogits(Block):
     """{"x": [batch, time, d_model], "table": [vocabulary, d_model]} -> logits [batch, time, vocabulary]."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, norm: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.what = norm
+        self.norm = layers.LayerNormalization(epsilon=EPSILON, name="norm") if norm == "pre" else None
         self.logits = Logits(name=self.name)
 
     def call(self, inputs: State) -> Any:
-        return self.logits({"y": inputs["x"], "table": inputs["table"]})
+        x = inputs["x"] if self.norm is None else self.norm(inputs["x"])
+        return self.logits({"y": x, "table": inputs["table"]})
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "norm": self.what}
 
 
 @register
 class GPT(Decoding):
     """int32 ids [batch, time] -> logits of the next token at each place, float32 [batch, time, vocabulary].
 
-    The paper's own is stack 12, d_model 768, heads 12, d_ff 3,072, length 512, on 40,000 pieces of words.
+    GPT-2's smallest is the default: 124,439,808 weights on 50,257 pieces of words (table 2 of 2019).
     """
 
     @staticmethod
     def define(
-        vocabulary: int = 40_000,
+        vocabulary: int = 50_257,
         stack: int = 12,
         d_model: int = 768,
         heads: int = 12,
         d_ff: int = 3072,
         dropout: Dropout = 0.1,
-        length: int = 512,
+        length: int = 1024,
+        norm: Norm = "pre",
+        positions: Places = "learned",
     ) -> list[layers.Layer]:
         if d_model % heads:
             raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
-        parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+        if positions == "rotary" and d_model // heads % 2:
+            raise ValueError(f"d_model={d_model} / heads={heads} must be even: pairs of values are rotated")
+        parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout, "norm": norm, "stack": stack}
         return [
-            Embed(vocabulary, d_model, length, dropout, name="embed"),            # x [time, d_model]
-            *(GPTLayer(**parts, name=f"layer{i + 1}") for i in range(stack)),     # x [time, d_model]
-            ToLogits(name="output"),                                              # [time, vocabulary]
+            Embed(vocabulary, d_model, length, positions, dropout, name="embed"),                 # x [time, d_model]
+            *(GPTLayer(**parts, rotary=positions == "rotary", name=f"layer{i + 1}") for i in range(stack)),
+            ToLogits(norm, name="output"),                                                        # [time, vocabulary]
         ]  # fmt: skip
 
+    @property
+    def layers_of_stack(self) -> list[GPTLayer]:
+        return [stage for stage in self.stages if isinstance(stage, GPTLayer)]
+
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("embed").embedding.vocabulary
+
     def begin(self, prompt: Any, length: int) -> State:
-        """Room for the keys and values of `length` places; the prompt itself is read token by token."""
-        batch, table = ops.shape(prompt)[0], self.stage("embed").embedding
-        room = ops.zeros((batch, length, table.d_model), self.compute_dtype)
-        names = [f"{s.name}_{part}" for s in self.stages if isinstance(s, GPTLayer) for part in ("keys", "values")]
-        return {**dict.fromkeys(names, room), "place": ops.zeros((batch,), "int32")}
+        inputs, state = self.stage("embed")(prompt), {}
+        for layer in self.layers_of_stack:
+            inputs, kept = layer.prefill(inputs, length)
+            state |= kept
+        return {**state, "place": lengths_of(prompt) - 1}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
-        embed = self.stage("embed")
-        x, table = embed.embedding(ids)
-        x = ops.expand_dims(embed.positions.at(x, state["place"]), 1)  # [batch, 1, d_model]
-        for stage in self.stages:
-            if isinstance(stage, GPTLayer):
-                x, state = stage.step(x, state)
-        return self.stage("output")({"x": x, "table": table})[:, 0], {**state, "place": state["place"] + 1}, None
+        x, table = self.stage("embed").one(ids, state["place"])
+        for layer in self.layers_of_stack:
+            x, state = layer.step(x, state)
+        logits = self.stage("output")({"x": x, "table": table})[:, 0]
+        return logits, {**state, "place": state["place"] + 1}, None
 
 
-VARIANTS = (
+# Section 2.3 has no rates; these were chosen on the validation split of tiny Shakespeare.
+RECIPE = Recipe(
+    loss="token_crossentropy",
+    metrics=("token_accuracy",),
+    optimizer="adamw:beta_2=0.99,weight_decay=0.1,global_clipnorm=1",
+    learning_rate=2e-3,
+    schedule="cosine",
+    warmup=100,
+    batch_size=64,
+    epochs=12,
+)
+SMALL = {"vocabulary": 100, "stack": 4, "d_model": 192, "heads": 6, "d_ff": 768, "dropout": 0.2, "length": 256}
+TINY = {"vocabulary": 70, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32}
+# name, summary, changes of `define`'s defaults
+ROWS = (
+    ("gpt_small", "GPT-2's network in 4 layers of 192, for text character by character", SMALL),
+    ("gpt_tiny", "gpt_small for tests", TINY),
+)
+VARIANTS = tuple(
     ModelSpec(
-        name="gpt_tiny",
+        name=name,
         family="gpt",
         task="text-generation",
         definition=GPT,
-        summary="GPT on characters, for tests",
-        config={"vocabulary": 70, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32},
+        summary=summary,
+        config=config,
         input_shape=(None,),
         input_name="ids",
         input_dtype="int32",
         classifier_activation=None,
-        inputs=from_config({"kind": "characters", "length": 32}),
-        hidden=True,
-        recipe=Recipe(
-            loss="token_crossentropy",
-            metrics=("token_accuracy",),
-            learning_rate=3e-3,
-            schedule="cosine",
-            warmup=100,
-            batch_size=64,
-            epochs=5,
-        ),
+        inputs=from_config({"kind": "characters", "length": config["length"]}),
+        hidden=name.endswith("_tiny"),
+        recipe=RECIPE,
         paper=PAPER,
-    ),
+    )
+    for name, summary, config in ROWS
 )

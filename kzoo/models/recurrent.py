@@ -27,7 +27,7 @@ from keras import layers, ops
 
 from kzoo.models.arguments import Activation, Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State
+from kzoo.models.decode import Decoding, State, lengths_of
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import TokenEmbedding
 from kzoo.records import ModelSpec, Recipe, TextInputs, from_config
@@ -58,7 +58,8 @@ class Recurrent(Block):
         }  # fmt: skip
         self.supports_masking = True
         self.dropout = layers.Dropout(dropout, name=f"{self.name}_dropout") if dropout else None
-        one = CELLS[cell](units, return_sequences=True, recurrent_dropout=recurrent_dropout, name=self.name)
+        options = {"return_sequences": True, "return_state": True, "recurrent_dropout": recurrent_dropout}
+        one = CELLS[cell](units, **options, name=self.name)
         self.rnn = layers.Bidirectional(one, name=self.name) if bidirectional else one
 
     def compute_mask(self, *_: Any) -> None:
@@ -70,23 +71,19 @@ class Recurrent(Block):
         return self._read(inputs)
 
     def _read(self, x: Any, mask: Any = None) -> Any:
-        return self.rnn(x if self.dropout is None else self.dropout(x), mask=mask)
+        x, *_ = self.rnn(x if self.dropout is None else self.dropout(x), mask=mask)
+        return x
 
-    def begin(self, batch: Any) -> State:
-        """The states before the first token of so many texts."""
-        return {f"{self.name}_{k}": ops.zeros((batch, n), self.compute_dtype) for k, n in enumerate(self._sizes)}
+    def begin(self, x: Any, mask: Any) -> tuple[Any, State]:
+        """[batch, time, width], bool [batch, time] -> [batch, time, units], and the states behind the last real token."""
+        x, *states = self.rnn(x, mask=mask)
+        return x, {f"{self.name}_{k}": state for k, state in enumerate(states)}
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """[batch, width] -> [batch, units], forwards, and the state behind it."""
-        names = [f"{self.name}_{k}" for k in range(len(self._sizes))]
+        names = [name for name in (f"{self.name}_0", f"{self.name}_1") if name in state]
         x, new = self.rnn.cell(x, [state[name] for name in names])
-        new = new if isinstance(new, list | tuple) else [new]
-        return x, {**state, **dict(zip(names, new, strict=True))}
-
-    @property
-    def _sizes(self) -> list[int]:
-        size = self.rnn.cell.state_size
-        return list(size) if isinstance(size, list | tuple) else [size]
+        return x, {**state, **dict(zip(names, new if isinstance(new, list | tuple) else [new], strict=True))}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.arguments}
@@ -195,9 +192,18 @@ class RecurrentLanguageModel(Decoding):
     def recurrent(self) -> list[Recurrent]:
         return [stage for stage in self.stages if isinstance(stage, Recurrent)]
 
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("embedding").input_dim
+
     def begin(self, prompt: Any, length: int) -> State:
-        batch = ops.shape(prompt)[0]
-        return {name: zeros for layer in self.recurrent for name, zeros in layer.begin(batch).items()}
+        before = ops.expand_dims(lengths_of(prompt) - 1, 1)  # the last token is the first that `step` is given
+        mask = ops.expand_dims(ops.arange(ops.shape(prompt)[1], dtype="int32"), 0) < before
+        x, state = self.stage("embedding")(prompt), {}
+        for layer in self.recurrent:
+            x, states = layer.begin(x, mask)
+            state |= states
+        return state
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         x = self.stage("embedding")(ids)

@@ -25,7 +25,9 @@ from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
 COURSE = 11
 register = registering("sutskever")
-PAPER = "Sutskever, Vinyals, Le 2014, Sequence to Sequence Learning with Neural Networks, https://arxiv.org/abs/1409.3215"
+PAPER = (
+    "Sutskever, Vinyals, Le 2014, Sequence to Sequence Learning with Neural Networks, https://arxiv.org/abs/1409.3215"
+)
 
 
 @register

@@ -13,6 +13,7 @@ Masks are explicit: padding of the source, and in the decoder what comes after a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -38,11 +39,11 @@ def sinusoids(positions: int, d_model: int) -> np.ndarray:
 
 @register
 class TiedEmbedding(layers.Layer):
-    """int32 ids [batch, time] -> float32 [batch, time, d_model], times sqrt(d_model); and the matrix itself."""
+    """int32 ids [batch, time] -> float32 [batch, time, d_model], times sqrt(d_model) if `scaled`; and the matrix itself."""
 
-    def __init__(self, vocabulary: int, d_model: int, **kwargs: Any) -> None:
+    def __init__(self, vocabulary: int, d_model: int, scaled: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.vocabulary, self.d_model = vocabulary, d_model
+        self.vocabulary, self.d_model, self.scaled = vocabulary, d_model, scaled
 
     @property
     def input_dim(self) -> int:
@@ -50,7 +51,8 @@ class TiedEmbedding(layers.Layer):
         return self.vocabulary
 
     def build(self, *_: Any) -> None:
-        scale = self.d_model**-0.5  # so that the scaled embedding, and the logits, begin near one
+        # The scaled embedding, and the logits, begin near one; GPT's begins small.
+        scale = self.d_model**-0.5 if self.scaled else 0.02
         self.embeddings = self.add_weight(
             shape=(self.vocabulary, self.d_model), initializer=keras.initializers.RandomNormal(stddev=scale),
             name="embeddings",
@@ -58,7 +60,8 @@ class TiedEmbedding(layers.Layer):
 
     def call(self, ids: Any) -> tuple[Any, Any]:
         table = ops.cast(self.embeddings, self.compute_dtype)
-        return ops.take(table, ids, axis=0) * self.d_model**0.5, table
+        x = ops.take(table, ids, axis=0)
+        return x * self.d_model**0.5 if self.scaled else x, table
 
     def compute_output_spec(self, ids: Any) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         return (
@@ -67,7 +70,8 @@ class TiedEmbedding(layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "vocabulary": self.vocabulary, "d_model": self.d_model}
+        own = {"vocabulary": self.vocabulary, "d_model": self.d_model, "scaled": self.scaled}
+        return {**super().get_config(), **own}
 
 
 @register
@@ -129,13 +133,22 @@ class ScaledDotProductAttention(layers.Layer):
 
 
 class MultiHeadAttention:
-    """Concat(head_1, ..., head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V) (section 3.2.2): its four layers."""
+    """Concat(head_1, ..., head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V) (section 3.2.2): its four layers.
 
-    def __init__(self, heads: int, d_model: int, name: str) -> None:
-        project = lambda part: layers.Dense(d_model, use_bias=False, name=f"{name}_{part}")
-        self.query, self.key, self.value = project("query"), project("key"), project("value")
+    Args:
+        projection: What layers.Dense takes beside the width; without, no biases.
+        last: The same of the output's alone.
+    """
+
+    def __init__(
+        self, heads: int, d_model: int, name: str, projection: Mapping[str, Any] | None = None,
+        last: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        of_all = {"use_bias": False} if projection is None else projection
+        project = lambda part, more: layers.Dense(d_model, name=f"{name}_{part}", **{**of_all, **(more or {})})
+        self.query, self.key, self.value = project("query", None), project("key", None), project("value", None)
         self.attention = ScaledDotProductAttention(heads, name=name)
-        self.output = project("output")
+        self.output = project("output", last)
 
     @property
     def layers(self) -> list[layers.Layer]:
@@ -167,11 +180,13 @@ class Residual:
 
 
 class FeedForward:
-    """max(0, x W_1 + b_1) W_2 + b_2 (equation 2)."""
+    """max(0, x W_1 + b_1) W_2 + b_2 (equation 2), or with another activation and other first values."""
 
-    def __init__(self, d_model: int, d_ff: int, name: str) -> None:
-        self.inner = layers.Dense(d_ff, activation="relu", name=f"{name}_inner")
-        self.outer = layers.Dense(d_model, name=f"{name}_outer")
+    def __init__(
+        self, d_model: int, d_ff: int, name: str, activation: Any = "relu", inner: Any = None, outer: Any = None
+    ) -> None:
+        self.inner = layers.Dense(d_ff, activation=activation, name=f"{name}_inner", **(inner or {}))
+        self.outer = layers.Dense(d_model, name=f"{name}_outer", **(outer or {}))
 
     @property
     def layers(self) -> list[layers.Layer]:

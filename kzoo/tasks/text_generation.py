@@ -76,6 +76,14 @@ class Drawing(Options):
         1.0
     )
     top_k: Annotated[int | None, Whole(), "Draw from so many of the likeliest characters only."] = None
+    top_p: Annotated[
+        float,
+        Number(above=0, at_most=1),
+        "Draw from the likeliest characters only that have this probability together.",
+    ] = 1.0
+    repetition_penalty: Annotated[
+        float, Number(above=0), "Above 1, characters that stand there already become less likely."
+    ] = 1.0
     seed: Annotated[int, Whole(0), "Of the numbers that characters are drawn by."] = 0
 
 
@@ -113,14 +121,13 @@ class TextGeneration(Task):
         )  # fmt: skip
 
     def answer(
-        self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, temperature: float = 1.0,
-        top_k: int | None = None, seed: int = 0, **options: Any,
+        self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, seed: int = 0, **drawing: Any,
     ) -> list[Written]:  # fmt: skip
         """Piece after piece: half of what the network reads at once is what came before."""
         if given is None:
             raise KzooError(f"{predictor.name} writes on; give it the beginning of a text")
         made, half = [], predictor.reader.spec.length // 2
-        write, rng = self._writer(predictor, temperature, top_k), np.random.default_rng(seed)
+        write, rng = self._writer(predictor, **drawing), np.random.default_rng(seed)
         for texts, prompts in predictor.reader.examples(given, batch_size, predictor.name):
             drawn = rng.random((len(texts), length), dtype="float32")
             before = [row[row > 0] for row in prompts.numpy()]
@@ -133,13 +140,13 @@ class TextGeneration(Task):
                 piece = np.pad(drawn[:, i : i + half], [(0, 0), (0, max(i + half - length, 0))])
                 ids, score = (t.numpy() for t in write(tf.constant(window), tf.constant(piece)))
                 said = [np.concatenate([a, b]) for a, b in zip(said, ids[:, : length - i], strict=True)]
-                scores += score
+                scores += score[:, : length - i].sum(axis=1)
             written = predictor.reader.text(tf.constant(np.stack(said))).numpy()
             made += [Written(t, w.decode(), float(s)) for t, w, s in zip(texts, written, scores, strict=True)]
         return made
 
-    def _writer(self, predictor: Any, temperature: float, top_k: int | None) -> Callable[..., Any]:
-        """(ids [n, half], drawn [n, half]) -> (what comes next [n, half], its log probability [n]), compiled."""
+    def _writer(self, predictor: Any, **drawing: Any) -> Callable[..., Any]:
+        """(ids [n, half], drawn [n, half]) -> (what comes next [n, half], its log probabilities), compiled."""
         if predictor.export is not None:
             raise KzooError(
                 f"{predictor.name} is an export: its serve_text writes; generate takes the run it came from"
@@ -147,10 +154,10 @@ class TextGeneration(Task):
         network, known = speaker(predictor), len(predictor.reader.spec.vocabulary)
 
         def write(ids: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            found = go_on(network, ids, drawn, reserved=RESERVED, known=known, temperature=temperature, top_k=top_k)
+            found = go_on(network, ids, drawn, reserved=RESERVED, known=known, **drawing)
             return found["ids"], found["scores"]
 
-        return predictor.function(("write", temperature, top_k), lambda: write)
+        return predictor.function(("write", *sorted(drawing.items())), lambda: write)
 
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
         """Beside the network alone: beginnings of texts and a seed in, what comes next out: as many characters as half
@@ -169,7 +176,7 @@ class TextGeneration(Task):
             drawn.set_shape([None, half])
             made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, reserved=RESERVED, known=known)
             valid = (ids.row_lengths() > 0) & is_utf8(text)
-            return {"text": reader.text(made["ids"]), "scores": made["scores"]}, valid
+            return {"text": reader.text(made["ids"]), "scores": tf.reduce_sum(made["scores"], axis=1)}, valid
 
         takes = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
