@@ -84,73 +84,74 @@ def test_prompts_of_unequal_length_are_read_as_alone(network):
     np.testing.assert_allclose(logits[1], network(both[1:, :2])[0, 1], atol=1e-5)
 
 
+@pytest.fixture(scope="module", params=["gpt", "gru"])
+def writer(request):
+    return NETWORKS[request.param]()
+
+
 class TestGoingOn:
-    @pytest.fixture(scope="class", params=["gpt", "gru"])
-    def network(self, request):
-        return NETWORKS[request.param]()
+    def said(self, writer, prompt, drawn, **options):
+        return go_on(writer, prompt, tf.constant(drawn, tf.float32), reserved=2, **options)["ids"].numpy()
 
-    def said(self, network, prompt, drawn, **options):
-        return go_on(network, prompt, tf.constant(drawn, tf.float32), reserved=2, **options)["ids"].numpy()
-
-    def test_the_likeliest_is_that_of_a_loop_over_the_whole_network(self, network):
+    def test_the_likeliest_is_that_of_a_loop_over_the_whole_network(self, writer):
         prompt = ids((2, 5))
         sequence = prompt.numpy()
         for _ in range(6):
-            logits = network(tf.constant(sequence)).numpy()[:, -1]
+            logits = writer(tf.constant(sequence)).numpy()[:, -1]
             logits[:, :2] = -np.inf
             sequence = np.concatenate([sequence, logits.argmax(-1)[:, None].astype("int32")], axis=1)
         drawn = np.zeros((2, 6))
-        np.testing.assert_array_equal(self.said(network, prompt, drawn, temperature=0), sequence[:, 5:])
-        np.testing.assert_array_equal(self.said(network, prompt, drawn + 0.9, top_k=1), sequence[:, 5:])
+        np.testing.assert_array_equal(self.said(writer, prompt, drawn, temperature=0), sequence[:, 5:])
+        np.testing.assert_array_equal(self.said(writer, prompt, drawn + 0.9, top_k=1), sequence[:, 5:])
 
-    def test_prompts_of_unequal_length_go_on_as_alone(self, network, rng):
+    def test_prompts_of_unequal_length_go_on_as_alone(self, writer, rng):
         long, short = ids((1, 7)), ids((1, 3), seed=1)
         both = tf.concat([long, tf.pad(short, [[0, 0], [0, 4]])], axis=0)
         drawn = rng.random((2, 5))
-        together = self.said(network, both, drawn)
-        np.testing.assert_array_equal(together[:1], self.said(network, long, drawn[:1]))
-        np.testing.assert_array_equal(together[1:], self.said(network, short, drawn[1:]))
+        together = self.said(writer, both, drawn)
+        np.testing.assert_array_equal(together[:1], self.said(writer, long, drawn[:1]))
+        np.testing.assert_array_equal(together[1:], self.said(writer, short, drawn[1:]))
 
-    def test_of_the_likeliest_alone_is_drawn(self, network, rng):
+    def test_of_the_likeliest_alone_is_drawn(self, writer, rng):
         prompt = tf.repeat(ids((1, 4)), 2000, axis=0)
-        logits = network(prompt[:1]).numpy()[0, -1].astype("float64")
+        logits = writer(prompt[:1]).numpy()[0, -1].astype("float64")
         logits[:2] = -np.inf
         shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         order = np.argsort(-shares)
         kept = order[: np.searchsorted(np.cumsum(shares[order]), 0.6) + 1]  # the fewest that have 0.6 together
-        said = self.said(network, prompt, rng.random((2000, 1)), top_p=0.6)[:, 0]
+        said = self.said(writer, prompt, rng.random((2000, 1)), top_p=0.6)[:, 0]
         assert set(said) == set(kept) and 1 < len(kept) < 68
         np.testing.assert_array_equal(
-            self.said(network, prompt[:3], rng.random((3, 5)), top_p=1e-6),
-            self.said(network, prompt[:3], rng.random((3, 5)), temperature=0),
+            self.said(writer, prompt[:3], rng.random((3, 5)), top_p=1e-6),
+            self.said(writer, prompt[:3], rng.random((3, 5)), temperature=0),
         )
 
-    def test_a_penalty_keeps_it_from_repeating(self, network):
+    def test_a_penalty_keeps_it_from_repeating(self, writer):
         prompt, length = ids((2, 5)), 12
-        said = self.said(network, prompt, np.zeros((2, length)), temperature=0, repetition_penalty=1e6)
+        said = self.said(writer, prompt, np.zeros((2, length)), temperature=0, repetition_penalty=1e6)
         for row, before in zip(said, prompt.numpy(), strict=True):
             assert len({*row} & {*before}) == 0 and len({*row}) == length
-        logits = network(prompt).numpy()[:, -1]
+        logits = writer(prompt).numpy()[:, -1]
         for row, (first, before) in enumerate(zip(said[:, 0], prompt.numpy(), strict=True)):
             here = logits[row].copy()
             here[:2], here[before] = -np.inf, np.where(here[before] > 0, here[before] / 1e6, here[before] * 1e6)
             assert first == here.argmax()
 
-    def test_what_is_drawn_has_the_probabilities_of_the_network(self, network, rng):
+    def test_what_is_drawn_has_the_probabilities_of_the_network(self, writer, rng):
         prompt = tf.repeat(ids((1, 4)), 4000, axis=0)
-        said = self.said(network, prompt, rng.random((4000, 1)), temperature=0.5)[:, 0]
-        logits = network(prompt[:1]).numpy()[0, -1] / 0.5
+        said = self.said(writer, prompt, rng.random((4000, 1)), temperature=0.5)[:, 0]
+        logits = writer(prompt[:1]).numpy()[0, -1] / 0.5
         logits[:2] = -np.inf
         expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         found = np.bincount(said, minlength=70) / 4000
         assert found[:2].sum() == 0 and np.abs(found - expected).max() < 4 * math.sqrt(0.25 / 4000)
 
-    def test_only_known_tokens_are_said_and_scores_are_their_log_probabilities(self, network, rng):
+    def test_only_known_tokens_are_said_and_scores_are_their_log_probabilities(self, writer, rng):
         prompt, drawn = ids((3, 4), high=20), tf.constant(rng.random((3, 6)), tf.float32)
-        made = go_on(network, prompt, drawn, reserved=2, known=20)
+        made = go_on(writer, prompt, drawn, reserved=2, known=20)
         said = made["ids"].numpy()
         assert said.min() >= 2 and said.max() < 20
-        logits = network(tf.concat([prompt, said], axis=1)).numpy()[:, 3:-1, :20]
+        logits = writer(tf.concat([prompt, said], axis=1)).numpy()[:, 3:-1, :20]
         logits[..., :2] = -np.inf
         log_p = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), said[..., None], -1)[..., 0]
         np.testing.assert_allclose(made["scores"], log_p, rtol=1e-4, atol=1e-5)
