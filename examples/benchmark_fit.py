@@ -1,14 +1,15 @@
 """kzoo's loop beside Model.fit: the same model, batches and precision in the same run.
 
-    python examples/benchmark_fit.py                 # all rows, about ten minutes; let nothing else run
+    python examples/benchmark_fit.py                 # all rows, about half an hour; let nothing else run
     python examples/benchmark_fit.py lstm resnet20   # some of them
     python examples/benchmark_fit.py --xla           # kzoo's loop with XLA on and off: what xla="auto" goes by
 
-Each row prints training rates, kzoo's and that of `fit` with its better `steps_per_execution`, XLA as each chooses, and
-the median of the rounds' ratios; then the same of whole calls of three epochs, and the process' highest memory before
-Keras' `fit` was called. Nets that kzoo does not have yet are plain Keras models here.
+Each row is measured three times, of three rounds in turn each. It prints training rates, kzoo's and that of `fit` with its
+better `steps_per_execution`, XLA as each chooses, and the ratio: the median of the three, the least and the greatest; then
+the same of whole calls of three epochs, and the process' highest memory before Keras' `fit` was first called.
 """
 
+import statistics
 import sys
 
 import keras
@@ -65,6 +66,7 @@ def transformer():
     return keras.Model(inputs, layers.Dense(2, "softmax")(x), name="transformer")
 
 
+RUNS = 3
 ROWS = {  # name: (builder, batch, precision)
     "lenet": (lenet, 128, "float32"),
     "resnet50": (resnet50, 16, "float32"),
@@ -78,15 +80,26 @@ ROWS = {  # name: (builder, batch, precision)
 
 def against_fit(name: str) -> None:
     build, batch, precision = ROWS[name]
-    model = build()
-    model.compile("adam", "sparse_categorical_crossentropy")
-    found = kzoo.bench(model, batch_size=batch, precision=precision, against="keras")
+    runs = []
+    for _ in range(RUNS):
+        model = build()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        runs.append(kzoo.bench(model, batch_size=batch, precision=precision, rounds=3, against="keras"))
+    found, of = runs[0], lambda value: sorted(map(value, runs))
+    rates, others = of(lambda r: r.training), of(lambda r: max(r.others.values()))
+    wholes = of(lambda r: r.whole)
     print(
         f"| {name} | {batch} | {precision} | {'on' if found.xla else 'off'} | {', '.join(found.kernels)} |"
-        f" {found.training:,.0f} {found.unit}/s | {max(found.others.values()):,.0f} | {found.ratio:.2f} |"
-        f" {found.whole:.1f} s, epochs of {found.examples:,} | {found.whole_ratio:.2f} | {found.memory:,.0f} MB |",
+        f" {statistics.median(rates):,.0f} {found.unit}/s | {statistics.median(others):,.0f} |"
+        f" {spread(of(lambda r: r.ratio))} | {statistics.median(wholes):.1f} s, epochs of {found.examples:,} |"
+        f" {spread(of(lambda r: r.whole_ratio))} | {found.memory:,.0f} MB |",
         flush=True,
     )
+
+
+def spread(ratios: list[float]) -> str:
+    """The middle one, and the least and the greatest."""
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def xla_on_and_off(name: str) -> None:
