@@ -4,9 +4,10 @@
     python examples/benchmark_fit.py lstm resnet20   # some of them
     python examples/benchmark_fit.py --xla           # kzoo's loop with XLA on and off: what xla="auto" goes by
 
-Each row is measured three times, of three rounds in turn each. It prints training rates, kzoo's and that of `fit` with its
-better `steps_per_execution`, XLA as each chooses, and the ratio: the median of the three, the least and the greatest; then
-the same of whole calls of three epochs, and the process' highest memory before Keras' `fit` was first called.
+Each row is measured three times, of three rounds in turn each. It prints training rates, kzoo's and that of `fit` with
+its better `steps_per_execution`, XLA as each chooses, and the ratio: the median of the three, the least and the
+greatest; then the same of whole calls of three epochs, and the process' highest memory before Keras' `fit` was first
+called.
 """
 
 import statistics

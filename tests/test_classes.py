@@ -46,7 +46,11 @@ def export(run, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("of", "names"),
-    [("run", ("cow", "bee")), ("run", ("cow", "ant")), ("run", ("ant", "bee")), ("export", ("cow", "bee"))],
+    [
+        ("run", ("cow", "bee")),
+        *(pytest.param("run", names, marks=pytest.mark.slow) for names in (("cow", "ant"), ("ant", "bee"))),
+        ("export", ("cow", "bee")),
+    ],
 )
 def test_some_of_the_classes_under_other_numbers(of, names, request, tmp_path):
     model = request.getfixturevalue(of)

@@ -148,7 +148,7 @@ def letters(texts, unit):
     assert ((ids > 0).sum(axis=1) == counts.clip(max=10)).all()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("drawn", [folders, tables_of_images, tables_of_texts, letters])
 def test_what_is_drawn(drawn, count):
     READ.clear()

@@ -107,7 +107,10 @@ def ratings():
     return batches(IDS, np.random.default_rng(1).random(len(IDS)).astype("float32"))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+SHOWN = ("Adam", "AdamW", "SGD", "Lion", "Adafactor")  # the others with --slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SHOWN)) for n in OPTIMIZERS])
 def test_an_embeddings_row_learns_from_the_sum_of_its_gradients(name):
     """As the same table does in a product, by Keras' own fit: on one device, by XLA, on replicas."""
     make = lambda: OPTIMIZERS[name](0.02)
@@ -143,7 +146,7 @@ def test_keras_squares_each_slice_alone():
     assert run.model.weights[0].numpy().item() == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
+@pytest.mark.parametrize("name", ["Adam", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Adagrad", "SGD"))])
 def test_keras_number_is_to_be_had_on_one_device(name):
     build = lambda: looked_up(OPTIMIZERS[name](0.02))
     assert_keras(build, ratings(), ("one", "xla"), repeated_rows="keras")

@@ -90,7 +90,7 @@ CASES |= {
     "transformer_tiny": (pairs("transformer_tiny"), kinds.texts("transformer")),
     "seq2seq_luong_tiny": (pairs("seq2seq_luong_tiny"), kinds.texts("seq2seq")),
 }
-SLOW = {"lstm, widths of four", "gru", "backwards", "sequential", "accumulation", "average",
+SLOW = {"lstm", "lstm, widths of four", "gru", "backwards", "sequential", "accumulation", "average",
         "lstm_classifier_tiny, sequential", "lstm_classifier_tiny, subclass", "seq2seq_luong_tiny",
         "transformer_tiny", "gpt_tiny", "lstm_classifier_tiny, functional"}  # fmt: skip
 

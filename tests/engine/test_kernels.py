@@ -82,8 +82,17 @@ def run(model, x, weight, enabled, xla):
     return found, kernels
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["xla-off", "xla-on"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "xla"),
+    [  # layers that loop over time are shown with XLA or without, in turn
+        pytest.param(
+            case, xla, id=f"{case}-xla-{'on' if xla else 'off'}",
+            marks=[pytest.mark.slow] * (case.startswith(("lstm", "gru")) and xla == (k % 2 == 0)),
+        )
+        for k, case in enumerate(CASES)
+        for xla in (False, True)
+    ],
+)  # fmt: skip
 def test_equal_to_keras(case, xla, rng):
     build, shape = CASES[case]
     x = rng.normal(1, 2, shape).astype("float32")

@@ -83,6 +83,7 @@ def test_parameter_servers_lose_no_update(tmp_path):
         assert losses[-1] < 2 * one[-1] + 0.1
 
 
+@pytest.mark.slow
 def test_an_update_on_a_parameter_server_is_scaled(tmp_path):
     (found,) = cluster.run("test_freezing.on_servers", SERVERS, tmp_path)
     changes = {key: np.array(change) for key, change in found.items()}

@@ -38,7 +38,9 @@ def wrong_with(forks, wholes, folder, at, number):
     return [*differences(left(folder), wholes("classifier").left), *nothing_beside(folder)]
 
 
-@pytest.mark.parametrize(("share", "number"), [(0.55, errno.EIO), (0.97, errno.EROFS)])
+@pytest.mark.parametrize(
+    ("share", "number"), [(0.55, errno.EIO), pytest.param(0.97, errno.EROFS, marks=pytest.mark.slow)]
+)
 def test_a_training_says_it_and_goes_on_later(share, number, forks, wholes, tmp_path):
     assert not wrong_with(forks, wholes, tmp_path / "run", int(share * wholes("classifier").calls), number)
 

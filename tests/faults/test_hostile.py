@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import struct
 import sys
 import time
@@ -351,12 +352,17 @@ def test_a_served_bomb_is_one_row(trained, tmp_path):
     assert peak() - before < GROWTH
 
 
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile") / "mine"
+    return kzoo.fit("perceptron", "or", epochs=1, run_dir=folder, verbose=False).path
+
+
 @pytest.mark.parametrize("text", ["[" * DEEP, '{"a":' * DEEP, "[]", "null", "3", '"x"', "{", "\ufeff{}"])
 @pytest.mark.parametrize("name", ["config.json", "plan.json", "splits.json"])
-def test_files_of_a_run(text, name):
+def test_files_of_a_run(text, name, mine):
     """Whole by their sha256: somebody else has made the run."""
-    run = kzoo.fit("perceptron", "or", epochs=1, run_dir="mine", verbose=False)
-    RunFolder(run.path).write(name, text)
+    RunFolder(shutil.copytree(mine, "mine")).write(name, text)
     if name == "splits.json":
         refused(lambda: kzoo.load_data("digits", splits="mine")) if text != "[]" else None
         return

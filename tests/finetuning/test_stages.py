@@ -28,7 +28,7 @@ def named(*large):
     )
 
 
-@named("googlenet_bn_tiny")
+@named("googlenet_bn_tiny", "inception_tiny")
 def test_groups_hold_every_layer_once_in_every_style(name):
     found = [groups_of(kzoo.create_model(name, style=style)) for style in STYLES]
     assert found[0] == found[1] == found[2]

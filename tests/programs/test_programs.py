@@ -14,7 +14,7 @@ PROGRAMS = program.programs()
 SHOWN = {  # these are compiled by XLA and used too; the others with --slow
     "added_losses", "buckets", "convnet", "dropout", "physics", "tabular_strings", "text_pooling",
 }  # fmt: skip
-REPLICAS = SHOWN | {  # trained on one device and on replicas
+REPLICAS = SHOWN | {  # trained on one device or on replicas
     "accumulation", "averaged_weights", "detector", "distillation", "imbalance", "metric_learning", "multi_task",
     "overlap", "own_classes", "own_loss", "ratios", "reduced_by_sum", "sequence_tagging", "siamese", "sparse_inputs",
     "spectral", "summed_loss", "tags", "triplets", "two_tower", "variational_autoencoder",
@@ -22,9 +22,13 @@ REPLICAS = SHOWN | {  # trained on one device and on replicas
 
 
 def cross(ways, slow):
-    """Each program with each way; the slow ways of those that are not shown are slow tests."""
+    """Each program with each way; the slow ways of those that are not shown are slow tests.
+
+    What is not compiled is shown on one device or on replicas, in turn.
+    """
     pairs = [(name, way) for name in PROGRAMS for way in ways]
-    shown = lambda way: REPLICAS if way in ("one", "mirrored") else SHOWN
+    in_turn = sorted(REPLICAS)
+    shown = lambda way: {"one": in_turn[::2], "mirrored": in_turn[1::2]}.get(way, SHOWN)
     mark = lambda name, way: pytest.mark.slow if way in slow and name not in shown(way) else ()
     return [pytest.param(name, way, marks=mark(name, way), id=f"{name}-{way}") for name, way in pairs]
 

@@ -26,10 +26,8 @@ OURS = {"alexnet": "alexnet_one_tower", "googlenet": "googlenet_bn", "resnet50":
 # One network of each family by default, ResNet-18 in every style: weights have the same names in all of them.
 BY_DEFAULT = {
     "alexnet": ("sequential",),
-    "vgg11_bn": ("sequential",),
     "googlenet": ("functional",),
     "resnet18": STYLES,
-    "resnet50": ("subclass",),
 }
 EVERY_STYLE = ("resnet18", "resnet50", "googlenet", "vgg11_bn")  # with --slow; the others: functional
 
