@@ -12,6 +12,7 @@ pooling, the update, memory.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -47,25 +48,21 @@ def product_rate(dtype: str) -> float:
 
 def alone(model: keras.Model, batch: int, dtype: str) -> float:
     """Seconds of the convolutions and products of a step, forwards and backwards; each shape is timed once."""
-    shapes: Counter = Counter()
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, layers.Conv2D | layers.Dense | layers.EinsumDense) and not hasattr(layer.input, "values"):
-            shapes[_what(layer)] += 1
+    shapes = Counter(what for layer in model.layers for what in _whats(layer))
     return sum(count * _backwards_too(what, batch, dtype) for what, count in shapes.items())
 
 
-def _what(layer) -> tuple:
+def _whats(layer) -> list[tuple]:
+    """Of an attention its four projections; of a loop over time nothing: its products are too many and too small."""
     if isinstance(layer, layers.Conv2D):
-        return ("conv", tuple(layer.input.shape[1:]), tuple(layer.kernel.shape), layer.strides, layer.padding.upper())
-    kernel = layer.kernel.shape
-    inside = kernel[0] if isinstance(layer, layers.Dense) else layer.input.shape[-1]
-    rows = 1
-    for n in layer.input.shape[1:-1]:
-        rows *= n
-    outside = 1
-    for n in kernel:
-        outside *= n
-    return ("product", rows, inside, outside // inside)
+        rest = (tuple(layer.kernel.shape), layer.strides, layer.padding.upper())
+        return [("conv", tuple(layer.input.shape[1:]), *rest)]
+    if isinstance(layer, layers.MultiHeadAttention):
+        time, width = layer.input[0].shape[1:]
+        return [("product", time, width, math.prod(layer.query_dense.kernel.shape) // width)] * 4
+    if isinstance(layer, layers.Dense):
+        return [("product", math.prod(layer.input.shape[1:-1]), *layer.kernel.shape)]
+    return []
 
 
 def _backwards_too(what: tuple, batch: int, dtype: str) -> float:

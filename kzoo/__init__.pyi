@@ -263,6 +263,7 @@ def generate(
     top_k: int | None = ...,
     top_p: float | None = ...,
     repetition_penalty: float | None = ...,
+    stop: str | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
     **options: Any,

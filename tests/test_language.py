@@ -196,6 +196,12 @@ def test_what_is_asked_is_what_is_written(run):
     assert [w.text for w in first] == [w.text for w in kzoo.generate(run, texts, length=50)]
     assert [w.text for w in first] != [w.text for w in kzoo.generate(run, texts, length=50, seed=1)]
     assert len(kzoo.generate(run, "the cat", length=5)[0].text) == 5
+    (whole,) = kzoo.generate(run, "the cat", length=50)
+    stop = whole.text[20:22]
+    (cut,) = kzoo.generate(run, "the cat", length=50, stop=stop)
+    assert cut.text == whole.text[: whole.text.index(stop)] and whole.score < cut.score < 0
+    (short,) = kzoo.generate(run, "the cat", length=5)  # the score is of what was written alone
+    assert short.text == whole.text[:5] and whole.score < short.score < 0
     bold = kzoo.generate(run, "the cat", length=30, temperature=0)
     assert bold[0].text == kzoo.generate(run, "the cat", length=30, top_k=1, seed=9)[0].text
     for options, said in (

@@ -16,16 +16,18 @@ of Vaswani et al. 2017; or rotations of queries and keys, of which a product kno
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import keras
 from keras import layers, ops
 
+from kzoo.errors import KzooError
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
 from kzoo.models.transformer import CausalMask, FeedForward, Logits, MultiHeadAttention, Positions, TiedEmbedding
-from kzoo.records import ModelSpec, Recipe, from_config
+from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
 COURSE = 16
 register = registering("gpt")
@@ -288,6 +290,56 @@ class GPT(Decoding):
         return logits, {**state, "place": state["place"] + 1}, None
 
 
+def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    """transformers' GPT-2, and of norm="post" its OpenAI GPT: their kernels lie as Keras' do."""
+    pre = config["norm"] == "pre"
+    yield (("wte.weight" if pre else "tokens_embed.weight",), ("embedding/embeddings",), "same")
+    if config["positions"] == "learned":
+        yield (("wpe.weight" if pre else "positions_embed.weight",), ("positions/table",), "same")
+    for i in range(config["stack"]):
+        for last, kind in (("weight", "kernel"), ("bias", "bias")):
+            attention = lambda part, kind=kind, i=i: f"layer{i + 1}_attention_{part}/{kind}"
+            yield (
+                (f"h.{i}.attn.c_attn.{last}",), tuple(attention(part) for part in ("query", "key", "value")), "thirds",
+            )  # fmt: skip
+            yield ((f"h.{i}.attn.c_proj.{last}",), (attention("output"),), "same")
+            yield ((f"h.{i}.mlp.c_fc.{last}",), (f"layer{i + 1}_ffn_inner/{kind}",), "same")
+            yield ((f"h.{i}.mlp.c_proj.{last}",), (f"layer{i + 1}_ffn_outer/{kind}",), "same")
+        for last, kind in (("weight", "gamma"), ("bias", "beta")):
+            yield ((f"h.{i}.ln_1.{last}",), (f"layer{i + 1}_attention_norm/{kind}",), "same")
+            yield ((f"h.{i}.ln_2.{last}",), (f"layer{i + 1}_ffn_norm/{kind}",), "same")
+    if pre:
+        yield (("ln_f.weight",), ("norm/gamma",), "same")
+        yield (("ln_f.bias",), ("norm/beta",), "same")
+
+
+def foreign_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `config.json` by which transformers builds the network."""
+    if config["positions"] != "learned":
+        raise KzooError(f"transformers' GPT has learned positions; positions={config['positions']!r} has no file there")
+    pre = config["norm"] == "pre"
+    if not pre and config["d_ff"] != 4 * config["d_model"]:
+        raise KzooError(f"transformers' OpenAI GPT has d_ff = 4 d_model; received d_ff={config['d_ff']}")
+    sizes = {
+        "vocab_size": config["vocabulary"], "n_positions": config["length"], "n_embd": config["d_model"],
+        "n_layer": config["stack"], "n_head": config["heads"], "layer_norm_epsilon": EPSILON,
+        "embd_pdrop": config["dropout"], "resid_pdrop": config["dropout"], "attn_pdrop": 0.0,
+    }  # fmt: skip
+    if not pre:
+        return {"architectures": ["OpenAIGPTLMHeadModel"], "model_type": "openai-gpt", "afn": "gelu", **sizes}
+    more = {"n_inner": config["d_ff"], "activation_function": "gelu_new", "tie_word_embeddings": True}
+    return {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", **more, **sizes}
+
+
+FOREIGN = ForeignTable(
+    "transformers",
+    foreign_rows,
+    "transformers' GPT-2 is gpt_small here, with its sizes; its OpenAI GPT the same with norm='post'",
+    prefix="transformer.",
+    ignored=(r"h\.\d+\.attn\.(masked_)?bias", r"lm_head\.weight"),
+    config=foreign_config,
+)
+
 # Section 2.3 has no rates; these were chosen on the validation split of tiny Shakespeare.
 RECIPE = Recipe(
     loss="token_crossentropy",
@@ -319,6 +371,7 @@ VARIANTS = tuple(
         input_dtype="int32",
         classifier_activation=None,
         inputs=from_config({"kind": "characters", "length": config["length"]}),
+        foreign=FOREIGN,
         hidden=name.endswith("_tiny"),
         recipe=RECIPE,
         paper=PAPER,

@@ -21,6 +21,7 @@ times as many in a GRU, which has a second bias, four times in an LSTM.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from keras import layers, ops
@@ -30,7 +31,7 @@ from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import TokenEmbedding
-from kzoo.records import ModelSpec, Recipe, TextInputs, from_config
+from kzoo.records import ForeignTable, ModelSpec, Recipe, TextInputs, from_config
 
 COURSE = 9
 register = registering("recurrent")
@@ -212,6 +213,31 @@ class RecurrentLanguageModel(Decoding):
         return self.stage("output")(x), state, None
 
 
+def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    """A module of PyTorch with an `embedding`, `rnn`, `lstm` or `gru`, and `output`, as they are called here."""
+    yield (("embedding.weight",), ("embedding/embeddings",), "same")
+    cell = config["cell"]
+    inside = {"rnn": "simple_rnn_cell", "lstm": "lstm_cell", "gru": "gru_cell"}[cell]
+    turned, biases = ("gates", "two biases") if cell == "gru" else ("transposed", "summed")
+    both = config.get("bidirectional", False)
+    for k in range(config["stack"]):
+        layer = f"{cell}{k + 1}" if k else cell
+        for theirs, ours in (("", "forward_"), ("_reverse", "backward_")) if both else (("", ""),):
+            here = f"{layer}/{ours}{layer}/{inside}" if both else f"{layer}/{inside}"
+            there = lambda part, k=k, theirs=theirs: f"{cell}.{part}_l{k}{theirs}"
+            yield ((there("weight_ih"),), (f"{here}/kernel",), turned)
+            yield ((there("weight_hh"),), (f"{here}/recurrent_kernel",), turned)
+            yield ((there("bias_ih"), there("bias_hh")), (f"{here}/bias",), biases)
+    if config.get("include_top", True):
+        yield (("output.weight",), ("output/kernel",), "transposed")
+        yield (("output.bias",), ("output/bias",), "same")
+
+
+FOREIGN = ForeignTable(
+    "torch",
+    foreign_rows,
+    "of PyTorch a module with embedding, rnn, lstm or gru, and output, of this model's sizes",
+)
 CLASSIFIER = Recipe(
     loss="sparse_categorical_crossentropy",
     metrics=("accuracy",),
@@ -257,7 +283,7 @@ LANGUAGE_MODELS = (
 def row(name: str, summary: str, config: dict[str, Any], inputs: Any, paper: str, **more: Any) -> ModelSpec:
     return ModelSpec(
         name=name, family="recurrent", summary=summary, config=config, inputs=inputs, paper=paper, input_shape=(None,),
-        input_dtype="int32", hidden=name.endswith("_tiny"), **more,
+        input_dtype="int32", foreign=FOREIGN, hidden=name.endswith("_tiny"), **more,
     )  # fmt: skip
 
 

@@ -57,4 +57,4 @@ from kzoo.records.verbs import (
     Training,
     Using,
 )
-from kzoo.records.weights import KerasNames, TorchNames, WeightSpec
+from kzoo.records.weights import ForeignTable, KerasNames, TorchNames, WeightSpec

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kzoo.records.inputs import Inputs
-from kzoo.records.weights import KerasNames, TorchNames
+from kzoo.records.weights import ForeignTable, KerasNames, TorchNames
 
 STYLES = ("sequential", "functional", "subclass")
 # Arguments of keras.applications' builders that a `define` may take.
@@ -63,7 +63,7 @@ class ModelSpec:
         inputs, targets: From a raw example to what the network reads, and to what it learns to give; None where they
             are taken as they are.
         minimum: Smallest height and width of an image that the network can read.
-        torch_names, keras_names: How others name its weights; None where nobody has any.
+        torch_names, keras_names, foreign: How others name its weights; None where nobody has any.
         hidden: Left out of `list_models` unless asked for.
     """
 
@@ -87,6 +87,7 @@ class ModelSpec:
     targets: Inputs | None = None
     minimum: int = 1
     torch_names: TorchNames | None = None
+    foreign: ForeignTable | None = None
     keras_names: KerasNames | None = None
     hidden: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kzoo.records.inputs import TORCH, ImageInputs
 
@@ -59,6 +60,30 @@ class TorchNames:
     remedy: str
     flattened: Mapping[str, int] = field(default_factory=dict)
     inputs: ImageInputs = TORCH
+
+
+Row = tuple[tuple[str, ...], tuple[str, ...], str]
+
+
+@dataclass(frozen=True)
+class ForeignTable:
+    """How another library's weights become kzoo's, and kzoo's theirs.
+
+    Attributes:
+        lineage: Whose names these are, as `save_weights(names=…)` says it: "transformers", "torch".
+        rows: Of `define`'s arguments: (their names, kzoo's keys, the name of a transform of kzoo.weights.foreign).
+        remedy: Which of kzoo's variants the files are for.
+        prefix: In front of their names, or not there.
+        ignored: Patterns of names there that hold no weights, or hold one twice.
+        config: Of `define`'s arguments, what stands in the `config.json` beside the weights; None where there is none.
+    """
+
+    lineage: str
+    rows: Callable[[Mapping[str, Any]], Iterable[Row]]
+    remedy: str
+    prefix: str = ""
+    ignored: tuple[str, ...] = ()
+    config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kzoo.data import Data, DataInfo
 from kzoo.errors import KzooError
 from kzoo.inputs import is_utf8, random_texts
 from kzoo.models import go_on
-from kzoo.records import Number, Options, Whole
+from kzoo.records import TEXT, Number, Options, Whole
 from kzoo.report import Shown, Text
 from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_strings, read_by
 from kzoo.tasks.translation import speaker
@@ -84,6 +84,7 @@ class Drawing(Options):
     repetition_penalty: Annotated[
         float, Number(above=0), "Above 1, characters that stand there already become less likely."
     ] = 1.0
+    stop: Annotated[str | None, TEXT, "Writing ends in front of this text."] = None
     seed: Annotated[int, Whole(0), "Of the numbers that characters are drawn by."] = 0
 
 
@@ -121,7 +122,8 @@ class TextGeneration(Task):
         )  # fmt: skip
 
     def answer(
-        self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, seed: int = 0, **drawing: Any,
+        self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, seed: int = 0, stop: str | None = None,
+        **drawing: Any,
     ) -> list[Written]:  # fmt: skip
         """Piece after piece: half of what the network reads at once is what came before."""
         if given is None:
@@ -131,7 +133,7 @@ class TextGeneration(Task):
         for texts, prompts in predictor.reader.examples(given, batch_size, predictor.name):
             drawn = rng.random((len(texts), length), dtype="float32")
             before = [row[row > 0] for row in prompts.numpy()]
-            said, scores = [np.zeros(0, np.int32)] * len(texts), np.zeros(len(texts))
+            said, scores = np.zeros((len(texts), 0), np.int32), np.zeros((len(texts), 0), np.float32)
             for i in range(0, length, half):
                 window = np.zeros((len(texts), half), np.int32)
                 for row, parts in zip(window, zip(before, said, strict=True), strict=True):
@@ -139,10 +141,14 @@ class TextGeneration(Task):
                     row[: len(last)] = last
                 piece = np.pad(drawn[:, i : i + half], [(0, 0), (0, max(i + half - length, 0))])
                 ids, score = (t.numpy() for t in write(tf.constant(window), tf.constant(piece)))
-                said = [np.concatenate([a, b]) for a, b in zip(said, ids[:, : length - i], strict=True)]
-                scores += score[:, : length - i].sum(axis=1)
-            written = predictor.reader.text(tf.constant(np.stack(said))).numpy()
-            made += [Written(t, w.decode(), float(s)) for t, w, s in zip(texts, written, scores, strict=True)]
+                said = np.concatenate([said, ids[:, : length - i]], axis=1)
+                scores = np.concatenate([scores, score[:, : length - i]], axis=1)
+                written = [text.decode() for text in predictor.reader.text(tf.constant(said)).numpy()]
+                if stop and all(stop in text for text in written):
+                    break
+            for text, new, log_p in zip(texts, written, scores, strict=True):
+                new = new.partition(stop)[0] if stop else new
+                made.append(Written(text, new, float(log_p[: len(new)].sum())))  # a character is a token
         return made
 
     def _writer(self, predictor: Any, **drawing: Any) -> Callable[..., Any]:

@@ -12,19 +12,30 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, unknown
 from kzoo.files import atomic
 from kzoo.models import model_info
+from kzoo.weights import foreign
 from kzoo.weights.names import values_of
 
 
-def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
+def save_weights(model: keras.Model, path: str | os.PathLike[str], *, names: str = "kzoo") -> Path:
     """Write all weights to one `.safetensors` file, keyed by name. The file appears whole or not at all.
+
+    Args:
+        path: A `.safetensors` file; where `names` have a `config.json` beside them, a folder for both.
+        names: `"kzoo"`; or those that the library of the model's family gives: `"transformers"` of GPT, `"torch"` of
+            recurrent networks.
 
     Returns:
         The path written.
+
+    Raises:
+        KzooError: Another path, or names that the model's family has not.
     """
     path = Path(path)
+    if names != "kzoo":
+        return _save_foreign(model, path, names)
     if path.suffix != ".safetensors":
         raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
     if not path.parent.is_dir():
@@ -37,6 +48,29 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> Path:
         else:
             metadata["inputs"] = json.dumps(info.inputs.to_config())
     write_tensors(path, values_of(model), metadata)
+    return path
+
+
+def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
+    info = model_info(model)
+    table = info.spec.foreign if info is not None else None
+    if table is None or names != table.lineage:
+        allowed = ["kzoo", *([table.lineage] if table is not None else [])]
+        raise unknown("names", names, allowed, f"{model.name!r} has {' and '.join(allowed)}")
+    tensors = foreign.written(values_of(model), info)
+    if table.config is None:
+        if path.suffix != ".safetensors":
+            raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
+        write_tensors(path, tensors, {"format": "pt"})
+        return path
+    if path.suffix or path.is_file():
+        raise KzooError(f"names={names!r} make a folder, with a config.json; received {str(path)!r}")
+    # Or it has none, and that is said before anything is written.
+    config = json.dumps(table.config(foreign.arguments_of(info)), indent=2) + "\n"
+    path.mkdir(parents=True, exist_ok=True)
+    with atomic(path / "config.json") as beside:
+        beside.write_text(config, encoding="utf-8")
+    write_tensors(path / "model.safetensors", tensors, {"format": "pt"})
     return path
 
 

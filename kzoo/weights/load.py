@@ -65,7 +65,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
 
     - kzoo's own `.safetensors`, of `save_weights`;
     - keras.applications' `.h5` and what `model.save_weights` writes, `.weights.h5`;
-    - a state dict of torchvision or timm: `.safetensors`, or `.pth` where PyTorch is installed.
+    - a state dict of torchvision or timm, of transformers' GPT, of PyTorch's recurrent networks: `.safetensors`, or
+      `.pth` where PyTorch is installed.
 
     Every weight of the model must be in the file and fit, and the file must hold nothing else, but for these, which are
     printed: top layers in a file for a model without top; auxiliary heads that only one of the two has; the head.
@@ -179,7 +180,7 @@ def _inputs_of(kind: str, metadata: Mapping[str, str], parts: Parts | None) -> I
         return from_config(json.loads(saved))
     if kind in ("torch", "pickle") and parts.info.spec.classes == 1000:  # ImageNet's networks have their own there
         return parts.info.spec.torch_names.inputs
-    return None
+    return None  # a text's network reads what its run read
 
 
 def _order_of(kind: str, theirs: Inputs | None, parts: Parts) -> str:
@@ -271,7 +272,7 @@ def _check(
         raise KzooError(f"{source} does not fit the model {name!r}: {'; '.join([*first, said])}")
     remedy = REMEDY
     if kind in ("torch", "pickle"):
-        remedy += f"; {parts.info.spec.torch_names.remedy}"
+        remedy += f"; {(parts.info.spec.foreign or parts.info.spec.torch_names).remedy}"
     raise KzooError(
         f"{source} does not fit the model {name!r}: {remedy} (- missing there, + unknown here): {differences}"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kzoo.errors import KzooError
+from kzoo.weights import foreign
 from kzoo.weights.parts import Parts
 
 Tensors = Mapping[str, np.ndarray]
@@ -47,6 +48,8 @@ def converted(tensors: Tensors, source: str, parts: Parts) -> dict[str, np.ndarr
         KzooError: No converter for the family.
     """
     spec = parts.info.spec
+    if spec.foreign is not None:
+        return foreign.read(tensors, parts.info)
     if spec.torch_names is None:
         raise KzooError(
             f"{source} is a PyTorch state dict, and kzoo has no names for those of {spec.family}; give kzoo's"

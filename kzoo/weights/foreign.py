@@ -1,0 +1,78 @@
+"""Weights by a table: what each is called in another library and here, and how one becomes the other, both ways.
+
+The rows stand in the family's file. A transform has a name and two directions: of what a row names there it makes what
+it names here, or the other way round.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kzoo.records import ForeignTable, ModelInfo
+
+Arrays = Sequence[np.ndarray]
+
+
+def _swapped(a: np.ndarray) -> np.ndarray:
+    """Three gates in the last axis, the first two in the other order: PyTorch has r, z, n and Keras z, r, h."""
+    r, z, n = np.split(a, 3, axis=-1)
+    return np.concatenate([z, r, n], axis=-1)
+
+
+# {name: (theirs -> ours, ours -> theirs)}
+TRANSFORMS = {
+    "same": (lambda arrays: list(arrays), lambda arrays: list(arrays)),
+    "transposed": (lambda arrays: [a.T for a in arrays], lambda arrays: [a.T for a in arrays]),
+    # One matrix of queries, keys and values side by side.
+    "thirds": (
+        lambda arrays: np.split(arrays[0], 3, axis=-1),
+        lambda arrays: [np.concatenate(list(arrays), axis=-1)],
+    ),
+    # PyTorch adds two biases, of which Keras has the sum.
+    "summed": (
+        lambda arrays: [arrays[0] + arrays[1]],
+        lambda arrays: [arrays[0], np.zeros_like(arrays[0])],
+    ),
+    "gates": (lambda arrays: [_swapped(a.T) for a in arrays], lambda arrays: [_swapped(a).T for a in arrays]),
+    "two biases": (
+        lambda arrays: [np.stack([_swapped(a) for a in arrays])],
+        lambda arrays: [_swapped(a) for a in arrays[0]],
+    ),
+}
+
+
+def arguments_of(info: ModelInfo) -> dict[str, Any]:
+    """All that a model's `define` was called with."""
+    given = {name: p.default for name, p in info.spec.parameters.items() if p.default is not p.empty}
+    return {**given, **info.config}
+
+
+def read(tensors: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.ndarray]:
+    """{kzoo's key: array}; what no row names keeps its own name, and so does what would be needed beside it."""
+    table = info.spec.foreign
+    left = {_bare(name, table): value for name, value in tensors.items()}
+    left = {name: value for name, value in left.items() if not any(re.fullmatch(p, name) for p in table.ignored)}
+    found = {}
+    for theirs, ours, how in table.rows(arguments_of(info)):
+        if all(name in left for name in theirs):
+            made = TRANSFORMS[how][0]([left.pop(name) for name in theirs])
+            found |= dict(zip(ours, made, strict=True))
+    return found | left
+
+
+def written(values: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.ndarray]:
+    """{their name: array} of all weights of a model."""
+    table = info.spec.foreign
+    found = {}
+    for theirs, ours, how in table.rows(arguments_of(info)):
+        made = TRANSFORMS[how][1]([values[key] for key in ours])
+        found |= {table.prefix + name: value for name, value in zip(theirs, made, strict=True)}
+    return found
+
+
+def _bare(name: str, table: ForeignTable) -> str:
+    return name.removeprefix(table.prefix)

@@ -1,0 +1,96 @@
+"""PyTorch's recurrent networks and transformers' GPTs: outputs against values that they gave, and their names again."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import kzoo
+from kzoo.records import STYLES
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+sys.path.insert(0, str(GOLDEN))
+RULE = runpy.run_path(str(GOLDEN / "language_values.py"))
+sys.path.remove(str(GOLDEN))
+VALUES = json.loads((GOLDEN / "language.json").read_text(encoding="utf-8"))
+VALUES.pop("made with")
+SIZES = {"vocabulary": RULE["VOCABULARY"], "width": RULE["WIDTH"], "units": RULE["UNITS"], "stack": 2}
+GPT = {"vocabulary": RULE["VOCABULARY"], "stack": 2, "d_model": 8, "heads": 2, "d_ff": 32, "length": 12}
+OURS = {
+    **{f"{c}, classifier": (f"{c}_classifier_tiny", {**SIZES, "bidirectional": True, "summary": "max", "classes": 3})
+       for c in ("rnn", "lstm", "gru")},
+    **{f"{c}, language model": ("lstm_language_model_tiny", {**SIZES, "cell": c}) for c in ("rnn", "lstm", "gru")},
+    "gpt2": ("gpt_tiny", GPT),
+    "openai-gpt": ("gpt_tiny", {**GPT, "norm": "post"}),
+}  # fmt: skip
+
+
+def theirs(name):
+    made = {key: RULE["tensor"](key, tuple(shape)) for key, shape in VALUES[name]["state_dict"].items()}
+    if "lm_head.weight" in made:
+        made["lm_head.weight"] = next(v for k, v in made.items() if k.endswith(("wte.weight", "embed.weight")))
+    return made
+
+
+def ours(name, style="functional", **changes):
+    variant, arguments = OURS[name]
+    return kzoo.create_model(variant, style=style, **{**arguments, **changes})
+
+
+def loaded(name, path, style="functional"):
+    safetensors.numpy.save_file(theirs(name), path, metadata={"format": "pt"})
+    model = ours(name, style)
+    kzoo.load_weights(model, path)
+    return model
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_outputs_are_theirs(name, tmp_path):
+    style = STYLES[list(VALUES).index(name) % 3]
+    found = np.asarray(loaded(name, tmp_path / "model.safetensors", style)(RULE["IDS"]))
+    np.testing.assert_allclose(found.reshape(-1, found.shape[-1]), VALUES[name]["logits"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_their_names_again(name, tmp_path):
+    model = loaded(name, tmp_path / "model.safetensors")
+    lineage = "transformers" if "gpt" in name else "torch"
+    path = tmp_path / ("folder" if lineage == "transformers" else "again.safetensors")
+    assert kzoo.save_weights(model, path, names=lineage) == path
+    file = path / "model.safetensors" if path.is_dir() else path
+    again, expected = safetensors.numpy.load_file(file), theirs(name)
+    expected.pop("lm_head.weight", None)  # the embedding's, which transformers ties
+    assert again.keys() == expected.keys()
+    for key, value in expected.items():
+        if "gru" not in name and "bias_ih" in key:  # Keras has one bias, their sum
+            value = value + expected[key.replace("bias_ih", "bias_hh")]
+        if "gru" not in name and "bias_hh" in key:
+            value = np.zeros_like(value)
+        np.testing.assert_array_equal(again[key], value, err_msg=key)
+    if lineage == "transformers":
+        config = json.loads((path / "config.json").read_text())
+        assert config["model_type"] == name and config["n_layer"] == 2 and config["vocab_size"] == 41
+    other = ours(name)
+    kzoo.load_weights(other, file)
+    np.testing.assert_array_equal(other(RULE["IDS"]), model(RULE["IDS"]))
+
+
+def test_what_does_not_fit_is_said(tmp_path):
+    path = tmp_path / "model.safetensors"
+    loaded("gpt2", path)
+    before = kzoo.gpt_tiny()
+    with pytest.raises(kzoo.KzooError, match="does not fit the model 'gpt_tiny'.*GPT-2 is gpt_small here"):
+        kzoo.load_weights(before, path)
+    with pytest.raises(kzoo.KzooError, match="unknown names 'torch'.*'gpt_tiny' has kzoo and transformers"):
+        kzoo.save_weights(before, tmp_path / "a.safetensors", names="torch")
+    with pytest.raises(kzoo.KzooError, match="'lenet5' has kzoo"):
+        kzoo.save_weights(kzoo.lenet5(), tmp_path / "a.safetensors", names="torch")
+    with pytest.raises(kzoo.KzooError, match="make a folder, with a config.json"):
+        kzoo.save_weights(before, tmp_path / "a.safetensors", names="transformers")
+    with pytest.raises(kzoo.KzooError, match="learned positions; positions='rotary' has no file there"):
+        kzoo.save_weights(kzoo.gpt_tiny(positions="rotary"), tmp_path / "folder", names="transformers")
+    assert not (tmp_path / "folder").exists() and not (tmp_path / "a.safetensors").exists()
