@@ -11,12 +11,13 @@ Runs in an environment of its own, with neither kzoo nor Keras:
 """
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
-from torchvision_values import tensor
 
+tensor = runpy.run_path(str(Path(__file__).with_name("torchvision_values.py")))["tensor"]
 FILE = Path(__file__).with_name("language.json")
 IDS = np.array([[5, 9, 2, 33, 8, 21, 40], [7, 3, 3, 11, 30, 2, 6]])
 VOCABULARY, WIDTH, UNITS = 41, 6, 5

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ import kzoo
 from kzoo.records import STYLES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
 RULE = runpy.run_path(str(GOLDEN / "language_values.py"))
-sys.path.remove(str(GOLDEN))
 VALUES = json.loads((GOLDEN / "language.json").read_text(encoding="utf-8"))
 VALUES.pop("made with")
 SIZES = {"vocabulary": RULE["VOCABULARY"], "width": RULE["WIDTH"], "units": RULE["UNITS"], "stack": 2}
