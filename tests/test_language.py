@@ -58,6 +58,13 @@ def network(request):
     return NETWORKS[request.param]()
 
 
+@pytest.mark.slow
+def test_gpt_2_has_its_published_count():
+    """The smallest of transformers' four, "gpt2"."""
+    sizes = {"vocabulary": 50_257, "stack": 12, "d_model": 768, "heads": 12, "d_ff": 3072, "length": 1024}
+    assert kzoo.gpt_small(style="subclass", **sizes).count_params() == 124_439_808
+
+
 def test_a_place_sees_what_came_before_alone(network):
     model, x = network, ids((2, 12))
     changed = tf.concat([x[:, :7], ids((2, 5), seed=1)], axis=1)
