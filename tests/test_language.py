@@ -268,6 +268,11 @@ def test_resumed(one, prose):
     assert kzoo.fit(resume=half.path, epochs=2, verbose=False).history["loss"] == pytest.approx(one.history["loss"])
 
 
+def test_prose_has_no_labels(prose):
+    with pytest.raises(kzoo.KzooError, match="lstm_classifier_tiny learns labels of texts, and prose is prose without"):
+        kzoo.fit("lstm_classifier_tiny", prose, epochs=1, verbose=False)
+
+
 @pytest.mark.slow
 def test_tuned(prose):
     search = kzoo.tune("gpt_tiny", prose, trials=2, epochs=1, limit_train_batches=2, xla="off", verbose=False)

@@ -96,6 +96,11 @@ class Texts(Reader):
 
     def check(self, name: str, data: Any) -> None:
         check_texts(name, data, 1, self.reads)
+        if data.info.holds == "prose":  # each passage with the same number in the place of a label
+            raise KzooError(
+                f"{name} learns labels of texts, and {data.info.name} is prose without any; give a table of text and"
+                " label; prose is for language models: kzoo list --task text-generation"
+            )
 
     def check_fed(self, name: str, data: Any) -> None:
         check_ids(name, data)
