@@ -166,10 +166,10 @@ class MultiHeadAttention:
 class Residual:
     """LayerNorm(x + Dropout(Sublayer(x))) (sections 3.1 and 5.4)."""
 
-    def __init__(self, dropout: float, name: str) -> None:
+    def __init__(self, dropout: float, name: str, epsilon: float = 1e-6) -> None:
         self.dropout = layers.Dropout(dropout, name=f"{name}_dropout")
         self.add = layers.Add(name=f"{name}_add")
-        self.norm = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+        self.norm = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm")
 
     @property
     def layers(self) -> list[layers.Layer]:

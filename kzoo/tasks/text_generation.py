@@ -130,6 +130,7 @@ class TextGeneration(Task):
             raise KzooError(f"{predictor.name} writes on; give it the beginning of a text")
         made, half = [], predictor.reader.spec.length // 2
         write, rng = self._writer(predictor, **drawing), np.random.default_rng(seed)
+        spelled = lambda ids: [text.decode() for text in predictor.reader.text(tf.constant(ids)).numpy()]
         for texts, prompts in predictor.reader.examples(given, batch_size, predictor.name):
             drawn = rng.random((len(texts), length), dtype="float32")
             before = [row[row > 0] for row in prompts.numpy()]
@@ -143,10 +144,9 @@ class TextGeneration(Task):
                 ids, score = (t.numpy() for t in write(tf.constant(window), tf.constant(piece)))
                 said = np.concatenate([said, ids[:, : length - i]], axis=1)
                 scores = np.concatenate([scores, score[:, : length - i]], axis=1)
-                written = [text.decode() for text in predictor.reader.text(tf.constant(said)).numpy()]
-                if stop and all(stop in text for text in written):
+                if stop and all(stop in text for text in spelled(said)):
                     break
-            for text, new, log_p in zip(texts, written, scores, strict=True):
+            for text, new, log_p in zip(texts, spelled(said), scores, strict=True):
                 new = new.partition(stop)[0] if stop else new
                 made.append(Written(text, new, float(log_p[: len(new)].sum())))  # a character is a token
         return made

@@ -36,10 +36,7 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], *, names: str
     path = Path(path)
     if names != "kzoo":
         return _save_foreign(model, path, names)
-    if path.suffix != ".safetensors":
-        raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
-    if not path.parent.is_dir():
-        raise KzooError(f"no folder {str(path.parent)!r} to write {path.name} into; make it first")
+    _check_file(path)
     metadata = {"format": "kzoo", "model": model.name}
     info = model_info(model)
     if info is not None and info.inputs is not None:
@@ -51,6 +48,13 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], *, names: str
     return path
 
 
+def _check_file(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
+    if not path.parent.is_dir():
+        raise KzooError(f"no folder {str(path.parent)!r} to write {path.name} into; make it first")
+
+
 def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
     info = model_info(model)
     table = info.spec.foreign if info is not None else None
@@ -59,14 +63,13 @@ def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
         raise unknown("names", names, allowed, f"{model.name!r} has {' and '.join(allowed)}")
     tensors = foreign.written(values_of(model), info)
     if table.config is None:
-        if path.suffix != ".safetensors":
-            raise KzooError(f"weights are kept in .safetensors files; received {str(path)!r}")
+        _check_file(path)
         write_tensors(path, tensors, {"format": "pt"})
         return path
     if path.suffix or path.is_file():
         raise KzooError(f"names={names!r} make a folder, with a config.json; received {str(path)!r}")
     # Or it has none, and that is said before anything is written.
-    config = json.dumps(table.config(foreign.arguments_of(info)), indent=2) + "\n"
+    config = json.dumps(table.config(info.settings), indent=2) + "\n"
     path.mkdir(parents=True, exist_ok=True)
     with atomic(path / "config.json") as beside:
         beside.write_text(config, encoding="utf-8")

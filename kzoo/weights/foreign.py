@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from kzoo.records import ForeignTable, ModelInfo
+from kzoo.records import ModelInfo
 
 Arrays = Sequence[np.ndarray]
 
@@ -45,22 +44,20 @@ TRANSFORMS = {
 }
 
 
-def arguments_of(info: ModelInfo) -> dict[str, Any]:
-    """All that a model's `define` was called with."""
-    given = {name: p.default for name, p in info.spec.parameters.items() if p.default is not p.empty}
-    return {**given, **info.config}
-
-
 def read(tensors: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.ndarray]:
     """{kzoo's key: array}; what no row names keeps its own name, and so does what would be needed beside it."""
     table = info.spec.foreign
-    left = {_bare(name, table): value for name, value in tensors.items()}
+    left = {name.removeprefix(table.prefix): value for name, value in tensors.items()}
     left = {name: value for name, value in left.items() if not any(re.fullmatch(p, name) for p in table.ignored)}
     found = {}
-    for theirs, ours, how in table.rows(arguments_of(info)):
+    for theirs, ours, how in table.rows(info.settings):
         if all(name in left for name in theirs):
-            made = TRANSFORMS[how][0]([left.pop(name) for name in theirs])
+            try:
+                made = TRANSFORMS[how][0]([left[name] for name in theirs])
+            except ValueError:  # of shapes that no such matrix has: they are told under their own names
+                continue
             found |= dict(zip(ours, made, strict=True))
+            left = {name: value for name, value in left.items() if name not in theirs}
     return found | left
 
 
@@ -68,11 +65,7 @@ def written(values: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.n
     """{their name: array} of all weights of a model."""
     table = info.spec.foreign
     found = {}
-    for theirs, ours, how in table.rows(arguments_of(info)):
+    for theirs, ours, how in table.rows(info.settings):
         made = TRANSFORMS[how][1]([values[key] for key in ours])
         found |= {table.prefix + name: value for name, value in zip(theirs, made, strict=True)}
     return found
-
-
-def _bare(name: str, table: ForeignTable) -> str:
-    return name.removeprefix(table.prefix)

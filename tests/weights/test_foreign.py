@@ -76,6 +76,17 @@ def test_their_names_again(name, tmp_path):
     np.testing.assert_array_equal(other(RULE["IDS"]), model(RULE["IDS"]))
 
 
+def test_matrices_that_cannot_be_cut_are_named(tmp_path):
+    for name, key in (("gpt2", "transformer.h.0.attn.c_attn.weight"), ("gru, classifier", "gru.bias_hh_l0")):
+        tensors = theirs(name)
+        tensors[key] = tensors[key][..., :-1].copy()
+        safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(kzoo.KzooError, match=key.removeprefix("transformer.")):
+            kzoo.load_weights(ours(name), tmp_path / "model.safetensors")
+    with pytest.raises(kzoo.KzooError, match="no folder .* make it first"):
+        kzoo.save_weights(ours("gru, classifier"), tmp_path / "none" / "a.safetensors", names="torch")
+
+
 def test_what_does_not_fit_is_said(tmp_path):
     path = tmp_path / "model.safetensors"
     loaded("gpt2", path)
