@@ -37,6 +37,8 @@ PARAMETERS = {
     "mlp_16_16": 13_002,
     "mlp_16_16_16": 833,
     "mlp_xor": 9,
+    "mlp_table": 9 * 128 + 129 * 128 + 129 * 2,
+    "mlp_regressor": 9 * 64 + 65 * 64 + 65,
     "lenet5": 61_706,
     "lenet5_1998": 60_000,
     # torchvision's and keras.applications' counts; moving averages of batch norm are counted, as Keras does
@@ -89,6 +91,11 @@ PARAMETERS = {
     "lstm_language_model": 100 * 64 + 4 * (64 + 257 + 256 + 257) * 256 + 257 * 100,
     "gru_language_model": 100 * 64 + 3 * (64 + 258 + 256 + 258) * 256 + 257 * 100,
     "lstm_language_model_tiny": 70 * 8 + 4 * (8 + 7 + 6 + 7) * 6 + 7 * 70,
+    "rnn_forecaster": (1 + 64 + 1) * 64 + 65,
+    "lstm_forecaster": 4 * (1 + 64 + 1) * 64 + 65,
+    "gru_forecaster": 3 * (1 + 64 + 2) * 64 + 65,
+    "lstm_forecaster_tiny": 4 * (1 + 6 + 1) * 6 + 7 * 2,
+    "gru_forecaster_tiny": 2 * 3 * (1 + 4 + 2) * 4 + 2 * 3 * (8 + 4 + 2) * 4 + 9,
     "textcnn": 20_000 * 300 + (3 + 4 + 5) * 300 * 100 + 300 + 301 * 2,
     "textcnn_tiny": 50 * 8 + (2 + 3) * 8 * 5 + 10 + 11 * 2,
     # embeddings, both directions of the encoder, decoder, W_a, W_c, W_s

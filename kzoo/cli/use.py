@@ -56,7 +56,7 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
             list[str],
             typer.Argument(
                 help="Image files, folders of them, patterns, a .txt file that names some, or - for stdin; texts, or a"
-                " .txt file with one a line."
+                " .txt file with one a line; a .csv file of rows of numbers, or of a series."
             ),
         ], ...,
     ),
@@ -143,7 +143,8 @@ def export(given: dict[str, Any], as_json: bool) -> None:
             verb = "predict" if "labels" in serves["serve_text"] else "generate"
             print(f"next          kzoo {verb} {place} 'a text'")
         else:
-            print(f"next          kzoo {'generate ' + place if 'generate' in serves else f'predict {place} image.png'}")
+            given = "table.csv" if {"serve_rows", "serve_series"} & serves.keys() else "image.png"
+            print(f"next          kzoo {'generate ' + place if 'generate' in serves else f'predict {place} {given}'}")
 
 
 def _told(answers: Any) -> None:
@@ -167,11 +168,10 @@ def _is_device(path: Path) -> bool:
 
 
 def _write_csv(path: Path, predictions: list[Any]) -> None:
-    top = max(len(p.labels) for p in predictions)
+    rows = [row for answer in predictions for row in answer.rows()]
     place = contextlib.nullcontext(path) if _is_device(path) else atomic(path.resolve())  # a link stays one
     with place as beside, open(beside, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", *(f"{column}{k + 1}" for k in range(top) for column in ("label", "score"))])
-        for p in predictions:
-            pairs = zip(p.labels, p.scores, strict=True)
-            writer.writerow([cell(p.input), *(x for label, score in pairs for x in (cell(label), f"{score:.6f}"))])
+        writer.writerow(map(cell, rows[0]))
+        for row in rows:
+            writer.writerow([f"{x:.6f}" if isinstance(x, float) else cell(x) for x in row.values()])

@@ -9,6 +9,7 @@ __getattr__, __dir__ = lazily(
     prepared="EMBEDDED SPLITS_FILE builder_of means_path",
     data="SPLITS Data DataInfo balanced_weights",
     fed="batches_of held inputs_of is_batches",
-    load="folder_holds load_data load_held",
+    load="held_by load_data load_held",
     remembered="read_again",
+    series="forecast_from",
 )

@@ -15,8 +15,9 @@ from kzoo.inputs import NUMBERS, numbers_of, range_of
 
 SPLITS = ("train", "validation", "test")
 # images: with a class each; texts: with a label each; pairs: of a text and its translation; rows: of numbers; prose:
-# passages of running text, without labels.
-HOLDS = ("images", "texts", "pairs", "rows", "prose")
+# passages of running text, without labels; measurements: rows of numbers with a number each; series: moments that
+# follow one another, a row of numbers each.
+HOLDS = ("images", "texts", "pairs", "rows", "prose", "measurements", "series")
 IMBALANCE = 1.5  # times the smallest class
 
 
@@ -45,6 +46,8 @@ class DataInfo:
         batched: Splits whose counts are batches, which whoever gave them has made.
         drawn: {part: what its examples are known by} of parts that were taken of train; "left": of none.
         numbers: What its images were given in, where that was not 0 to 255: a name in NUMBERS.
+        columns: Of tables and series: what each number of a row is.
+        measured: Of measurements what is learned; of series the columns that are forecast.
     """
 
     name: str
@@ -66,6 +69,8 @@ class DataInfo:
     files: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     drawn: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
     numbers: str = ""
+    columns: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
 
     def describe(self) -> str:
         unit = lambda split: " in batches" if split in self.batched else ""
@@ -82,6 +87,9 @@ class DataInfo:
             return f"{self.name}: {counts}; {what}" + ("" if pairs else f"; {len(self.classes)} classes")
         if self.holds == "prose":
             return f"{self.name}: {counts}; passages of prose"
+        if self.holds in ("measurements", "series"):
+            what = "moments" if self.holds == "series" else "rows"
+            return f"{self.name}: {counts}; {what} of {len(self.columns)} numbers; learned: {', '.join(self.measured)}"
         shape = "x".join("?" if n is None else str(n) for n in self.shape) if self.shape else "sizes differ"
         classes = f"{len(self.classes)} classes" if self.classes else self.holds
         return f"{self.name}: {counts}; {shape}; {classes}"

@@ -1,4 +1,4 @@
-"""Data that comes along: scikit-learn's handwritten digits, and the truth tables of AND, OR and XOR."""
+"""Data that comes along: scikit-learn's handwritten digits and diabetes, the truth tables of AND, OR and XOR."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kzoo.data.data import DataInfo, Examples
+from kzoo.data.number_tables import measured
 from kzoo.data.prepared import EMBEDDED
 from kzoo.data.shares import stratified
 
@@ -41,7 +42,24 @@ def _truth_table(name: str, outputs: tuple[int, ...]) -> Callable[[], tuple[dict
     return read
 
 
+def _diabetes() -> tuple[dict[str, Examples], DataInfo]:
+    from sklearn.datasets import load_diabetes
+
+    found = load_diabetes(scaled=False)
+    x, y = found.data.astype("float32"), found.target.astype("float32")[:, None]
+    train, test = stratified(np.zeros(len(x), "int64"), 0.2, seed=0)
+    info = DataInfo(
+        name="diabetes",
+        holds="measurements",
+        source="Efron, Hastie, Johnstone, Tibshirani 2004, Least Angle Regression; by way of scikit-learn",
+        notes=("test: 20 % of scikit-learn's 442 patients, seed 0",),
+        columns=tuple(found.feature_names),
+        measured=("progression after a year",),
+    )
+    return {"train": measured(x[train], y[train]), "test": measured(x[test], y[test])}, info
+
+
 TABLES = (_truth_table("and", (0, 0, 0, 1)), _truth_table("or", (0, 1, 1, 1)), _truth_table("xor", (0, 1, 1, 0)))
 READERS: dict[str, Callable[[], tuple[dict[str, Examples], DataInfo]]] = dict(
-    zip(EMBEDDED, (_digits, *TABLES), strict=True)
+    zip(EMBEDDED, (_digits, *TABLES, _diabetes), strict=True)
 )

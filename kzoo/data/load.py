@@ -21,16 +21,18 @@ from kzoo.data.embedded import READERS
 from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
+from kzoo.data.number_tables import NUMERIC, holds_numbers, number_file
 from kzoo.data.plain_text import is_plain, plain_text
 from kzoo.data.prepared import EMBEDDED, means_path
 from kzoo.data.remembered import as_before, drawn_parts, read_parts
+from kzoo.data.series import in_time
 from kzoo.data.shares import Shares
 from kzoo.data.text_folders import text_folder
-from kzoo.data.text_tables import is_table, text_file
+from kzoo.data.text_tables import text_file
 from kzoo.data.texts import repeated
 from kzoo.data.tfds import from_tfds
 from kzoo.errors import KzooError, unknown
-from kzoo.inputs import mapped
+from kzoo.inputs import is_table, mapped
 
 
 def load_data(
@@ -58,7 +60,9 @@ def load_data(
             `.npz`. Texts: a `.tsv` or `.csv` (or `.gz`, `.xz` of it) whose first line names text and label, or source
             and target; a folder of these named train, val, test; a folder of parallel files `train.en`, `train.de`, …;
             a folder with one subfolder of `.txt` files a class. Prose: a `.txt` (or `.gz`, `.xz` of it), or a folder
-            of train.txt, val.txt, test.txt.
+            of train.txt, val.txt, test.txt. Numbers: a `.csv` or `.tsv` with a class or a number in one column, the
+            last one unless its name says otherwise (label, target, …); a series, where the first column is a time.
+            `"diabetes"` (scikit-learn's 442 patients with a number each) is embedded.
         data_dir: Where prepared TensorFlow Datasets lie; default the environment's TFDS_DATA_DIR, then TFDS' own.
         download: Let TensorFlow Datasets fetch a set that is not there. Nothing is fetched otherwise.
         only: Keep only these classes, by name or number; they are numbered anew in the order given.
@@ -70,16 +74,18 @@ def load_data(
         languages: Direction of translations, `"en-de"` from English to German.
         columns: Which columns of a table are what, where its first line does not say it: {"text": "review", "label":
             "stars"}, or by number from 1 of a table without such a line. Roles are file, label and split of images;
-            text and label; source and target.
-        holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"`, `"rows"`
-            or `"prose"`. Data that holds anything else is refused.
+            text and label; source and target; label or target of a table of numbers; time and target of a series.
+        holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"`, `"prose"`,
+            `"rows"` (a class each), `"measurements"` (a number each) or `"series"`. Data that holds anything else is
+            refused.
         splits: A run, or its `splits.json`: each example in the part where it was there, whatever was added or taken
             away since. What is read again for a run is so by itself.
 
     The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
     that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
     the examples for a smaller `per_class` are among those for a larger one. What is taken is stratified: a part gets
-    one example at least of each class that then has two or more; a class with a single one keeps it in train.
+    one example at least of each class that then has two or more; a class with a single one keeps it in train. A series
+    is cut in time: train, then validation (0.1 of it), then test (0.2).
 
     Returns:
         Data with train, validation and, where the source has one or `test` takes one, test; `info.notes` says what was
@@ -132,6 +138,10 @@ def _load(
     elif "train" not in splits:
         raise KzooError(f"{name!r} has {', '.join(splits)}, but no train part")
     indices = {split: np.arange(len(e.labels)) for split, e in splits.items()}
+    if info.holds == "series" and not held:
+        indices, said = in_time(splits["train"], test, validation)
+        splits, notes = dict.fromkeys(indices, splits["train"]), [*notes, *said]
+        shares.given = dict.fromkeys(shares.given)  # nothing is left to be drawn
     renumber = None
     if only and not classes:
         raise KzooError(f"only={list(only)!r} keeps classes, and {name!r} has none; leave it out")
@@ -162,15 +172,8 @@ def _load(
         notes += repeated(splits, indices)
     if classes and not info.whole and not held:
         notes += [line] if (line := imbalance(counts["train"], classes)) else []
-    data, files = {}, {}
-    for split in (name for name in SPLITS if name in splits):
-        data[split] = splits[split].select(indices[split])
-        if renumber is not None:
-            table = tf.constant(renumber)
-            renumbered = lambda x, y, table=table: (x, tf.gather(table, tf.cast(y, tf.int64)))
-            data[split] = mapped(data[split], renumbered)
-        if splits[split].files is not None:
-            files[split] = tuple(splits[split].files[i] for i in indices[split])
+    data = {split: _selected(splits[split], indices[split], renumber) for split in SPLITS if split in splits}
+    files = {split: tuple(e.files[i] for i in indices[split]) for split, e in splits.items() if e.files is not None}
     info = replace(
         info,
         classes=tuple(classes),
@@ -184,9 +187,21 @@ def _load(
     return Data(data["train"], data.get("validation"), data.get("test"), info)
 
 
-def folder_holds(path: Any, holds: str | None) -> dict[str, str]:
-    """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder."""
-    return {"holds": holds} if holds in ("texts", "pairs", "prose") and Path(path).is_dir() else {}
+def _selected(examples: Examples, rows: np.ndarray, renumber: np.ndarray | None) -> tf.data.Dataset:
+    data = examples.select(rows)
+    if renumber is None:
+        return data
+    table = tf.constant(renumber)
+    return mapped(data, lambda x, y: (x, tf.gather(table, tf.cast(y, tf.int64))))
+
+
+def held_by(path: Any, holds: str | None) -> dict[str, str]:
+    """What `load_data` is told for a task that works on `holds`: texts may lie beside images in a folder, and a table
+    of numbers may be one of classes or of numbers.
+    """
+    folder = holds in ("texts", "pairs", "prose") and Path(path).is_dir()
+    table = holds in NUMERIC and Path(path).is_file() and is_table(Path(path))
+    return {"holds": holds} if folder or table else {}
 
 
 def _read(
@@ -205,6 +220,14 @@ def _read(
     if is_path or name in EMBEDDED:
         _check_read_here(name, data_dir, download)
     return splits, info, is_path
+
+
+def _means_numbers(path: Path, holds: str | None, languages: str | None, columns: Any) -> bool:
+    """Whether a table is one of numbers."""
+    if holds in ("texts", "pairs") or languages is not None or (columns and set(columns) & {"text", "source"}):
+        return False
+    asked = holds in NUMERIC or bool(columns and "time" in columns)
+    return holds_numbers(path, asked)
 
 
 def _arguments(name: str, is_path: bool, places: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,6 +300,8 @@ def _from_path(
     if not (path.is_file() or path.is_dir()):  # a pipe, a device
         raise KzooError(f"{str(path)!r} is neither a file nor a folder; write it into a file first")
     if path.is_file() and is_table(path):
+        if _means_numbers(path, holds, languages, columns):
+            return number_file(path, holds, columns)
         return text_file(path, languages, columns)
     if is_plain(path) if path.is_file() else holds == "prose":
         _check_no_columns(path, columns)

@@ -22,6 +22,9 @@ FILES = ("file", "filename", "file_name", "filenames", "filepath", "file_path", 
          "img_id", "images", "name", "id")  # fmt: skip
 LABELS = ("label", "labels", "class", "class_name", "category", "sentiment", "polarity", "intent", "topic", "emotion",
           "rating", "stars", "score", "target")  # fmt: skip
+# Columns of a number that is learned, and of times.
+MEASURED = ("target", "y", "value", "price")
+TIMES = ("time", "date", "datetime", "timestamp", "month", "year", "day", "hour", "step")
 SPLITS = ("split", "set", "subset", "partition")
 TEXTS = ("text", "texts", "sentence", "review", "comment", "tweet", "message", "document", "content", "phrase",
          "utterance", "query", "question")  # fmt: skip
@@ -52,7 +55,7 @@ def check_columns(columns: Any) -> dict[str, str | int] | None:
     """`columns=` in its plain form: {role: the column's name, or its number from 1}."""
     if columns is None:
         return None
-    roles = ("file", "label", "split", "text", "source", "target")
+    roles = ("file", "label", "split", "text", "source", "target", "time")
     if not isinstance(columns, Mapping) or not columns:
         raise KzooError(
             f"columns must be {{role: column}}, such as {{'text': 'review', 'label': 2}}; received {columns!r}"

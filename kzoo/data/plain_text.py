@@ -9,8 +9,9 @@ import numpy as np
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.names import split_of
-from kzoo.data.texts import chosen, decoded, labelled, unpacked
+from kzoo.data.texts import chosen, labelled
 from kzoo.errors import KzooError
+from kzoo.inputs import decoded, unpacked
 
 
 def is_plain(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kzoo.errors import KzooError, unknown
 
-EMBEDDED = ("digits", "and", "or", "xor")  # `embedded.py` reads them
+EMBEDDED = ("digits", "and", "or", "xor", "diabetes")  # `embedded.py` reads them
 SPLITS_FILE = "splits.json"  # of a run: which example is in which part
 
 

@@ -11,20 +11,10 @@ from pathlib import Path
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.names import split_of, subfolders
 from kzoo.data.plain_text import plain_files, plain_text
-from kzoo.data.text_tables import is_table, text_tables
-from kzoo.data.texts import (
-    chosen,
-    decoded,
-    direction,
-    labelled,
-    lines_of,
-    of_split,
-    paired,
-    some,
-    unpacked,
-)
+from kzoo.data.text_tables import text_tables
+from kzoo.data.texts import chosen, direction, labelled, of_split, paired, some
 from kzoo.errors import KzooError
-from kzoo.inputs import IMAGE_SUFFIXES, is_blank, unit_of
+from kzoo.inputs import IMAGE_SUFFIXES, decoded, is_blank, is_table, lines_of, unit_of, unpacked
 
 # The last part of a parallel file's name: two or three letters, perhaps a region; and what is no language there.
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")

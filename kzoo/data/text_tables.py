@@ -5,21 +5,18 @@ Line 1 names the columns; `columns=` says them where their names are not known, 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.labels import check_classes, ordered, refuse_alike, unquoted
 from kzoo.data.names import LABELS, SOURCES, TARGETS, TEXTS, places
-from kzoo.data.texts import decoded, direction, labelled, lines_of, paired, some, unpacked
+from kzoo.data.texts import direction, labelled, paired, some
 from kzoo.errors import KzooError
-from kzoo.inputs import is_blank, unit_of
+from kzoo.inputs import is_blank, rows_of, unit_of, unpacked
 
-SEPARATORS = {".tsv": "tabs (none inside a text)", ".csv": "commas (a text with a comma stands in double quotes)"}
 REMEDY = (
     "name the columns in line 1 (text and label, or source and target), or give columns={'text': …, 'label': …}"
     " (--columns text=1 --columns label=2 of a file without such a line)"
@@ -64,10 +61,6 @@ class Table:
                     " the row"
                 )
         return values
-
-
-def is_table(path: Path) -> bool:
-    return Path(unpacked(path)).suffix.lower() in SEPARATORS
 
 
 def text_file(
@@ -131,42 +124,12 @@ def text_tables(
 
 
 def _table(path: Path, split: str, columns: Mapping[str, str | int] | None) -> Table:
-    suffix = Path(unpacked(path)).suffix.lower()
-    if suffix == ".csv":
-        rows = list(_csv_rows(path))
-    else:
-        rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(path), start=1)]
-    width = max(len(rows[0][1]), 2)
-    for line, cells in rows:
-        if not any(cell.strip() for cell in cells):
-            raise KzooError(f"line {line} of {str(path)!r} is empty; delete it")
-        if len(cells) != width:
-            raise KzooError(
-                f"line {line} of {str(path)!r} has {len(cells)} column{'s' * (len(cells) > 1)}, not {width}; separate"
-                f" them by {SEPARATORS[suffix]}"
-            )
+    rows = rows_of(path)
     header = _given(rows[0][1], path, columns) if columns is not None else _header(rows[0][1], path, split)
     rows = rows[1:] if header.named else rows
     if not rows:
         raise KzooError(f"{str(path)!r} has a header and no rows; a file of texts needs at least one")
     return Table(path, header, tuple(n for n, _ in rows), [cells for _, cells in rows])
-
-
-def _csv_rows(path: Path) -> Iterable[tuple[int, list[str]]]:
-    """(number of its first line, cells) of each row."""
-    reader = csv.reader(io.StringIO(decoded(path), newline=""), strict=True)
-    limit = csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv allows
-    line = 1
-    try:
-        for cells in reader:
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise KzooError(
-            f"line {line} of {str(path)!r} is not CSV ({error}); a double quote inside a quoted text is written twice"
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _given(head: Sequence[str], path: Path, columns: Mapping[str, str | int]) -> Header:

@@ -5,15 +5,10 @@ What cannot be read is an error that names the line, never left out: pairs out b
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import lzma
 import re
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +16,7 @@ import tensorflow as tf
 from kzoo.data.data import Examples, as_bytes
 from kzoo.data.names import split_of
 from kzoo.errors import KzooError, unknown
-from kzoo.files import read_all
 
-PACKED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 OTHER_TESTS = re.compile(r"test[\W_\d]")  # test_2016_flickr, test2017, …
 
 
@@ -58,38 +51,6 @@ def repeated(splits: Mapping[str, Examples], indices: Mapping[str, np.ndarray]) 
     notes = [f"texts with two labels: {len(two):,} ({some(two[:3])})"] if two else []
     shared = Counter(tuple(sorted(found)) for found in parts.values() if len(found) > 1)
     return notes + [f"the same text in {' and '.join(names)}: {n:,}" for names, n in sorted(shared.items())]
-
-
-def unpacked(path: Path) -> str:
-    """The file's name without .gz or .xz."""
-    return path.name[: -len(path.suffix)] if path.suffix.lower() in PACKED else path.name
-
-
-def decoded(path: Path) -> str:
-    """The whole text, without a byte order mark."""
-    try:
-        with PACKED.get(path.suffix.lower(), open)(path, "rb") as file:
-            raw = read_all(file, path)
-    except KzooError:
-        raise
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise KzooError(f"cannot read {str(path)!r}: {error}; check that the file is whole") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise KzooError(
-            f"line {line} of {str(path)!r} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8"
-        ) from error
-    if not text.strip():
-        raise KzooError(f"{str(path)!r} is empty; a file of texts needs at least one")
-    return text
-
-
-def lines_of(path: Path) -> list[str]:
-    """By line feeds alone, since texts hold other line separators of Unicode; a carriage return before it goes too."""
-    return [line.removesuffix("\r") for line in decoded(path).removesuffix("\n").split("\n")]
 
 
 def of_split(stem: str) -> bool:

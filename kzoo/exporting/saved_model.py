@@ -160,6 +160,7 @@ def _told(predictor: Predictor, functions: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": outputs,
         "scores": predictor.kind if len(outputs) == 1 else "numbers",
         "inputs": inputs.to_config() if inputs is not None else None,
+        "targets": predictor.targets.to_config() if predictor.targets is not None else None,
         "labels": list(predictor.labels),
         "data": dict(predictor.data),
     }

@@ -1,4 +1,4 @@
-"""Recurrent networks: classifiers of sentences, and language models on characters.
+"""Recurrent networks: classifiers of sentences, language models on characters, forecasters of series.
 
 Jeffrey L. Elman (1990), "Finding Structure in Time", Cognitive Science 14(2): a layer reads its own last output beside
 the next token. Sepp Hochreiter, Jürgen Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8), with the
@@ -7,13 +7,16 @@ forget gate of Gers, Schmidhuber, Cummins (2000): cells that keep what gates let
 
     tokens -> embedding -> recurrent layers, forwards and backwards -> the greatest of each unit over time -> label
     characters -> embedding -> recurrent layers, forwards -> logits of what comes next
+    moments of a series -> less the last one -> recurrent layers -> dense -> plus the last one
 
 Both directions are those of Graves, Schmidhuber (2005), "Framewise Phoneme Classification with Bidirectional LSTM". The
 summary over time is that of Conneau, Kiela, Schwenk, Barrault, Bordes (2017), "Supervised Learning of Universal Sentence
 Representations", section 3.2.2: in long texts the last state forgets. Dropout stands between layers, not inside the loop
 (Zaremba, Sutskever, Vinyals 2014, "Recurrent Neural Network Regularization"); with `recurrent_dropout` also there, one
 mask for all steps of a text (Gal, Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural
-Networks").
+Networks"). A forecaster says how what comes differs from the last moment, so that a level which training did not have is
+none of its concern (Zeng, Chen, Zhang, Xu 2023, "Are Transformers Effective for Time Series Forecasting?", section 4.1:
+NLinear).
 
 `units` cells read the embedding, their last outputs and a bias. A direction has units (width + units + 1) weights, three
 times as many in a GRU, which has a second bias, four times in an LSTM.
@@ -21,9 +24,10 @@ times as many in a GRU, which has a second bias, four times in an LSTM.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
+import keras
 from keras import layers, ops
 
 from kzoo.models.arguments import Activation, Dropout
@@ -31,7 +35,7 @@ from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import TokenEmbedding
-from kzoo.records import ForeignTable, ModelSpec, Recipe, TextInputs, from_config
+from kzoo.records import ForeignTable, ModelSpec, Recipe, TextInputs, Wholes, from_config
 
 COURSE = 9
 register = registering("recurrent")
@@ -44,8 +48,8 @@ Cell = Literal["rnn", "lstm", "gru"]
 
 @register
 class Recurrent(Block):
-    """[batch, time, width] -> [batch, time, units], in both directions 2 units; or {"x", "mask": [batch, time]} -> the
-    same: at padding a state stays as it is. `dropout` is of the layer's input.
+    """[batch, time, width] -> [batch, time, units], in both directions 2 units; or {"x", …} -> the same with another x:
+    at padding, by a "mask" [batch, time], a state stays as it is. `dropout` is of the layer's input.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Recurrent(Block):
 
     def call(self, inputs: Any) -> Any:
         if isinstance(inputs, dict):
-            return {"x": self._read(inputs["x"], inputs["mask"]), "mask": inputs["mask"]}
+            return {**inputs, "x": self._read(inputs["x"], inputs.get("mask"))}
         return self._read(inputs)
 
     def _read(self, x: Any, mask: Any = None) -> Any:
@@ -119,6 +123,48 @@ class Summary(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "what": self.what, "bidirectional": self.bidirectional}
+
+
+@register
+class FromLast(layers.Layer):
+    """[batch, time, columns] -> {"x": the same less its last moment, "last": [batch, columns]}."""
+
+    def call(self, x: Any) -> State:
+        return {"x": x - x[:, -1:], "last": x[:, -1]}
+
+    def compute_output_spec(self, x: Any) -> dict[str, keras.KerasTensor]:
+        return {"x": keras.KerasTensor(x.shape, x.dtype), "last": keras.KerasTensor((x.shape[0], x.shape[2]), x.dtype)}
+
+
+@register
+class Ahead(Block):
+    """{"x": [batch, time, units], "last": [batch, columns]} -> [batch, horizon, targets]: the columns `targets`, counted
+    from 0, at the next moments.
+    """
+
+    def __init__(
+        self, horizon: int, targets: Sequence[int], bidirectional: bool, dropout: float, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.arguments = {
+            "horizon": horizon, "targets": tuple(targets), "bidirectional": bidirectional, "dropout": dropout
+        }  # fmt: skip
+        self.dropout = layers.Dropout(dropout, name=f"{self.name}_dropout")
+        # It begins near the naive forecast: what comes is what was last.
+        near = keras.initializers.RandomNormal(stddev=0.01)
+        self.change = layers.Dense(horizon * len(targets), kernel_initializer=near, name=f"{self.name}_change")
+        self.moments = layers.Reshape((horizon, len(targets)), name=f"{self.name}_moments")
+
+    def call(self, inputs: State) -> Any:
+        x, last = inputs["x"], inputs["last"]
+        half = x.shape[-1] // 2 if self.arguments["bidirectional"] else x.shape[-1]
+        read = ops.concatenate([x[:, -1, :half], x[:, 0, half:]], axis=-1)  # at the end of reading, in both directions
+        change = self.moments(self.change(self.dropout(read)))
+        now = ops.stack([last[:, k] for k in self.arguments["targets"]], axis=-1)
+        return change + ops.expand_dims(now, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
 
 
 def stacked(
@@ -213,6 +259,28 @@ class RecurrentLanguageModel(Decoding):
         return self.stage("output")(x), state, None
 
 
+@register
+class RecurrentForecaster(Definition):
+    """float32 [batch, time, columns] -> float32 [batch, horizon, targets]."""
+
+    @staticmethod
+    def define(
+        units: int = 64,
+        cell: Cell = "lstm",
+        stack: int = 1,
+        bidirectional: bool = False,
+        dropout: Dropout = 0.0,
+        recurrent_dropout: Dropout = 0.0,
+        horizon: int = 1,
+        targets: Annotated[Sequence[int], Wholes("(0, 6)", at_least=0)] = (0,),
+    ) -> list[layers.Layer]:
+        return [
+            FromLast(name="from_last"),                                                 # x [time, columns], last [columns]
+            *stacked(cell, units, stack, bidirectional, dropout, recurrent_dropout),    # x [time, units], last
+            Ahead(horizon, targets, bidirectional, dropout, name="output"),             # [horizon, targets]
+        ]  # fmt: skip
+
+
 def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
     """A module of PyTorch with an `embedding`, `rnn`, `lstm` or `gru`, and `output`, as they are called here."""
     yield (("embedding.weight",), ("embedding/embeddings",), "same")
@@ -255,6 +323,15 @@ LANGUAGE = Recipe(
     batch_size=64,
     epochs=10,
 )
+FORECASTING = Recipe(
+    loss="mean_squared_error",
+    metrics=("mean_absolute_error",),
+    optimizer="adam:clipnorm=1",
+    learning_rate=2e-3,
+    schedule="cosine",
+    batch_size=32,
+    epochs=30,
+)
 WORDS = TextInputs(length=400)
 CHARACTERS = from_config({"kind": "characters", "length": 128})
 TINY = {"vocabulary": 50, "width": 8, "units": 6, "dropout": 0.2}
@@ -278,28 +355,50 @@ LANGUAGE_MODELS = (
     ("gru_language_model", "Text character by character by two GRUs", {"cell": "gru"}, CHARACTERS, GRU),
     ("lstm_language_model_tiny", "lstm_language_model for tests", {**TINY, "vocabulary": 70}, SHORT, LSTM),
 )  # fmt: skip
+# moments that are read at once
+FORECASTERS = (
+    ("rnn_forecaster", "What comes next in a series, by a recurrent layer", {"cell": "rnn"}, 24, ELMAN),
+    ("lstm_forecaster", "What comes next in a series, by an LSTM", {}, 24, LSTM),
+    ("gru_forecaster", "What comes next in a series, by a GRU", {"cell": "gru"}, 24, GRU),
+    ("lstm_forecaster_tiny", "lstm_forecaster for tests", {"units": 6, "dropout": 0.2, "horizon": 2}, 6, LSTM),
+    (
+        "gru_forecaster_tiny", "Two layers of GRUs in both directions, for tests",
+        {"units": 4, "cell": "gru", "stack": 2, "bidirectional": True}, 6, GRU,
+    ),
+)  # fmt: skip
 
 
 def row(name: str, summary: str, config: dict[str, Any], inputs: Any, paper: str, **more: Any) -> ModelSpec:
     return ModelSpec(
-        name=name, family="recurrent", summary=summary, config=config, inputs=inputs, paper=paper, input_shape=(None,),
-        input_dtype="int32", foreign=FOREIGN, hidden=name.endswith("_tiny"), **more,
+        name=name, family="recurrent", summary=summary, config=config, inputs=inputs, paper=paper,
+        hidden=name.endswith("_tiny"), **more,
     )  # fmt: skip
+
+
+TOKENS = {"input_shape": (None,), "input_dtype": "int32", "foreign": FOREIGN}
 
 
 VARIANTS = (
     *(
         row(
             *values, task="text-classification", definition=RecurrentClassifier, input_name="tokens", classes=2,
-            recipe=CLASSIFIER,
+            recipe=CLASSIFIER, **TOKENS,
         )
         for values in CLASSIFIERS
     ),
     *(
         row(
             *values, task="text-generation", definition=RecurrentLanguageModel, input_name="ids",
-            classifier_activation=None, recipe=LANGUAGE,
+            classifier_activation=None, recipe=LANGUAGE, **TOKENS,
         )
         for values in LANGUAGE_MODELS
+    ),
+    *(
+        row(
+            name, summary, config, from_config({"kind": "series", "length": length, "horizon": config.get("horizon", 1)}),
+            paper, task="forecasting", definition=RecurrentForecaster, input_shape=(length, 1), input_name="series",
+            classifier_activation=None, recipe=FORECASTING,
+        )
+        for name, summary, config, length, paper in FORECASTERS
     ),
 )  # fmt: skip

@@ -174,18 +174,18 @@ class Names(Kind):
 
 
 class Wholes(Kind):
-    """Whole numbers of at least 1, in a sequence; on the command line with commas."""
+    """Whole numbers of at least `at_least`, in a sequence; on the command line with commas."""
 
     metavar = "N,N,…"
 
-    def __init__(self, example: str = "(3, 4, 6, 3)") -> None:
-        self.example = example
+    def __init__(self, example: str = "(3, 4, 6, 3)", at_least: int = 1) -> None:
+        self.example, self.at_least = example, at_least
 
     def check(self, name: str, value: Any) -> tuple[int, ...]:
         if isinstance(value, str) or not isinstance(value, Iterable) or not (found := list(value)):
             received = "none" if not isinstance(value, str) and isinstance(value, Iterable) else repr(value)
             raise KzooError(f"{name} must be whole numbers such as {self.example}; received {received}")
-        return tuple(Whole().check(f"each number of {name}", number) for number in found)
+        return tuple(Whole(self.at_least).check(f"each number of {name}", number) for number in found)
 
     def read(self, name: str, text: str) -> Any:
         parts = text.strip("()[] ").replace("x", ",").split(",")

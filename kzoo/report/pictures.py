@@ -70,6 +70,49 @@ def rates(
     save(figure, "", path)
 
 
+def scatter(true: np.ndarray, found: np.ndarray, path: Path, title: str, measured: str) -> None:
+    """What was estimated over what is so; on the line they are equal."""
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    low, high = min(true.min(), found.min()), max(true.max(), found.max())
+    axes.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
+    axes.scatter(true, found, s=12, color=BLUE, alpha=0.6)
+    axes.set_xlabel(shortened(measured, 40) or "true", parse_math=False)
+    axes.set_ylabel("estimated")
+    axes.grid(alpha=0.3)
+    save(figure, title, path)
+
+
+def series(
+    true: np.ndarray, found: np.ndarray, columns: Sequence[str], horizon: int, path: Path, title: str, most: int = 400
+) -> None:
+    """A panel a column, of eight at most: what came, and what was forecast; the last `most` moments.
+
+    Args:
+        true, found: [time, columns].
+        horizon: Moments of each forecast, whose pieces follow one another.
+    """
+    shown = min(len(columns), 8)
+    begin = max(0, (len(true) - most) // horizon * horizon)
+    true, found, moments = true[begin:], found[begin:], np.arange(begin, len(true))
+    figure = Figure(figsize=(9, 1 + 1.9 * shown), layout="constrained")
+    for k, axes in enumerate(np.atleast_1d(figure.subplots(shown, 1, sharex=True))):
+        axes.plot(moments, true[:, k], color=GREY, linewidth=1.2, label="what came")
+        for i in range(0, len(found), horizon):
+            label = "forecast" if i == 0 else None
+            part = slice(i, i + horizon)
+            marker = "." if horizon == 1 else None
+            axes.plot(moments[part], found[part, k], color=ORANGE, linewidth=1.2, marker=marker, ms=3, label=label)
+        if horizon == 1:
+            axes.plot(moments, found[:, k], color=ORANGE, linewidth=1)
+        axes.set_ylabel(shortened(columns[k], 24), parse_math=False)
+        axes.grid(alpha=0.3)
+        if k == 0:
+            axes.legend(loc="upper left", fontsize=8)
+    axes.set_xlabel("moments of the split")
+    save(figure, title, path)
+
+
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Counts and, beside them, the share of each true class; counts are written in while they can be read.
 

@@ -277,7 +277,7 @@ def _export(path: Path) -> Predictor:
     task = find_task(told["task"]) if told["task"] else task_of(model)
     return Predictor(
         model, str(path), reader_of(inputs) if inputs is not None else Reader(), tuple(told["labels"]), task,
-        told["data"] or {}, export=served_by(layer), scores=told["scores"],
+        told["data"] or {}, export=served_by(layer), scores=told["scores"], learned=from_config(told.get("targets")),
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ class Predictor:
         run: The run folder, if it comes from one.
         export: The SavedModel, if it comes from one.
         scores: What the outputs are, where that is known already; see `output_kind`.
+        learned: Of an export, the record of what its network was taught to give; see `targets`.
     """
 
     model: keras.Model
@@ -45,6 +46,7 @@ class Predictor:
     run: RunFolder | None = None
     export: Any = None
     scores: str = ""
+    learned: Any = None
 
     @classmethod
     def of(cls, model: keras.Model, name: str = "", reader: Any = None, holds: str = "rows") -> Predictor:
@@ -61,6 +63,12 @@ class Predictor:
     def signatures(self) -> Mapping[str, Any] | None:
         """An export's functions by name; None of anything else."""
         return self.export.signatures if self.export is not None else None
+
+    @property
+    def targets(self) -> Any:
+        """The record of what the network was taught to give; None where that was taken as it was."""
+        info = model_info(self.model)
+        return info.targets if info is not None else self.learned
 
     @cached_property
     def kind(self) -> str:

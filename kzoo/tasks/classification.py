@@ -17,7 +17,7 @@ from kzoo.records import ModelSpec, Options, Whole
 from kzoo.report import Shown
 from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
-from kzoo.tasks.task import Result, Signature, Task, of_strings
+from kzoo.tasks.task import Result, Signature, Task, of_raw
 
 LOOK_AT = 64  # validation examples of which the most doubtful are shown
 
@@ -30,6 +30,10 @@ class Prediction(Result):
     labels: tuple[str, ...]
     class_ids: tuple[int, ...]
     scores: tuple[float, ...]
+
+    def rows(self) -> list[dict[str, str | float]]:
+        ranked = enumerate(zip(self.labels, self.scores, strict=True), start=1)
+        return [{"file": self.input} | {k: v for i, (n, s) in ranked for k, v in ((f"label{i}", n), (f"score{i}", s))}]
 
     def __str__(self) -> str:
         return f"{self.input}: " + ", ".join(f"{n} {s:.4f}" for n, s in zip(self.labels, self.scores, strict=True))
@@ -158,7 +162,7 @@ class Classification(Task):
             return {"scores": best.values, "labels": labels, "class_ids": best.indices}, valid
 
         takes = {served.takes.name: served.takes}
-        found[served.name] = Signature(of_strings(best_of), takes, keeps=served.keeps, notes=served.notes)
+        found[served.name] = Signature(of_raw(best_of), takes, keeps=served.keeps, notes=served.notes)
         return found
 
     # --- what a run shows -----------------------------------------------------------------------------------------

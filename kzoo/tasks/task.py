@@ -80,6 +80,14 @@ class Result(Printed):
         """Plain data, for JSON."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shown"}
 
+    def rows(self) -> list[dict[str, str | float]]:
+        """As a table of answers has it: {column: text or number} of each row.
+
+        Raises:
+            KzooError: It fits into none.
+        """
+        raise KzooError(f"{type(self).__name__} fits into no table; use --json")
+
 
 @dataclass(frozen=True)
 class Evaluated(Result):
@@ -122,19 +130,22 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def of_strings(
+def of_raw(
     call: Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]],
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """What serves raw examples, strings [n], of none too: on an empty batch convolutions fail on CPU.
+    """What serves raw examples, strings [n] or numbers [n, …], of none too: on an empty batch convolutions fail on CPU.
 
     Args:
-        call: Strings to (outputs [n, …] by name, bool [n]: whether each could be read). Of one that could not, numbers
-            become 0, whole numbers -1, strings empty; `valid` says which.
+        call: Raw examples to (outputs [n, …] by name, bool [n]: whether each could be read). Of one that could not,
+            numbers become 0, whole numbers -1, strings empty; `valid` says which.
     """
 
     def serve(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(raw)[0]
-        outputs, valid = call(tf.concat([raw, tf.fill([tf.cast(count == 0, tf.int32)], "")], 0))
+        one = tf.concat([[tf.cast(count == 0, tf.int32)], tf.shape(raw)[1:]], 0)
+        outputs, valid = call(
+            tf.concat([raw, tf.fill(one, tf.constant("" if raw.dtype == tf.string else 0, raw.dtype))], 0)
+        )
 
         def answered(value: tf.Tensor) -> tf.Tensor:
             nothing = "" if value.dtype == tf.string else -1 if value.dtype.is_integer else 0.0

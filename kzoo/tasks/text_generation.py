@@ -20,7 +20,7 @@ from kzoo.inputs import is_utf8, random_texts
 from kzoo.models import go_on
 from kzoo.records import TEXT, Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_strings, read_by
+from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
 from kzoo.tasks.translation import speaker
 
 RESERVED = 2  # ids that are never said: padding and unknown characters
@@ -190,7 +190,7 @@ class TextGeneration(Task):
         }
         notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} characters are read.",)
         keeps = (reader.lookup, network)
-        serve_text = lambda text, seed: of_strings(lambda raw: written(raw, seed))(text)
+        serve_text = lambda text, seed: of_raw(lambda raw: written(raw, seed))(text)
         return {**found, "serve_text": Signature(serve_text, takes, keeps=keeps, notes=notes)}
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:

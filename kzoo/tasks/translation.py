@@ -15,7 +15,7 @@ from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
 from kzoo.models import Decoding, decode, model_info
 from kzoo.records import Number, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_strings, read_by
+from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_raw, read_by
 from kzoo.weights import copy_weights
 from kzoo.zoo import twin
 
@@ -163,7 +163,7 @@ class Translating(Task):
             f"A text without {reader.source.spec.unit}, with more than {limit}, or no UTF-8, is not valid.",
             COMPOSE,
         )
-        found["serve_text"] = Signature(of_strings(serve_text), takes, keeps=keeps, notes=notes)
+        found["serve_text"] = Signature(of_raw(serve_text), takes, keeps=keeps, notes=notes)
         return found
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:

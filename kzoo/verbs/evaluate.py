@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kzoo.data import Data, folder_holds, held, load_data, load_held, read_again
+from kzoo.data import Data, held, held_by, load_data, load_held, read_again
 from kzoo.errors import KzooError
 from kzoo.files import DiskError, atomic, computed
 from kzoo.models import model_info
@@ -73,7 +73,7 @@ def read(predictor: Predictor, data: Any, reading: DataOptions) -> Data:
     if named:
         if reading.languages is None and Path(data).is_dir() and "languages" in predictor.data:
             reading = replace(reading, languages=predictor.data["languages"])  # of parallel files, as in training
-        return load_held(data, **{**folder_holds(data, predictor.task.holds), **reading.given()})
+        return load_held(data, **{**held_by(data, predictor.task.holds), **reading.given()})
     found, fed = data_of(held(data), reading, predictor.task.holds)
     if fed:  # batches of the user's: one split, whatever it is called
         examples = found.train.unbatch() if fed == "batches" else found.train

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data import Data, DataInfo, balanced_weights, batches_of, folder_holds, held, is_batches, load_data
+from kzoo.data import Data, DataInfo, balanced_weights, batches_of, held, held_by, is_batches, load_data
 from kzoo.engine import recipe_of
 from kzoo.errors import KzooError, in_a_line
 from kzoo.inputs import Reader, reader_of, told
@@ -212,7 +212,7 @@ def data_of(data: Any, reading: DataOptions, holds: str | None, *, endless_ok: b
             )
         return load_data(**data), ""
     if isinstance(data, str | os.PathLike):
-        return load_data(data, **{**folder_holds(data, holds), **reading.given()}), ""
+        return load_data(data, **{**held_by(data, holds), **reading.given()}), ""
     if given := reading.given():
         raise KzooError(f"{', '.join(given)} goes with the name or path of data")
     if isinstance(data, Data):

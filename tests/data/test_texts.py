@@ -223,7 +223,7 @@ class TestTables:
         ("t.csv", b"text,label\na, b,pos\n", "line 2 of '.*t.csv' has 3 columns, not 2; .* stands in double quotes"),
         (
             "t.csv",
-            b"a,b,c\n1,2,3\n",
+            b"a,b,c\nx,y,z\n",
             "line 1 of '.*t.csv' has no names .* its columns are, 'a, b, c'; name the columns",
         ),
         ("t.tsv", b"a b\tpos\nc \xe9\tneg\n", r"line 2 of '.*t.tsv' is not UTF-8 \(byte 0xe9\); save the file as"),

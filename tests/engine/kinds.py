@@ -7,16 +7,29 @@ import nets
 import numpy as np
 
 import kzoo
+from kzoo.data import DataInfo
 
 WORDS = [f"w{k}" for k in range(12)]
 MODELS = (
     "lstm_classifier_tiny", "gru_classifier_tiny", "rnn_classifier_tiny", "textcnn_tiny", "seq2seq_tiny",
-    "seq2seq_bahdanau_tiny", "seq2seq_luong_tiny", "transformer_tiny",
+    "seq2seq_bahdanau_tiny", "seq2seq_luong_tiny", "transformer_tiny", "lstm_forecaster_tiny", "mlp_regressor",
 )  # fmt: skip
+NUMBERS = ("lstm_forecaster_tiny", "mlp_regressor")
 
 
 def translates(name):
     return name.startswith(("seq2seq", "transformer"))
+
+
+def numbers(name):
+    """70 rows with a number each, or as many windows of a series."""
+    rng = np.random.default_rng(0)
+    if name == "mlp_regressor":
+        x = rng.normal(size=(nets.ROWS, 8)).astype("float32")
+        return kzoo.Data((x, x[:, :1] * 2))
+    x = np.sin(np.arange(nets.ROWS + 7) / 3).astype("float32")[:, None]
+    info = DataInfo("sine", "series", shape=(1,), columns=("sine",), measured=("sine",))
+    return kzoo.Data((x, np.zeros(len(x), "int64")), info=info)
 
 
 def texts(name):
@@ -35,7 +48,7 @@ def trajectory(name, strategy, xla):
     sizes = {"source_vocabulary": 40, "target_vocabulary": 40} if translates(name) else {}
     model = kzoo.create_model(name, dropout=0.0, **sizes)
     found, _ = nets.learned(
-        model, texts(name), strategy, epochs=6, each_step=True, batch_size=23, xla=xla,
+        model, (numbers if name in NUMBERS else texts)(name), strategy, epochs=6, each_step=True, batch_size=23, xla=xla,
         optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
     )  # fmt: skip
     return [results["loss"] for results in found], [w.tolist() for w in model.get_weights()]
