@@ -1801,7 +1801,7 @@ def transformer_tiny(
     length: int | None = ...,
 ) -> Any: ...
 
-def dcgan(
+def bert_base(
     include_top: bool = ...,
     weights: str | None = ...,
     input_tensor: Any = ...,
@@ -1812,11 +1812,17 @@ def dcgan(
     name: str | None = ...,
     *,
     style: str = ...,
-    noise: int | None = ...,
-    width: int | None = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
 ) -> Any: ...
 
-def dcgan_32(
+def bert_small(
     include_top: bool = ...,
     weights: str | None = ...,
     input_tensor: Any = ...,
@@ -1827,11 +1833,17 @@ def dcgan_32(
     name: str | None = ...,
     *,
     style: str = ...,
-    noise: int | None = ...,
-    width: int | None = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
 ) -> Any: ...
 
-def dcgan_tiny(
+def bert_mini(
     include_top: bool = ...,
     weights: str | None = ...,
     input_tensor: Any = ...,
@@ -1842,8 +1854,56 @@ def dcgan_tiny(
     name: str | None = ...,
     *,
     style: str = ...,
-    noise: int | None = ...,
-    width: int | None = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_tiny(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_test(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
 ) -> Any: ...
 
 def gpt_small(
@@ -1888,5 +1948,50 @@ def gpt_tiny(
     length: int | None = ...,
     norm: Literal['pre', 'post'] | None = ...,
     positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
+) -> Any: ...
+
+def dcgan(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    noise: int | None = ...,
+    width: int | None = ...,
+) -> Any: ...
+
+def dcgan_32(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    noise: int | None = ...,
+    width: int | None = ...,
+) -> Any: ...
+
+def dcgan_tiny(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    noise: int | None = ...,
+    width: int | None = ...,
 ) -> Any: ...
 

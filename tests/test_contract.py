@@ -19,15 +19,21 @@ from kzoo.tasks import find_task
 from kzoo.zoo import index, model_spec
 
 MODELS = kzoo.list_models(hidden=True)
-TINY = {index()[name]["family"] for name in MODELS if name.endswith("_tiny")}
-# The whole contract runs on the tiny rows of the families that have one, and on every row of those that have none.
-FULL = [name for name in MODELS if name.endswith("_tiny") or index()[name]["family"] not in TINY]
+TINY = {index()[name]["family"] for name in MODELS if index()[name]["hidden"]}
+# The whole contract runs on the hidden rows of the families that have one, and on every row of those that have none.
+FULL = [name for name in MODELS if index()[name]["hidden"] or index()[name]["family"] not in TINY]
 
 
 def transformer_layers(d, d_ff):
     """One layer of the encoder and one of the decoder: projections without biases, feed-forward, norms."""
     feed_forward = 2 * d * d_ff + d_ff + d
     return (4 * d * d + feed_forward + 2 * 2 * d) + (8 * d * d + feed_forward + 3 * 2 * d)
+
+
+def bert(vocabulary, length, stack, d, d_ff, classes=2):
+    """Embeddings and their norm, layers with biases, the pooler, the classes."""
+    layer = 4 * (d + 1) * d + (d + 1) * d_ff + (d_ff + 1) * d + 4 * d
+    return (vocabulary + length + 2) * d + 2 * d + stack * layer + (d + 1) * d + (d + 1) * classes
 
 
 # Parameters as papers, courses or the arithmetic in the family's file give them.
@@ -120,6 +126,11 @@ PARAMETERS = {
     # embedding and positions; of each layer attention, feed-forward and two norms; the last norm
     "gpt_small": (100 + 256) * 192 + 4 * (4 * 193 * 192 + 2 * 192 * 768 + 768 + 192 + 4 * 192) + 2 * 192,
     "gpt_tiny": (70 + 32) * 16 + 2 * (4 * 17 * 16 + 2 * 16 * 32 + 32 + 16 + 4 * 16) + 2 * 16,
+    "bert_base": 109_482_240 + 769 * 2,  # transformers' BertModel("bert-base-uncased"), and the classes
+    "bert_small": bert(30_522, 512, 4, 512, 2048),
+    "bert_mini": bert(30_522, 512, 4, 256, 1024),
+    "bert_tiny": bert(30_522, 512, 2, 128, 512),
+    "bert_test": bert(60, 30, 2, 8, 12),
     # project, normalization, strided convolutions, image; convolutions, normalization, logit
     "dcgan": 100 * 49 * 64 + 256 + 25 * 64 * 32 + 128 + 801 + 832 + 25 * 32 * 64 + 256 + 3137,
     "dcgan_32": 100 * 2048

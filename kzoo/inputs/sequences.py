@@ -17,7 +17,6 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 from kzoo.inputs.batches import AHEAD, Part, as_it_is, checked_labels, cut, in_turn, mix, ported, untuned
 from kzoo.inputs.letters import composed
-from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
 
 if TYPE_CHECKING:
@@ -134,8 +133,8 @@ class Sequences:
         if not kept.any():
             raise KzooError(f"no pair has at most {specs[0].length} tokens a side; give the model a greater length")
         for name, spec, (ids, _, _) in zip(("source", "target"), specs, columns, strict=False):
-            words = np.isin(ids, np.arange(len(spec.reserved)), invert=True).sum()
-            unknown = (ids == UNKNOWN).sum() / max(words + (ids == UNKNOWN).sum(), 1)
+            words = np.isin(ids, spec.marks, invert=True).sum()
+            unknown = (ids == spec.unknown).sum() / max(words + (ids == spec.unknown).sum(), 1)
             if unknown > 0.005:
                 where = f"of the {name}'s" if pair else "of the texts'"
                 self.notes.append(f"{unknown:.1%} {where} {spec.unit} are unknown to the vocabulary")

@@ -28,7 +28,7 @@ from kzoo.models.networks import Networks, Parts
 from kzoo.models.styles import Definition
 from kzoo.records import ImageInputs, ModelSpec, NoiseInputs, Recipe
 
-COURSE = 15
+COURSE = 17
 register = registering("gan")
 PAPER = (
     "Radford, Metz, Chintala 2016, Unsupervised representation learning with deep convolutional generative adversarial "

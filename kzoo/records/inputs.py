@@ -30,6 +30,7 @@ class Inputs:
     """
 
     kind: ClassVar[str] = ""
+    equal: ClassVar[tuple[str, ...]] = ()  # of `arguments`, those that a network must have as they are
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -262,6 +263,16 @@ class TextInputs(Inputs):
         return FRAMED if self.framed else RESERVED
 
     @property
+    def unknown(self) -> int:
+        """The id of what the vocabulary does not have."""
+        return UNKNOWN
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Ids that stand for nothing in a text."""
+        return tuple(range(len(self.reserved)))
+
+    @property
     def arguments(self) -> dict[str, Any]:
         return {"vocabulary": len(self.vocabulary)}
 
@@ -292,6 +303,7 @@ class PairInputs(Inputs):
     """
 
     kind: ClassVar[str] = "pairs"
+    equal: ClassVar[tuple[str, ...]] = ("joint",)
     source: TextInputs
     target: TextInputs
     joint: bool = False

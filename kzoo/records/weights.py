@@ -74,16 +74,20 @@ class ForeignTable:
         rows: Of `define`'s arguments: (their names, kzoo's keys, the name of a transform of kzoo.weights.foreign).
         remedy: Which of kzoo's variants the files are for.
         prefix: In front of their names, or not there.
+        outside: Patterns of names that have no prefix.
         ignored: Patterns of names there that hold no weights, or hold one twice.
         config: Of `define`'s arguments, what stands in the `config.json` beside the weights; None where there is none.
+        vocabulary: The file beside the weights that says what the ids mean; "" where none does.
     """
 
     lineage: str
     rows: Callable[[Mapping[str, Any]], Iterable[Row]]
     remedy: str
     prefix: str = ""
+    outside: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    vocabulary: str = ""
 
 
 @dataclass(frozen=True)

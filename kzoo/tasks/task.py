@@ -27,7 +27,7 @@ from kzoo.errors import KzooError
 from kzoo.inputs import Reader, reader_of
 from kzoo.keras_internals import layers_in
 from kzoo.models import attach_info, feature_extractor, input_shape_of, model_info
-from kzoo.records import ModelInfo, ModelSpec, Options, Printed
+from kzoo.records import Inputs, ModelInfo, ModelSpec, Options, Printed
 from kzoo.report import Picture, Shown
 from kzoo.tasks.outputs import as_taken, has_head, input_spec, named
 
@@ -238,11 +238,11 @@ class Task:
                 raise KzooError(
                     f"{model.name} was trained on a vocabulary that it does not carry; give its run (kzoo.load_model)"
                 )
-            fits(model, learned.arguments, data.info.name)
+            fits(model, learned, data.info.name)
             attach_info(model, replace(info, inputs=learned))
             reader = reader_of(learned)
         else:
-            fits(model, learned.arguments, data.info.name)
+            fits(model, learned, data.info.name)
         targets = reader_of(info.targets) if info.targets is not None else None
         return Reading(reader, targets, learned.describe(), reader.changes(data.train.element_spec))
 
@@ -355,13 +355,13 @@ def read_by(model: keras.Model | ModelSpec) -> Any:
     return model.inputs if isinstance(model, ModelSpec) else model_info(model).inputs
 
 
-def fits(model: keras.Model, arguments: Mapping[str, Any], data: str) -> None:
+def fits(model: keras.Model, inputs: Inputs, data: str) -> None:
     """Whether a network has room for a vocabulary that was taken from data."""
     built = model_info(model).settings
-    for name, value in arguments.items():
+    for name, value in inputs.arguments.items():
         if name not in built:
             continue
-        if isinstance(value, bool):
+        if name in inputs.equal:
             if built[name] != value:
                 raise KzooError(
                     f"{model.name} was built with {name}={built[name]}, but {data} needs {name}={value}; build it so"

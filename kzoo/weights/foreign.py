@@ -67,5 +67,6 @@ def written(values: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.n
     found = {}
     for theirs, ours, how in table.rows(info.settings):
         made = TRANSFORMS[how][1]([values[key] for key in ours])
-        found |= {table.prefix + name: value for name, value in zip(theirs, made, strict=True)}
+        whole = (n if any(re.fullmatch(p, n) for p in table.outside) else table.prefix + n for n in theirs)
+        found |= dict(zip(whole, made, strict=True))
     return found

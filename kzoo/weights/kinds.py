@@ -18,6 +18,14 @@ KINDS = {
 ACCEPTED = "kzoo's .safetensors, Keras' .h5 and .weights.h5, and PyTorch state dicts as .safetensors or .pth"
 
 
+FOLDER_FILE = "model.safetensors"  # of a folder as transformers writes it
+
+
+def weight_file(path: Path) -> Path:
+    """The file itself; of a folder the one that it is there for."""
+    return path / FOLDER_FILE if (path / FOLDER_FILE).is_file() else path
+
+
 def kind_of(path: Path, source: str) -> str:
     """One of KINDS.
 

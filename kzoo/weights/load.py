@@ -18,11 +18,12 @@ import keras
 import numpy as np
 
 from kzoo.errors import KzooError, listed, say, unknown
+from kzoo.files import read_small
 from kzoo.models import attach_info, model_info
 from kzoo.records import Inputs, from_config
 from kzoo.weights import keras_files, torch_files
 from kzoo.weights.files import read_metadata, read_tensors
-from kzoo.weights.kinds import KINDS, kind_of
+from kzoo.weights.kinds import KINDS, kind_of, weight_file
 from kzoo.weights.names import REMEDY, differing, shapes_that_differ, weights_by_name
 from kzoo.weights.parts import Parts
 from kzoo.weights.sources import Source
@@ -65,8 +66,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
 
     - kzoo's own `.safetensors`, of `save_weights`;
     - keras.applications' `.h5` and what `model.save_weights` writes, `.weights.h5`;
-    - a state dict of torchvision or timm, of transformers' GPT, of PyTorch's recurrent networks: `.safetensors`, or
-      `.pth` where PyTorch is installed.
+    - a state dict of torchvision or timm, of transformers' BERT and GPT, of PyTorch's recurrent networks:
+      `.safetensors`, or `.pth` where PyTorch is installed; or a folder with a `model.safetensors`. A `vocab.txt` beside
+      BERT's is the model's vocabulary then.
 
     Every weight of the model must be in the file and fit, and the file must hold nothing else, but for these, which are
     printed: top layers in a file for a model without top; auxiliary heads that only one of the two has; the head.
@@ -83,7 +85,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     """
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    return load_file(model, Path(path), f"the file {str(path)!r}", head, channels=head != "load")
+    path = weight_file(Path(path))
+    return load_file(model, path, f"the file {str(path)!r}", head, channels=head != "load")
 
 
 def load_source(
@@ -129,7 +132,7 @@ def load_file(
             raise KzooError(f"{source}: no layer of it fits the model {model.name!r}; it is another model's")
         arrays = {key: values[key][()] for key in used}  # all is read before anything changes
     check_numbers(arrays, source)
-    theirs = _inputs_of(kind, metadata, parts)
+    theirs = _inputs_of(kind, metadata, parts, path)
     for key in [key for key in used if key.split("/")[0] in report.adapted]:
         if arrays[key].ndim == 4:
             arrays[key] = adapted_kernel(arrays[key], used[key].shape[2], _order_of(kind, theirs, parts))
@@ -141,7 +144,9 @@ def load_file(
         adopted = info.inputs.adopted(theirs)
         if adopted != info.inputs:
             attach_info(model, replace(info, inputs=adopted))
-            if kind != "kzoo":
+            if kind != "kzoo" and info.spec.foreign is not None:
+                say(f"{source}: what its ids mean, {info.spec.foreign.vocabulary} says: {adopted.describe()}")
+            elif kind != "kzoo":
                 lineage = "as torchvision's networks of this family"
                 say(f"{source}: images are now prepared {lineage}: {adopted.describe()}")
     return report
@@ -174,12 +179,16 @@ def check_numbers(arrays: Mapping[str, np.ndarray], source: str) -> None:
             raise KzooError(f"{source}: {key} holds variances below zero; the file is damaged")
 
 
-def _inputs_of(kind: str, metadata: Mapping[str, str], parts: Parts | None) -> Inputs | None:
+def _inputs_of(kind: str, metadata: Mapping[str, str], parts: Parts | None, path: Path) -> Inputs | None:
     """What the file's weights were learned with; None where nothing tells."""
     if saved := metadata.get("inputs"):
         return from_config(json.loads(saved))
     if kind in ("torch", "pickle") and parts.info.spec.classes == 1000:  # ImageNet's networks have their own there
         return parts.info.spec.torch_names.inputs
+    table = parts.info.spec.foreign if parts is not None and kind != "kzoo" else None
+    beside = path.parent / table.vocabulary if table is not None and table.vocabulary else None
+    if beside is not None and beside.is_file():
+        return parts.info.inputs.of_file(read_small(beside).decode("utf-8"))
     return None  # a text's network reads what its run read
 
 

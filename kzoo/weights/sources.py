@@ -18,7 +18,7 @@ from kzoo.files import read_small
 from kzoo.records import ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import check_network, fetch, hf_endpoint
-from kzoo.weights.kinds import kind_of
+from kzoo.weights.kinds import kind_of, weight_file
 from kzoo.weights.origins import KERAS
 from kzoo.weights.table import published_path, rows_of
 
@@ -138,8 +138,9 @@ def resolve(model: str, weights: str | os.PathLike[str]) -> Source:
     elif isinstance(weights, str) and "://" in text:
         source = _remote(label, text, rows)
     elif not isinstance(weights, str) or Path(text).exists() or Path(text).suffix or {"/", os.sep} & set(text):
-        kind_of(Path(text), label)  # what is no weight file is said before anything is built
-        return Source(label, file=Path(text))
+        file = weight_file(Path(text))
+        kind_of(file, label)  # what is no weight file is said before anything is built
+        return Source(label, file=file)
     else:
         others = "a path, an address or hf://owner/name"
         remedy = f"allowed: {', '.join(rows)}; or {others}" if rows else f"none are published yet; give {others}"

@@ -47,8 +47,9 @@ def trajectory(name, strategy, xla):
     keras.utils.set_random_seed(1)
     sizes = {"source_vocabulary": 40, "target_vocabulary": 40} if translates(name) else {}
     model = kzoo.create_model(name, dropout=0.0, **sizes)
+    data = numbers(name) if name in NUMBERS else texts(name)
     found, _ = nets.learned(
-        model, (numbers if name in NUMBERS else texts)(name), strategy, epochs=6, each_step=True, batch_size=23, xla=xla,
+        model, data, strategy, epochs=6, each_step=True, batch_size=23, xla=xla,
         optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
     )  # fmt: skip
     return [results["loss"] for results in found], [w.tolist() for w in model.get_weights()]

@@ -1,4 +1,4 @@
-"""What PyTorch's recurrent networks and transformers' GPTs put out for weights that are made by rule:
+"""What PyTorch's recurrent networks and transformers' GPTs and BERT put out for weights that are made by rule:
 tests/golden/language.json.
 
 Runs in an environment of its own, with neither kzoo nor Keras:
@@ -21,6 +21,8 @@ tensor = runpy.run_path(str(Path(__file__).with_name("torchvision_values.py")))[
 FILE = Path(__file__).with_name("language.json")
 IDS = np.array([[5, 9, 2, 33, 8, 21, 40], [7, 3, 3, 11, 30, 2, 6]])
 VOCABULARY, WIDTH, UNITS = 41, 6, 5
+PADDING, SEPARATOR = 0, 3  # of BERT, whose second row has a second text, and the third one padding
+BERT_IDS = np.array([[2, 9, 12, 33, 8, 21, 3], [2, 7, 3, 11, 30, 6, 3], [2, 14, 5, 3, 0, 0, 0]])
 
 
 def recurrent(cell, bidirectional):
@@ -51,19 +53,39 @@ def gpt(kind):
     return transformers.OpenAIGPTLMHeadModel(transformers.OpenAIGPTConfig(**sizes))
 
 
+def bert():
+    import transformers
+
+    return transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            vocab_size=VOCABULARY, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=12, num_labels=3,
+        )
+    )  # fmt: skip
+
+
 NETWORKS = {
     **{f"{cell}, classifier": lambda cell=cell: recurrent(cell, True) for cell in ("rnn", "lstm", "gru")},
     **{f"{cell}, language model": lambda cell=cell: recurrent(cell, False) for cell in ("rnn", "lstm", "gru")},
     "gpt2": lambda: gpt("gpt2"),
     "openai-gpt": lambda: gpt("openai-gpt"),
+    "bert": bert,
 }
 
 
 def said(network):
     import torch
 
+    given = {"input_ids": torch.from_numpy(IDS)}
+    if "Bert" in type(network).__name__:
+        ends = (BERT_IDS == SEPARATOR).astype("int64")
+        given = {
+            "input_ids": BERT_IDS, "token_type_ids": (ends.cumsum(axis=1) - ends > 0).astype("int64"),
+            "attention_mask": (BERT_IDS != PADDING).astype("int64"),
+        }  # fmt: skip
+        given = {name: torch.from_numpy(value) for name, value in given.items()}
     with torch.inference_mode():
-        found = network.eval()(torch.from_numpy(IDS))
+        found = network.eval()(**given) if len(given) > 1 else network.eval()(*given.values())
     return (found if isinstance(found, torch.Tensor) else found.logits).numpy()
 
 
@@ -95,7 +117,8 @@ def check(folder):
     """transformers reads what kzoo wrote, and says how far it is from the logits that kzoo noted beside it."""
     import transformers
 
-    network = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    kind = json.loads((Path(folder) / "config.json").read_text())["architectures"][0]
+    network = getattr(transformers, kind).from_pretrained(folder)
     expected = np.load(Path(folder) / "logits.npy")
     print(f"{type(network).__name__}: {np.abs(said(network) - expected).max():.2g} from kzoo's logits")
 

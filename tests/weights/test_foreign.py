@@ -1,4 +1,4 @@
-"""PyTorch's recurrent networks and transformers' GPTs: outputs against values that they gave, and their names again."""
+"""PyTorch's recurrent networks, transformers' GPT and BERT: outputs against values that they gave, their names again."""
 
 import json
 import runpy
@@ -23,6 +23,7 @@ OURS = {
     **{f"{c}, language model": ("lstm_language_model_tiny", {**SIZES, "cell": c}) for c in ("rnn", "lstm", "gru")},
     "gpt2": ("gpt_tiny", GPT),
     "openai-gpt": ("gpt_tiny", {**GPT, "norm": "post"}),
+    "bert": ("bert_test", {**GPT, "separator": RULE["SEPARATOR"], "classes": 3, "classifier_activation": None}),
 }  # fmt: skip
 
 
@@ -48,14 +49,15 @@ def loaded(name, path, style="functional"):
 @pytest.mark.parametrize("name", VALUES)
 def test_outputs_are_theirs(name, tmp_path):
     style = STYLES[list(VALUES).index(name) % 3]
-    found = np.asarray(loaded(name, tmp_path / "model.safetensors", style)(RULE["IDS"]))
+    ids = RULE["BERT_IDS" if name == "bert" else "IDS"]
+    found = np.asarray(loaded(name, tmp_path / "model.safetensors", style)(ids))
     np.testing.assert_allclose(found.reshape(-1, found.shape[-1]), VALUES[name]["logits"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_their_names_again(name, tmp_path):
     model = loaded(name, tmp_path / "model.safetensors")
-    lineage = "transformers" if "gpt" in name else "torch"
+    lineage = "transformers" if "gpt" in name or name == "bert" else "torch"
     path = tmp_path / ("folder" if lineage == "transformers" else "again.safetensors")
     assert kzoo.save_weights(model, path, names=lineage) == path
     file = path / "model.safetensors" if path.is_dir() else path
@@ -70,7 +72,8 @@ def test_their_names_again(name, tmp_path):
         np.testing.assert_array_equal(again[key], value, err_msg=key)
     if lineage == "transformers":
         config = json.loads((path / "config.json").read_text())
-        assert config["model_type"] == name and config["n_layer"] == 2 and config["vocab_size"] == 41
+        layers = config["num_hidden_layers" if name == "bert" else "n_layer"]
+        assert config["model_type"] == name and layers == 2 and config["vocab_size"] == 41
     other = ours(name)
     kzoo.load_weights(other, file)
     np.testing.assert_array_equal(other(RULE["IDS"]), model(RULE["IDS"]))
