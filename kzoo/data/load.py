@@ -33,6 +33,7 @@ from kzoo.data.texts import repeated
 from kzoo.data.tfds import from_tfds
 from kzoo.errors import KzooError, unknown
 from kzoo.inputs import is_table, mapped
+from kzoo.records import UNITS
 
 
 def load_data(
@@ -48,6 +49,7 @@ def load_data(
     languages: str | None = None,
     columns: Mapping[str, str | int] | None = None,
     holds: str | None = None,
+    units: str | None = None,
     splits: str | os.PathLike[str] | None = None,
 ) -> Data:
     """Read a data set into splits of raw examples.
@@ -78,14 +80,16 @@ def load_data(
         holds: What a path is read as where it could be several things: `"images"`, `"texts"`, `"pairs"`, `"prose"`,
             `"rows"` (a class each), `"measurements"` (a number each) or `"series"`. Data that holds anything else is
             refused.
+        units: What texts are cut into: `"words"`, `"characters"` or `"subwords"` (common pieces of words, which
+            the library `tokenizers` learns); default words, or characters where they are written without spaces.
         splits: A run, or its `splits.json`: each example in the part where it was there, whatever was added or taken
             away since. What is read again for a run is so by itself.
 
     The order: `only` leaves out classes; `test`, then `validation`, are taken of what train has then, both shares of
     that same whole; `per_class` picks from the rest. So test and validation are the same whatever `per_class` is, and
     the examples for a smaller `per_class` are among those for a larger one. What is taken is stratified: a part gets
-    one example at least of each class that then has two or more; a class with a single one keeps it in train. A series
-    is cut in time: train, then validation (0.1 of it), then test (0.2).
+    one example at least of each class that then has two or more; a class with a single one keeps it in train. A
+    series is cut in time: train, then validation (0.1 of it), then test (0.2).
 
     Returns:
         Data with train, validation and, where the source has one or `test` takes one, test; `info.notes` says what was
@@ -100,7 +104,7 @@ def load_data(
     """
     return _load(
         name, data_dir=data_dir, download=download, only=only, validation=validation, test=test, per_class=per_class,
-        split_seed=split_seed, languages=languages, columns=columns, holds=holds, splits=splits,
+        split_seed=split_seed, languages=languages, columns=columns, holds=holds, units=units, splits=splits,
     )  # fmt: skip
 
 
@@ -114,7 +118,7 @@ def load_held(name: str | os.PathLike[str], **options: Any) -> Data:
 def _load(
     name: Any, *, data_dir: Any = None, download: bool = False, only: Any = None, validation: Any = None,
     test: Any = None, per_class: Any = None, split_seed: Any = 0, languages: Any = None, columns: Any = None,
-    holds: Any = None, splits: Any = None, held: bool = False,
+    holds: Any = None, units: Any = None, splits: Any = None, held: bool = False,
 ) -> Data:  # fmt: skip
     remembered = splits
     drawn = read_parts(remembered) if remembered is not None else None
@@ -126,8 +130,9 @@ def _load(
     columns = check_columns(columns)
     shares = Shares(test, validation, per_class, split_seed)
     splits, info, is_path = _read(name, data_dir, download, holds, languages, columns)
+    info = cut_into(info, units)
     asked = {"only": list(only) if only else None, **shares.arguments(), "languages": languages, "columns": columns,
-             "holds": holds if is_path else None}  # fmt: skip
+             "holds": holds if is_path else None, "units": units}  # fmt: skip
     arguments = _arguments(name, is_path, {"data_dir": data_dir or None, "splits": remembered}, asked)
 
     notes = list(info.notes)
@@ -185,6 +190,17 @@ def _load(
         drawn=kept_parts,
     )
     return Data(data["train"], data.get("validation"), data.get("test"), info)
+
+
+def cut_into(info: DataInfo, units: str | None) -> DataInfo:
+    """Where `units` says what texts are cut into."""
+    if units is None:
+        return info
+    if units not in UNITS:
+        raise unknown("units", units, UNITS)
+    if not info.units:
+        raise KzooError(f"units={units!r} is of texts, and {info.name} holds {info.holds}; leave it out")
+    return replace(info, units=(units,) * len(info.units))
 
 
 def _selected(examples: Examples, rows: np.ndarray, renumber: np.ndarray | None) -> tf.data.Dataset:

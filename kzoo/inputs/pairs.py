@@ -37,8 +37,8 @@ class Pairs(Reader):
         units = data.info.units or [unit_of_column(column) for column in columns]
         source, target = (replace(s, unit=u) for s, u in zip((self.spec.source, self.spec.target), units, strict=True))
         if self.spec.joint and source.unit == target.unit:
-            vocabulary = learn_vocabulary(target, columns[0].concatenate(columns[1])).vocabulary
-            sides = (replace(side, vocabulary=vocabulary) for side in (source, target))
+            both = learn_vocabulary(target, columns[0].concatenate(columns[1]))
+            sides = (replace(side, vocabulary=both.vocabulary, merges=both.merges) for side in (source, target))
             return PairInputs(*sides, joint=True)
         sides = (learn_vocabulary(side, column) for side, column in zip((source, target), columns, strict=True))
         return PairInputs(*sides, joint=False)  # of words on one side, characters on the other, too

@@ -25,6 +25,7 @@ from kzoo.inputs.left_out import leave_out
 from kzoo.inputs.letters import composed, is_blank
 from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
+from kzoo.inputs.subwords import END_OF_WORD, Merges, learned_merges
 from kzoo.models import registering
 from kzoo.records import END, START, TextInputs
 from kzoo.report import Shown, Text
@@ -73,7 +74,7 @@ def is_utf8(text: tf.Tensor) -> tf.Tensor:
     return tf.equal(text, tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore"))
 
 
-NORMAL = {"words": normal_words, "characters": normal_characters}
+NORMAL = {"words": normal_words, "characters": normal_characters, "subwords": normal_words}
 SPLIT = {"words": "whitespace", "characters": "character"}
 
 
@@ -87,7 +88,10 @@ class Texts(Reader):
         if not spec.known:
             return
         known = list(spec.vocabulary[2:])
-        self.lookup = _vectorization(spec, known or ["[none]"])  # Keras' TextVectorization; an export tracks it
+        if spec.unit == "subwords":
+            self.lookup = Merges(spec.vocabulary, spec.merges)
+        else:
+            self.lookup = _vectorization(spec, known or ["[none]"])  # Keras' TextVectorization; an export tracks it
         self.tokens = tf.constant(spec.vocabulary)
 
     def needs_vocabulary(self) -> None:
@@ -198,7 +202,10 @@ class Texts(Reader):
 
     def _all(self, strings: tf.Tensor) -> tf.RaggedTensor:
         self.needs_vocabulary()
-        return tf.cast(self.lookup(strings), tf.int32)
+        if self.spec.unit != "subwords":
+            return tf.cast(self.lookup(strings), tf.int32)
+        words = tf.strings.split(NORMAL["subwords"](strings))
+        return words.with_flat_values(self.lookup(words.flat_values)).merge_dims(1, 2)
 
     def _framed(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         ids = ids[:, : self.spec.length]
@@ -247,7 +254,11 @@ def joined(tokens: tf.RaggedTensor, unit: str) -> tf.Tensor:
     """Tokens [n, (tokens)] to strings [n], with the spaces as people write them."""
     if unit == "characters":
         return tf.strings.reduce_join(tokens, axis=1)
-    text = tf.strings.reduce_join(tokens, axis=1, separator=" ")
+    if unit == "subwords":
+        text = tf.strings.regex_replace(tf.strings.reduce_join(tokens, axis=1), END_OF_WORD, " ")
+        text = tf.strings.strip(text)
+    else:
+        text = tf.strings.reduce_join(tokens, axis=1, separator=" ")
     for pattern, written in SPACING:
         text = tf.strings.regex_replace(text, pattern, written)
     return text
@@ -258,6 +269,9 @@ def learn_vocabulary(spec: TextInputs, strings: tf.data.Dataset) -> TextInputs:
     room = spec.size - len(spec.reserved)
     if room < 1:
         raise KzooError(f"a vocabulary of {spec.size} has no room for tokens; give at least {len(spec.reserved) + 1}")
+    if spec.unit == "subwords":
+        normal = strings.batch(BATCH).map(NORMAL["subwords"])
+        return learned_merges(spec, (t.decode() for part in normal.as_numpy_iterator() for t in part))
     layer = _vectorization(spec, None, max_tokens=room + 2)
     layer.adapt(tf.data.Dataset.from_tensor_slices([composed(t) for t in strings.as_numpy_iterator()]).batch(BATCH))
     tokens = [str(token) for token in layer.get_vocabulary()[2:]]

@@ -223,12 +223,12 @@ CIFAR10 = ImageInputs(
 # Ids that every vocabulary begins with: padding, unknown tokens, and where sequences are framed their marks.
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 RESERVED, FRAMED = ("", "[UNK]"), ("", "[UNK]", "[start]", "[end]")
-UNITS = ("words", "characters")
+UNITS = ("words", "characters", "subwords")
 
 
 @dataclass(frozen=True)
 class TextInputs(Inputs):
-    """From a raw string to token ids: lower case, then words and punctuation marks, or characters.
+    """From a raw string to token ids: lower case, then words and punctuation marks, pieces of these, or characters.
 
     Attributes:
         unit: One of UNITS.
@@ -237,6 +237,7 @@ class TextInputs(Inputs):
         framed: Whether `[start]` and `[end]` stand around the tokens.
         vocabulary: The tokens in the order of their ids, the reserved ones first; empty until it has been taken from
             training data.
+        merges: Of subwords, the pairs that become one piece, "th e</w>", the first one first.
     """
 
     kind: ClassVar[str] = "text"
@@ -245,6 +246,7 @@ class TextInputs(Inputs):
     size: int = 20_000
     framed: bool = False
     vocabulary: tuple[str, ...] = ()
+    merges: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -278,7 +280,7 @@ class TextInputs(Inputs):
 
     @property
     def meaning(self) -> str:
-        return meaning_of([self.vocabulary])
+        return meaning_of([self.vocabulary, *([self.merges] if self.merges else [])])
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> TextInputs:
         """For a network with room for another number of tokens, or of another fixed length."""
@@ -326,7 +328,8 @@ class PairInputs(Inputs):
 
     @property
     def meaning(self) -> str:
-        return meaning_of([self.source.vocabulary, self.target.vocabulary])
+        merges = [side.merges for side in (self.source, self.target) if side.merges]
+        return meaning_of([self.source.vocabulary, self.target.vocabulary, *merges])
 
     def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> PairInputs:
         longest = arguments.get("length", math.inf) - 2  # of a table of positions; the marks take two

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from kzoo.records.arguments import ANYTHING, FLAG, Names, Number, OneOf, Text, Whole, Wholes
-from kzoo.records.inputs import PREPROCESSINGS
+from kzoo.records.inputs import PREPROCESSINGS, UNITS
 from kzoo.records.kinds import (
     Augmenting,
     Callbacks,
@@ -100,8 +100,13 @@ class DataOptions(Options):
         "Which columns of a table are what: {'text': 'review', 'label': 'stars'}, or by number from 1.",
     ] = None  # fmt: skip
     holds: Annotated[
-        str | None, OneOf("images", "texts", "pairs", "rows", "prose"),
-        "What a path is read as where it could be several things: images, texts, pairs, rows or prose.",
+        str | None, OneOf("images", "texts", "pairs", "prose", "rows", "measurements", "series"),
+        "What a path is read as where it could be several things: images, texts, pairs, prose, rows (a class each),"
+        " measurements (a number each), series.",
+    ] = None  # fmt: skip
+    units: Annotated[
+        str | None, OneOf(*UNITS),
+        "What texts are cut into; default words, or characters where they are written without spaces.",
     ] = None  # fmt: skip
     splits: Annotated[
         str | None, Place(), "A run, or its splits.json: each example in the part where it was there."

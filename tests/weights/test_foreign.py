@@ -1,4 +1,4 @@
-"""PyTorch's recurrent networks, transformers' GPT and BERT: outputs against values that they gave, their names again."""
+"""PyTorch's recurrent networks, transformers' GPT and BERT: outputs against values they gave, and their names again."""
 
 import json
 import runpy

@@ -1,0 +1,112 @@
+"""Byte-pair encoding: words in pieces that are common, by operations of core TensorFlow and tables.
+
+Rico Sennrich, Barry Haddow, Alexandra Birch (2016), "Neural Machine Translation of Rare Words with Subword Units",
+https://arxiv.org/abs/1508.07909, section 3.2: a word begins as its letters, the last one marked as such; of all
+neighbours that a list of merges names, the pair that stands first in it becomes one piece, again and again. The merges
+are learned by the library `tokenizers`; tests/data/test_subwords.py compares what the graph makes of texts with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.records import UNKNOWN, TextInputs
+
+END_OF_WORD = "</w>"  # of the last piece of a word
+NEVER = 2**62  # the rank of neighbours that are not merged
+
+
+class Merges(tf.Module):
+    """Words to pieces, for tables of a vocabulary and its merges.
+
+    Args:
+        vocabulary: Pieces in the order of their ids.
+        merges: "th e</w>": two pieces, the first merge first; what they make is in the vocabulary.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], merges: Sequence[str]) -> None:
+        super().__init__()
+        ids = {piece: k for k, piece in enumerate(vocabulary)}
+        self.size, made = len(vocabulary), []
+        pairs = {}
+        for rank, merge in enumerate(merges):
+            first, second = merge.split(" ")
+            pairs[ids[first] * self.size + ids[second]] = rank
+            made.append(ids[first + second])
+        self.pieces = _table(tf.constant(list(vocabulary)), tf.range(self.size, dtype=tf.int64), UNKNOWN)
+        keys, ranks = list(pairs) or [-1], list(pairs.values()) or [NEVER]
+        self.ranks = _table(tf.constant(keys, tf.int64), tf.constant(ranks, tf.int64), NEVER)
+        self.made = tf.constant(made or [0], tf.int64)  # id of what each merge makes
+
+    def __call__(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """int32 [n, (pieces)] of words [n]; each different word is cut once."""
+        different, places = tf.unique(words)
+        return tf.gather(self._cut(different), places)
+
+    def _cut(self, words: tf.Tensor) -> tf.RaggedTensor:
+        letters = tf.strings.unicode_split(words, "UTF-8")
+        last = tf.concat([letters.value_rowids()[1:] != letters.value_rowids()[:-1], [True]], 0)
+        last = last[: tf.size(letters.flat_values)]  # of no letters at all
+        marked = tf.where(last, tf.strings.join([letters.flat_values, END_OF_WORD]), letters.flat_values)
+        ids, rows = self.pieces.lookup(marked), letters.value_rowids()
+        anyone = tf.TensorShape([None])
+        ids, rows, _ = tf.while_loop(
+            lambda ids, rows, going: going, lambda ids, rows, going: self._merged(ids, rows, tf.size(words)),
+            (ids, rows, tf.constant(True)), shape_invariants=(anyone, anyone, tf.TensorShape([])),
+        )  # fmt: skip
+        found = tf.RaggedTensor.from_value_rowids(ids, rows, tf.size(words, tf.int64), validate=False)
+        return tf.cast(found, tf.int32)
+
+    def _merged(self, ids: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """In each word the neighbours that stand first in the list are one piece; (ids, words they are of, whether any
+        were).
+        """
+        beside = tf.concat([ids[1:], [-1]], 0)
+        same = tf.concat([rows[1:] == rows[:-1], [False]], 0)[: tf.size(rows)]
+        beside = beside[: tf.size(ids)]
+        ranks = tf.where(same, self.ranks.lookup(ids * self.size + tf.maximum(beside, 0)), NEVER)
+        best = tf.math.unsorted_segment_min(ranks, rows, count)
+        chosen = (ranks == tf.gather(best, rows)) & (ranks < NEVER)
+        # Of "a a a" the first two: of pairs that overlap every other one.
+        places = tf.range(tf.size(ids))
+        run = tf.cumsum(tf.cast(~chosen, tf.int32))
+        first = tf.math.unsorted_segment_min(tf.where(chosen, places, places[-1:] + 1), run, tf.size(ids) + 1)
+        chosen &= (places - tf.gather(first, run)) % 2 == 0
+        ids = tf.where(chosen, tf.gather(self.made, tf.where(chosen, ranks, 0)), ids)
+        kept = tf.concat([[True], ~chosen[:-1]], 0)[: tf.size(ids)]
+        return tf.boolean_mask(ids, kept), tf.boolean_mask(rows, kept), tf.reduce_any(chosen)
+
+
+def learned_merges(spec: TextInputs, texts: Iterable[str]) -> TextInputs:
+    """With at most `size` pieces that `tokenizers` learns of texts whose words have spaces between them.
+
+    Raises:
+        KzooError: The library is not there, or the texts hold nothing.
+    """
+    try:
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise KzooError('subwords are learned by tokenizers; install it: pip install "kzoo[text]"') from error
+    marks = [f"[{k}]" for k in range(len(spec.reserved))]  # in place of marks that may be ""
+    learner = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=spec.size, min_frequency=2, special_tokens=marks, end_of_word_suffix=END_OF_WORD, show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    found = json.loads(learner.to_str())["model"]
+    pieces = sorted(found["vocab"], key=found["vocab"].get)[len(marks) :]
+    if not pieces:
+        raise KzooError("the training texts hold no tokens")
+    merges = tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in found["merges"])
+    return replace(spec, vocabulary=(*spec.reserved, *pieces), merges=merges)
+
+
+def _table(keys: tf.Tensor, values: tf.Tensor, default: int) -> Any:
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
