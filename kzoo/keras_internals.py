@@ -43,6 +43,21 @@ def layers_in(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return layer._flatten_layers()
 
 
+def adapted(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """The products that `enable_lora` gave it; [] of any other layer."""
+    if not getattr(layer, "lora_enabled", False):
+        return []
+    return [v for v in layer.weights if v.name.startswith("lora_")]
+
+
+def set_learning(layer: keras.layers.Layer, value: bool) -> None:
+    """`layer.trainable = value`; of a layer with a low-rank product the product alone: Keras would thaw its kernel."""
+    layer.trainable = value
+    if products := adapted(layer):
+        for variable in layer.weights:
+            variable.trainable = value and any(variable is product for product in products)
+
+
 def children_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers right inside it, of a plain layer too, which has no `layers`."""
     return layer._flatten_layers(include_self=False, recursive=False)

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from kzoo.errors import KzooError, listed, unknown
-from kzoo.keras_internals import children_of, layers_in
+from kzoo.keras_internals import children_of, layers_in, set_learning
 from kzoo.models import Block, leaves, model_info, networks_of
 
 SHOWN = 6  # names in a line of the plan
@@ -108,7 +108,7 @@ def trainable_flags(model: keras.Model) -> list[tuple[keras.layers.Layer, bool]]
 def restore_flags(flags: Sequence[tuple[keras.layers.Layer, bool]]) -> None:
     """A container comes before its layers, and sets theirs: so that each has its own in the end."""
     for layer, value in flags:
-        layer.trainable = value
+        set_learning(layer, value)
 
 
 def _set(layer: keras.layers.Layer, value: bool) -> None:
@@ -116,7 +116,7 @@ def _set(layer: keras.layers.Layer, value: bool) -> None:
     inside (`model.trainable = True` does not thaw the layers of a model that was trainable already).
     """
     for inner in layers_in(layer):
-        inner.trainable = value
+        set_learning(inner, value)
 
 
 def factors_of(model: keras.Model, rates: Mapping[str, float]) -> dict[int, float]:

@@ -12,6 +12,7 @@ from kzoo.data import Data, balanced_weights
 from kzoo.engine import optimizer_of, own_seeds, recipe_of, set_trainable
 from kzoo.engine import strategy as make_strategy
 from kzoo.errors import KzooError
+from kzoo.finetuning import low_rank
 from kzoo.finetuning.origin import Origin, blank, fill, origin_of
 from kzoo.finetuning.stages import stages_of
 from kzoo.finetuning.tuning import Tuned, Tuning, passed_on
@@ -37,7 +38,8 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
     A fresh head is made for the classes of the data. It trains alone at first, everything below frozen and its batch
     normalization in inference mode; then one group of layers more is thawed in each stage, with lower learning rates
     the further below it lies (Howard and Ruder 2018). Each stage goes on from the best epoch so far on the validation
-    split, and ends early where that does not improve.
+    split, and ends early where that does not improve. With `lora` one stage comes after the head's, in which low-rank
+    products learn beside frozen kernels (Hu et al. 2022).
 
     Args:
         model: A name with `weights`, `"resnet20@cifar10"`, a run, a `.keras` file, a Run, or a Keras model of kzoo's
@@ -84,6 +86,11 @@ def fine_tune(model: Any = None, data: Any = None, **given: Any) -> Tuned:
         feed()
     report = fill(origin, network, data)
     stages = stages_of(network, report.reinitialised, **planned)
+    if options.lora is not None:
+        head = report.reinitialised or (model_spec(origin.name).head,)
+        products = low_rank.enable(network, options.lora, head)
+        stages = [*stages[:1], low_rank.stage_of(network, products, head, options.epochs)]
+        set_trainable(network, ())
 
     if worker:
         folder, keeping = aside(folder), replace(keeping, run_dir=str(temporary_folder() / "run"), verbose=False)
@@ -116,6 +123,9 @@ def _check(options: Any) -> None:
             " each epoch; leave one of them out"
         )
     optimizer_of(options.optimizer)
+    if options.lora is not None and (options.depth is not None or options.freeze or options.batch_norm == "adapt"):
+        given = "depth" if options.depth is not None else "freeze" if options.freeze else "batch_norm"
+        raise KzooError(f"lora={options.lora} freezes all below the head but its products; leave {given} out")
     if "learning_rate=" in options.optimizer:
         raise KzooError(f"optimizer={options.optimizer!r} has a rate of its own; give it as learning_rate=…")
 

@@ -23,6 +23,7 @@ from kzoo.engine import (
     state_of,
 )
 from kzoo.files import atomic
+from kzoo.finetuning import low_rank
 from kzoo.finetuning.features import LIMIT, features, give_back, size_of, split_at
 from kzoo.finetuning.origin import Origin
 from kzoo.finetuning.stages import Stage
@@ -287,6 +288,9 @@ class Tuning:
         """The run folder: model, checkpoints, metrics, pictures, card."""
         folder, kept = self.folder, self.kept
         self._restore(folder / BEST)
+        if self.options.lora is not None:
+            low_rank.save(self.model, folder / low_rank.ADAPTERS)
+            self.model = low_rank.merged(self.model)
         _reseed(self.model, self.options.seed, len(self.stages))  # whatever this process has drawn
         info, rows = model_info(self.model), kept["rows"]
         recipe = info.spec.recipe  # an optimizer of its own: the stages' know only what learned in them

@@ -261,6 +261,11 @@ class FineTuning(Training):
         "frozen: batch normalization below the head keeps its statistics and its scale in every stage; adapt: it is"
         " thawed with its group.",
     ] = "frozen"  # fmt: skip
+    lora: Annotated[
+        int | None, Whole(),
+        "Rank of the products that are added to the kernels below the head, and learn in their place (LoRA): one stage"
+        " after the head's. The model has them in its kernels in the end. Default none.",
+    ] = None  # fmt: skip
     patience: Annotated[int, Whole(), "Epochs without a better validation score after which a stage ends."] = 5
     cache: Annotated[
         bool | None, FLAG,
