@@ -197,6 +197,28 @@ def test_it_writes_the_same_in_every_style(style, run):
     assert found.score == pytest.approx(expected.score, rel=1e-4)
 
 
+@pytest.mark.parametrize("stop", [None, "at", "zzz"])
+def test_pieces_are_told_as_they_are_written(run, stop):
+    """Half of what the network reads at once each; what may be the beginning of the stop text waits."""
+    pieces = []
+    (written,) = kzoo.generate(run, "the cat", length=50, seed=2, stop=stop, stream=pieces.append)
+    assert "".join(pieces) == written.text and (stop or len(pieces) == 4)
+    with pytest.raises(kzoo.KzooError, match="given the pieces of one text"):
+        kzoo.generate(run, ["a", "b"], stream=pieces.append)
+
+
+def test_a_second_call_compiles_nothing(run, monkeypatch):
+    from kzoo.runs import predictor
+
+    kzoo.generate(run, "the cat", length=20)
+    made = []
+    monkeypatch.setattr(predictor, "compiled", lambda function: made.append(function))
+    kept = [f for key, f in vars(run.model)["kzoo_kept"].items() if key[0] == "function" and "write" in key[1]]
+    before = [f.experimental_get_tracing_count() for f in kept]
+    kzoo.generate(run, "another cat, and more", length=30, seed=4)
+    assert not made and before and [f.experimental_get_tracing_count() for f in kept] == before
+
+
 def test_what_is_asked_is_what_is_written(run):
     texts = ["the cat", "P"]
     first = kzoo.generate(run, texts, length=50)

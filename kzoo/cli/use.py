@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ import typer
 
 from kzoo.cli.app import shown
 from kzoo.cli.options import command
-from kzoo.errors import KzooError, cell
+from kzoo.errors import KzooError, cell, printable_lines
 from kzoo.files import atomic, computed
+from kzoo.records import options_of
 
 Model = Annotated[
     str,
@@ -107,6 +109,14 @@ def generate(given: dict[str, Any], as_json: bool) -> None:
     _check_place(output, ".png")
     model = given["model"]
     predictor = load(model, checkpoint=given.get("checkpoint", "last"))
+    texts, streams = given.get("inputs") or [], "stream" in options_of(predictor.task.options("generate"))
+    if streams and len(texts) == 1 and not texts[0].endswith(".txt") and sys.stdout.isatty() and not as_json:
+        print(printable_lines(texts[0]), end="", flush=True)
+        given["stream"] = lambda piece: print(printable_lines(piece), end="", flush=True)
+        found = kzoo.generate(**{**given, "model": predictor})
+        print()
+        _told(found)
+        return
     found = kzoo.generate(**{**given, "model": predictor})
     picture = predictor.task.picture(found)
     if picture is None:

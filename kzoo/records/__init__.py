@@ -34,7 +34,7 @@ from kzoo.records.inputs import (
     TextInputs,
     from_config,
 )
-from kzoo.records.kinds import Moments
+from kzoo.records.kinds import Callbacks, Moments
 from kzoo.records.model import COMMON, STYLES, ModelInfo, ModelSpec, Recipe
 from kzoo.records.options import Option, Options, options_of, same_plain, takes
 from kzoo.records.plain import Printed, same_source, to_json, tuples

@@ -18,7 +18,7 @@ from kzoo.data import Data, DataInfo
 from kzoo.errors import KzooError
 from kzoo.inputs import is_utf8, random_texts
 from kzoo.models import go_on
-from kzoo.records import TEXT, Number, Options, Whole
+from kzoo.records import TEXT, Callbacks, Number, Options, Whole
 from kzoo.report import Shown, Text
 from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
 from kzoo.tasks.translation import speaker
@@ -86,6 +86,7 @@ class Drawing(Options):
     ] = 1.0
     stop: Annotated[str | None, TEXT, "Writing ends in front of this text."] = None
     seed: Annotated[int, Whole(0), "Of the numbers that characters are drawn by."] = 0
+    stream: Annotated[Any, Callbacks(), "A function that is given the pieces of one text as they are written."] = None
 
 
 class TextGeneration(Task):
@@ -123,11 +124,14 @@ class TextGeneration(Task):
 
     def answer(
         self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, seed: int = 0, stop: str | None = None,
-        **drawing: Any,
+        stream: Callable[[str], Any] | None = None, **drawing: Any,
     ) -> list[Written]:  # fmt: skip
         """Piece after piece: half of what the network reads at once is what came before."""
         if given is None:
             raise KzooError(f"{predictor.name} writes on; give it the beginning of a text")
+        if stream is not None and (not callable(stream) or (not isinstance(given, str) and len(given) != 1)):
+            raise KzooError("stream is a function that is given the pieces of one text; give one text and a function")
+        told = 0  # characters that `stream` was given
         made, half = [], predictor.reader.spec.length // 2
         write, rng = self._writer(predictor, **drawing), np.random.default_rng(seed)
         spelled = lambda ids: [text.decode() for text in predictor.reader.text(tf.constant(ids)).numpy()]
@@ -144,6 +148,13 @@ class TextGeneration(Task):
                 ids, score = (t.numpy() for t in write(tf.constant(window), tf.constant(piece)))
                 said = np.concatenate([said, ids[:, : length - i]], axis=1)
                 scores = np.concatenate([scores, score[:, : length - i]], axis=1)
+                if stream is not None:
+                    (text,) = spelled(said)
+                    # What may be the beginning of the stop text waits for the next piece.
+                    sure = len(text) if not stop or i + half >= length else max(len(text) - len(stop) + 1, told)
+                    sure = min(sure, len(text.partition(stop)[0])) if stop else sure
+                    stream(text[told:sure])
+                    told = sure
                 if stop and all(stop in text for text in spelled(said)):
                     break
             for text, new, log_p in zip(texts, spelled(said), scores, strict=True):
