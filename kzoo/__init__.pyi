@@ -87,9 +87,11 @@ def evaluate(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
+    copy_unknown: bool | None = ...,
     **options: Any,
 ) -> Evaluated: ...
 
@@ -102,6 +104,7 @@ def export(
     labels: str | Sequence[str] | None = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
+    copy_unknown: bool | None = ...,
     **options: Any,
 ) -> Exported: ...
 
@@ -142,6 +145,7 @@ def find_learning_rate(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
 ) -> RateSearch: ...
 
@@ -179,6 +183,7 @@ def fine_tune(
     head_epochs: int | None = ...,
     decay: float | None = ...,
     batch_norm: str | None = ...,
+    lora: int | None = ...,
     cache: bool | None = ...,
     data_dir: str | int | os.PathLike[str] | None = ...,
     download: bool | None = ...,
@@ -190,6 +195,7 @@ def fine_tune(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,
@@ -242,6 +248,7 @@ def fit(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,
@@ -264,8 +271,10 @@ def generate(
     top_p: float | None = ...,
     repetition_penalty: float | None = ...,
     stop: str | None = ...,
+    stream: Any = ...,
     beams: int | None = ...,
     length_penalty: float | None = ...,
+    copy_unknown: bool | None = ...,
     **options: Any,
 ) -> list[Any]: ...
 
@@ -292,6 +301,7 @@ def hypermodel(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
 ) -> ZooHyperModel: ...
 
@@ -351,6 +361,7 @@ def tune(
     languages: str | None = ...,
     columns: Mapping[str, str | int] | None = ...,
     holds: str | None = ...,
+    units: str | None = ...,
     splits: str | int | os.PathLike[str] | None = ...,
     run_dir: str | int | os.PathLike[str] | None = ...,
     resume: str | int | os.PathLike[str] | None = ...,

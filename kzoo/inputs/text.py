@@ -27,7 +27,7 @@ from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.subwords import END_OF_WORD, Merges, learned_merges
 from kzoo.models import registering
-from kzoo.records import END, START, TextInputs
+from kzoo.records import END, START, UNKNOWN, TextInputs
 from kzoo.report import Shown, Text
 
 register = registering("text")
@@ -137,11 +137,26 @@ class Texts(Reader):
         """Strings [n] to int32 [n, longest], padded with zeros; an empty batch and empty strings have one column."""
         return _padded(self.ids(raw))
 
-    def text(self, ids: tf.Tensor) -> tf.Tensor:
-        """int [n, tokens], padded with zeros, to strings [n]; marks and unknown tokens are left out."""
-        known = tf.ragged.boolean_mask(ids, ids >= len(self.spec.reserved))
-        words = tf.gather(self.tokens, known)
-        return joined(words, self.spec.unit)
+    def text(self, ids: tf.Tensor, copies: tf.Tensor | None = None) -> tf.Tensor:
+        """int [n, tokens], padded with zeros, to strings [n]; marks and unknown tokens are left out.
+
+        Args:
+            copies: Strings [n, tokens] that stand in the place of unknown tokens.
+        """
+        said = ids >= len(self.spec.reserved)
+        words = tf.gather(self.tokens, ids)
+        if copies is not None:
+            unknown = tf.equal(ids, UNKNOWN)
+            words, said = tf.where(unknown, copies, words), said | unknown
+        return joined(tf.ragged.boolean_mask(words, said), self.spec.unit)
+
+    def written(self, strings: tf.Tensor) -> tf.Tensor:
+        """Strings [n] to what stands there for each of their ids, strings [n, longest]; "" for marks and padding."""
+        words = tf.strings.split(NORMAL["words"](strings))[:, : self.spec.length]
+        if self.spec.framed:
+            mark = tf.fill([words.nrows(), 1], "")
+            words = tf.concat([mark, words, mark], axis=1)
+        return words.to_tensor()
 
     def said(self, ids: Any) -> str:
         """The tokens of one row of ids, with spaces between them; padding left out."""

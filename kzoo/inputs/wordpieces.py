@@ -116,7 +116,7 @@ class WordPieces(Texts):
         ones = tf.ones([ids.nrows(), 1], tf.int32)
         return tf.concat([self.start * ones, ids, self.end * ones], axis=1)
 
-    def text(self, ids: tf.Tensor) -> tf.Tensor:
+    def text(self, ids: tf.Tensor, copies: tf.Tensor | None = None) -> tf.Tensor:
         """int [n, pieces] to strings [n]; marks are left out."""
         marks = tf.constant(self.spec.marks, tf.int32)
         real = tf.reduce_all(tf.not_equal(tf.cast(ids, tf.int32)[..., None], marks), axis=-1)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from kzoo.models.styles import Definition
-from kzoo.records import END, START
+from kzoo.records import END, START, UNKNOWN
 
 State = dict[str, Any]
 NEVER = -1e9  # log probability of what must not be said
@@ -76,17 +76,19 @@ def decode(
     beams: int = 1,
     length_penalty: float = 0.6,
     known: int | None = None,
+    unknown: bool = False,
 ) -> dict[str, Any]:
     """The best translation that beam search finds; with one beam, greedy.
 
-    The loop ends when every beam has said the end mark, or after `length` tokens. Padding, the start mark and unknown
-    tokens are never said.
+    The loop ends when every beam has said the end mark, or after `length` tokens. Padding and the start mark are never
+    said.
 
     Args:
         source: int32 [batch, time], 0 is padding.
         beams: Hypotheses that are kept for each sentence.
         length_penalty: The exponent in `penalty`; 0 compares sums of log probabilities.
         known: Tokens in the vocabulary, where the network has room for more: these alone are said.
+        unknown: Whether the token may be said that stands for all that the vocabulary lacks.
 
     Returns:
         ids: int32 [batch, length], without marks, padded with 0.
@@ -101,7 +103,8 @@ def decode(
     def body(t, said, ids, total, lengths, finished, attention, state):
         logits, state, weights = network.step(ops.reshape(said, (-1,)), state)
         vocabulary = ops.shape(logits)[-1]
-        log_p = ops.reshape(ops.log_softmax(allowed(logits, END, known)), (batch, beams, vocabulary))
+        possible = allowed(logits, END, known, UNKNOWN if unknown else None)
+        log_p = ops.reshape(ops.log_softmax(possible), (batch, beams, vocabulary))
         # A finished hypothesis goes on as itself: with padding, at no cost.
         nothing = ops.where(ops.equal(ops.arange(vocabulary), 0), 0.0, NEVER)
         log_p = ops.where(ops.expand_dims(finished, -1), nothing, log_p)
@@ -209,10 +212,12 @@ def lengths_of(ids: Any) -> Any:
     return ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
 
 
-def allowed(logits: Any, reserved: int, known: int | None) -> Any:
-    """float32 logits [batch, vocabulary] without ids below `reserved`, and without those that no token has."""
+def allowed(logits: Any, reserved: int, known: int | None, but: int | None = None) -> Any:
+    """float32 logits [batch, vocabulary] without ids below `reserved` but one, and without those that no token has."""
     places = ops.arange(ops.shape(logits)[-1])
     forbidden = places < reserved
+    if but is not None:
+        forbidden = ops.logical_and(forbidden, places != but)
     if known is not None:
         forbidden = ops.logical_or(forbidden, places >= known)
     return ops.where(forbidden, NEVER, ops.cast(logits, "float32"))

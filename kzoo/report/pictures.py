@@ -113,6 +113,29 @@ def series(
     save(figure, title, path)
 
 
+def attention(
+    shown: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]], path: Path, title: str, most: int = 24
+) -> None:
+    """A panel a text: a row for each token that was said, a column for each that was read; dark where it looked.
+
+    Args:
+        shown: (tokens that were read, tokens that were said, weights [said, read]) of each.
+    """
+    across = min(len(shown), 2)
+    down = -(-len(shown) // across)
+    figure = Figure(figsize=(5.2 * across, 4.6 * down), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(down, across)).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes, (read, said, weights) in zip(panels, shown, strict=False):
+        read, said = read[:most], said[:most]
+        axes.imshow(weights[: len(said), : len(read)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        names = [[shortened(token, 14) for token in tokens] for tokens in (read, said)]
+        axes.set_xticks(range(len(read)), names[0], rotation=90, parse_math=False, fontsize=8)
+        axes.set_yticks(range(len(said)), names[1], parse_math=False, fontsize=8)
+    save(figure, title, path)
+
+
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Counts and, beside them, the share of each true class; counts are written in while they can be read.
 

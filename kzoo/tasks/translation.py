@@ -13,13 +13,14 @@ from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
 from kzoo.models import Decoding, decode, model_info
-from kzoo.records import Number, Options, Whole
-from kzoo.report import Shown, Text
+from kzoo.records import FLAG, Number, Options, Whole
+from kzoo.report import Picture, Shown, Text, pictures
 from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_raw, read_by
 from kzoo.weights import copy_weights
 from kzoo.zoo import twin
 
 BEAMS, LENGTH_PENALTY = 4, 0.6  # of beam search: Vaswani et al. 2017, section 6.1
+LOOKED = 4  # of these, those whose attention is drawn
 SHOWN = 16  # validation pairs that a run translates in the end
 
 
@@ -86,6 +87,11 @@ class SearchOptions(Options):
     length_penalty: Annotated[
         float, Number(at_least=0), "Of the beam search; 0 compares sums of log probabilities."
     ] = LENGTH_PENALTY
+    copy_unknown: Annotated[
+        bool, FLAG,
+        "Where the network says that a word is unknown, the word of the source stands that it looks at: of networks on"
+        " words, with attention.",
+    ] = False  # fmt: skip
 
 
 class Translating(Task):
@@ -183,11 +189,16 @@ class Translating(Task):
         if not pairs:
             return []
         found = self._translated(predictor, [source for source, _ in pairs], len(pairs))
+        looked = [one for one in found if one.attention is not None and one.attention.size][:LOOKED]
+        draw = lambda path: pictures.attention(
+            [(one.source_tokens, one.tokens, one.attention) for one in looked], path, "where it looked as it spoke"
+        )
         lines = [
             f"source:    {source}\nsaid:      {one.text}\nreference: {target}\n"
             for (source, target), one in zip(pairs, found, strict=True)
         ]
-        return [Text("predictions.txt", "\n".join(lines))]
+        shown: list[Shown] = [Text("predictions.txt", "\n".join(lines))]
+        return [*shown, Picture("attention.png", draw)] if looked else shown
 
     def _translated(
         self,
@@ -196,6 +207,7 @@ class Translating(Task):
         batch_size: int,
         beams: int = BEAMS,
         length_penalty: float = LENGTH_PENALTY,
+        copy_unknown: bool = False,
     ) -> list[Translation]:
         """One Translation a text, in order. Texts of like length are translated together."""
         reader = predictor.reader
@@ -203,8 +215,8 @@ class Translating(Task):
         if predictor.signatures is not None:
             return _by_export(predictor, texts, batch_size)
         speaker(predictor)  # with the weights that the model has now
-        key = ("translate", beams, length_penalty)
-        function = predictor.function(key, lambda: translating(predictor, beams=beams, length_penalty=length_penalty))
+        search = {"beams": beams, "length_penalty": length_penalty, "copy_unknown": copy_unknown}
+        function = predictor.function(("translate", *search.values()), lambda: translating(predictor, **search))
         found: dict[int, Translation] = {}
         for rows in _alike(counts, batch_size):
             out = {k: v.numpy() for k, v in function(tf.constant([texts[i] for i in rows])).items()}
@@ -253,17 +265,33 @@ def speaker(predictor: Any) -> Decoding:
 
 
 def translating(
-    predictor: Any, *, beams: int = BEAMS, length_penalty: float = LENGTH_PENALTY
+    predictor: Any, *, beams: int = BEAMS, length_penalty: float = LENGTH_PENALTY, copy_unknown: bool = False
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Strings [n] -> {"text", "scores", "ids", "source", "attention" where it attends}."""
+    """Strings [n] -> {"text", "scores", "ids", "source", "attention" where it attends}.
+
+    Raises:
+        KzooError: Unknown words are to be copied by a network that looks at none.
+    """
     reader, network = predictor.reader, speaker(predictor)
+    units = {reader.spec.source.unit, reader.spec.target.unit}
+    if copy_unknown and (not network.attends or units != {"words"}):
+        why = "has no attention" if not network.attends else f"reads and says {' and '.join(sorted(units))}"
+        raise KzooError(f"copy_unknown copies words that the network looks at; {predictor.name} {why}; leave it out")
     length = reader.spec.target.length + 1  # and the end mark
     known = len(reader.spec.target.vocabulary)
 
     def translate(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         source = reader.prepare(texts)
-        found = decode(network, source, length=length, beams=beams, length_penalty=length_penalty, known=known)
-        return {**found, "text": reader.target.text(found["ids"]), "source": source}
+        found = decode(
+            network, source, length=length, beams=beams, length_penalty=length_penalty, known=known,
+            unknown=copy_unknown,
+        )  # fmt: skip
+        copies = None
+        if copy_unknown:  # Luong et al. 2015, section 4.1: the word that was looked at most; no mark
+            words = reader.source.written(texts)
+            looked = tf.where(tf.equal(words, "")[:, None], -1.0, found["attention"])  # [n, length, source]
+            copies = tf.gather(words, tf.argmax(looked, axis=-1), batch_dims=1)
+        return {**found, "text": reader.target.text(found["ids"], copies), "source": source}
 
     return translate
 

@@ -533,3 +533,41 @@ def test_predictions_say_words_that_the_vocabulary_lacks(tmp_path):
         t.decode() for t, _ in kzoo.load_data(tmp_path / "texts.csv", validation=0.5).validation.as_numpy_iterator()
     ]
     assert all(f": {text}" in shown for text in held)
+
+
+@pytest.fixture(scope="module")
+def few_words(tmp_path_factory):
+    """A translator that must say the same words, of which its vocabulary has two: most are unknown to it."""
+    rng = np.random.default_rng(0)
+    x = np.array([" ".join(rng.choice([f"w{k}" for k in range(9)], rng.integers(2, 6))) for _ in range(120)], object)
+    sizes = {"source_vocabulary": 30, "target_vocabulary": 6}
+    options = {"epochs": 6, "learning_rate": 0.02, "batch_size": 20, "verbose": False}
+    place = tmp_path_factory.mktemp("few") / "r"
+    return kzoo.fit("seq2seq_luong_tiny", kzoo.Data((x, x), (x[:20], x[:20])), set=sizes, run_dir=place, **options)
+
+
+class TestCopying:
+    def test_unknown_words_are_those_that_it_looks_at(self, few_words, tmp_path):
+        text = "w1 w2 w3 w4"
+        (plain,) = kzoo.generate(few_words, text)
+        (copied,) = kzoo.generate(few_words, text, copy_unknown=True)
+        assert "[UNK]" in copied.tokens and "[UNK]" not in plain.tokens
+        said = copied.text.split()
+        assert len(said) == len(copied.tokens)
+        for token, word, looked in zip(copied.tokens, said, copied.attention, strict=True):
+            if token == "[UNK]":  # the marks around the source are no words
+                assert word == copied.source_tokens[1:-1][int(looked[1:-1].argmax())]
+            else:
+                assert word == token
+        path = kzoo.export(few_words, tmp_path / "e", copy_unknown=True).path
+        served = tf.saved_model.load(str(path)).signatures["serve_text"](text=tf.constant([text]))
+        assert served["text"].numpy()[0].decode() == copied.text
+
+    def test_where_it_looked_is_drawn(self, few_words):
+        assert (few_words.path / "attention.png").stat().st_size > 5000
+
+    def test_a_network_that_looks_at_nothing_copies_nothing(self, tmp_path):
+        pairs = kzoo.Data((np.array(["a b"] * 8, object), np.array(["b a"] * 8, object)))
+        model = kzoo.fit("seq2seq_tiny", pairs, epochs=1, verbose=False, run_dir=tmp_path / "r").model
+        with pytest.raises(kzoo.KzooError, match="copy_unknown copies words .* has no attention"):
+            kzoo.generate(model, "a", copy_unknown=True)
