@@ -13,7 +13,7 @@ import tensorflow as tf
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.names import TIMES
 from kzoo.errors import KzooError
-from kzoo.inputs import Columns
+from kzoo.inputs import Columns, with_history
 from kzoo.records import Number
 
 VALIDATION, TEST = 0.1, 0.2  # shares of a series where nothing is said, of its end
@@ -137,7 +137,7 @@ def series(table: Columns, name: str, roles: Mapping[str, int]) -> tuple[dict[st
 def in_order(x: np.ndarray) -> Examples:
     """Moments float32 [time, columns]; the label is 0: what is learned is what comes next."""
     y = np.zeros(len(x), "int64")
-    select = lambda i: tf.data.Dataset.from_tensor_slices((x[i], y[i]))
+    select = lambda i: with_history(tf.data.Dataset.from_tensor_slices((x[i], y[i])), x[: i[0] if len(i) else 0])
     return Examples(y, select, x.shape[1:])
 
 

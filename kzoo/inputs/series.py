@@ -43,7 +43,8 @@ class Series(Reader):
         mean, std = moments(moments_in(data.train), data.info.name)
         found = replace(self.spec, columns=data.info.columns, targets=data.info.measured, mean=mean, std=std)
         for split, rows in data.splits.items():  # before anything is built
-            windows_in(int(rows.cardinality()), found, split, data.info.name)
+            known = len(history_of(rows)[-found.length :])
+            windows_in(int(rows.cardinality()) + known, found, split, data.info.name)
         return found
 
     def prepare(self, raw: Any) -> tf.Tensor:
@@ -55,9 +56,13 @@ class Series(Reader):
         return tf.cast(forecast, tf.float32) * self.std[self.places] + self.mean[self.places]
 
     def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> Batches:
-        """Every window that lies in the split as a whole, one moment after the other."""
-        moments = self.prepare(moments_in(split)).numpy()
-        spec = self.spec
+        """Every window whose forecast lies in the split as a whole, one moment after the other; what is read for the
+        first ones came before the split.
+        """
+        spec, before = self.spec, history_of(split)
+        moments = moments_in(split)
+        moments = np.concatenate([before[-spec.length :], moments]) if len(before) else moments
+        moments = self.prepare(moments).numpy()
         count = windows_in(len(moments), spec, "split", "the data")
         views = np.lib.stride_tricks.sliding_window_view
         x = views(moments[: len(moments) - spec.horizon], spec.length, axis=0).swapaxes(1, 2)
@@ -75,6 +80,19 @@ class Series(Reader):
             " infinity is not valid.",
         )
         return Served("serve_series", takes, read, notes=notes)
+
+
+HISTORY = "kzoo_history"  # beside the attributes of a data set
+
+
+def with_history(split: tf.data.Dataset, rows: np.ndarray) -> tf.data.Dataset:
+    """A part of a series that knows what came before it, [time, columns]."""
+    vars(split)[HISTORY] = rows
+    return split
+
+
+def history_of(split: tf.data.Dataset) -> np.ndarray:
+    return vars(split).get(HISTORY, np.zeros((0, 0), "float32"))
 
 
 def moments_in(split: tf.data.Dataset) -> np.ndarray:
