@@ -21,6 +21,7 @@ from kzoo.engine.objective import Phase as Phase
 from kzoo.records.model import Recipe as Recipe
 from kzoo.tasks.task import Task as Task
 from kzoo.records.inputs import TextInputs as TextInputs
+from kzoo.verbs.attention import attention_maps as attention_maps
 from kzoo.weights.names import copy_weights as copy_weights
 from kzoo.zoo import create_model as create_model
 from kzoo.verbs.applications import decode_predictions as decode_predictions

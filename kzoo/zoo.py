@@ -342,6 +342,8 @@ def _checked(
     if input_tensor is not None:
         input_shape = _of_tensor(input_tensor, input_shape, style)
     source = None if weights is None else resolve(spec.name, weights)
+    if source is not None and source.config and spec.foreign is not None:
+        source = replace(source, config="")  # which tells how images are prepared, of networks that read some
     given = {"classes": classes, "input_shape": input_shape}
     if classes is None:
         classes = len(source.classes) if source is not None and source.classes else spec.classes

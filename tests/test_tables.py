@@ -161,6 +161,14 @@ class TestForecasting:
         (again,) = kzoo.predict(run.path, str(waves))
         np.testing.assert_allclose(again.values, found.values, rtol=1e-6)
 
+    def test_windows_of_ones_own_are_fed_as_they_are(self, tmp_path):
+        x = np.random.default_rng(0).normal(size=(30, 24, 1)).astype("float32")
+        run = kzoo.fit("lstm_forecaster", (x, x[:, -1:]), epochs=1, run_dir=tmp_path / "r", verbose=False)
+        found = kzoo.evaluate(run, (x, x[:, -1:]))
+        assert found.examples == 30 and found.naive_mse == 0 and list(found.errors) == ["0"]
+        with pytest.raises(kzoo.KzooError, match="not trained on a series that kzoo read"):
+            kzoo.predict(run, x)
+
     def test_a_level_that_training_did_not_have_changes_nothing(self):
         """What is forecast is the difference from the last moment."""
         keras.utils.set_random_seed(0)

@@ -57,10 +57,11 @@ class Times:
 
 
 def time_column(table: Columns) -> int | None:
-    """The first column, where it holds times; by name alone, where they are whole numbers."""
+    """The first column, where it holds times; whole numbers by the column's name, where they follow evenly."""
     cells = table.cells(0)[:20]
-    if table.named and table.names[0].lower() in TIMES and all(re.fullmatch(r"\d+", cell) for cell in cells):
-        return 0
+    if table.named and table.names[0].lower() in TIMES and all(re.fullmatch(r"\d{1,15}", cell) for cell in cells):
+        steps = {int(b) - int(a) for a, b in zip(cells, cells[1:], strict=False)}
+        return 0 if len(steps) == 1 and min(steps) > 0 else None
     return 0 if all(_moment(cell) is not None and not cell.isdecimal() for cell in cells) else None
 
 
@@ -83,15 +84,17 @@ def times_of(table: Columns, place: int) -> Times:
     """
     cells, where = table.cells(place), repr(str(table.path))
     moments = [_moment(cell) for cell in cells]
-    kinds = [type(moment) for moment in moments]
-    kind = kinds[0] if moments[0] is not None else max(set(kinds) - {type(None)}, key=kinds.count, default=None)
+    # Of those with and those without a time zone nobody knows how far they are apart.
+    kind_of = lambda moment: (type(moment), getattr(moment, "tzinfo", None) is None)
+    kinds = [kind_of(moment) for moment in moments]
+    kind = kinds[0] if moments[0] is not None else max(set(kinds) - {kind_of(None)}, key=kinds.count, default=None)
     for line, cell, moment in zip(table.lines, cells, moments, strict=True):
-        if moment is None or type(moment) is not kind:
+        if moment is None or kind_of(moment) != kind:
             raise KzooError(f"line {line} of {where} has {cell[:40]!r} where a time stands; write {CLOCK}")
     if len(moments) < 2:
         raise KzooError(f"{where} has one row; a series needs more")
     unit, day, clock = "time", None, any(len(cell) > 10 for cell in cells)
-    if kind is int:
+    if kind[0] is int:
         unit = "month" if MONTH.fullmatch(cells[0]) else "step"
     elif len({(m.day, m.time()) for m in moments}) == 1 and moments[1] - moments[0] >= timedelta(28) and not clock:
         unit, day = "month", moments[0].day

@@ -35,7 +35,7 @@ class WordPieces(Texts):
     unit, reads = "tokens", "texts"
 
     def __init__(self, spec: WordPieceInputs) -> None:
-        super(Texts, self).__init__(spec)
+        super(Texts, self).__init__(spec)  # not Texts' own, which makes a table of words
         if not spec.known:
             return
         places = range(len(spec.vocabulary))
@@ -63,7 +63,7 @@ class WordPieces(Texts):
             text = tf.strings.lower(tf.strings.regex_replace(self._without_accents(text), "Σ", "σ"), encoding="utf-8")
         text = tf.strings.regex_replace(text, PUNCTUATION, r" \1 ")
         text = tf.strings.strip(tf.strings.regex_replace(text, SPACE, " "))
-        return tf.strings.split(text, " ") if text.shape.rank else tf.strings.split([text], " ")
+        return tf.strings.split(text, " ")
 
     def _without_accents(self, text: tf.Tensor) -> tf.Tensor:
         letters = tf.strings.unicode_split(text, "UTF-8")
@@ -116,7 +116,7 @@ class WordPieces(Texts):
         ones = tf.ones([ids.nrows(), 1], tf.int32)
         return tf.concat([self.start * ones, ids, self.end * ones], axis=1)
 
-    def text(self, ids: tf.Tensor, copies: tf.Tensor | None = None) -> tf.Tensor:
+    def text(self, ids: tf.Tensor) -> tf.Tensor:
         """int [n, pieces] to strings [n]; marks are left out."""
         marks = tf.constant(self.spec.marks, tf.int32)
         real = tf.reduce_all(tf.not_equal(tf.cast(ids, tf.int32)[..., None], marks), axis=-1)

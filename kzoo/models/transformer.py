@@ -106,6 +106,8 @@ class ScaledDotProductAttention(layers.Layer):
     key may be looked at -> [batch, q, h d_k] and the weights [batch, h, q, k].
     """
 
+    gives_weights = True  # for who wants to see them
+
     def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.heads = heads

@@ -136,6 +136,33 @@ def attention(
     save(figure, title, path)
 
 
+def heads(shown: Mapping[str, tuple[Sequence[str], Sequence[str], np.ndarray]], path: Path, most: int = 24) -> None:
+    """A row of panels a layer, of twelve at most; a panel a head, of eight at most; dark where it looks.
+
+    Args:
+        shown: {layer: (tokens that look, tokens that are looked at, weights [heads, looking, looked at])}.
+    """
+    layers = list(shown.items())[:12]
+    across = min(max(len(weights) for _, (_, _, weights) in layers), 8)
+    figure = Figure(figsize=(2.6 * across + 0.6, 2.7 * len(layers) + 0.4), layout="constrained")
+    panels = np.reshape(figure.subplots(len(layers), across), (len(layers), across))
+    for row, (name, (looking, looked, weights)) in zip(panels, layers, strict=True):
+        looking, looked = looking[:most], looked[:most]
+        letters = 7 if max(len(looking), len(looked)) <= 12 else 5
+        for k, axes in enumerate(row):
+            if k >= len(weights):
+                axes.set_axis_off()
+                continue
+            axes.imshow(weights[k, : len(looking), : len(looked)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(f"{shortened(name, 24)}, head {k + 1}", fontsize=7, parse_math=False)
+            written = [[shortened(token, 10) for token in tokens] for tokens in (looked, looking)]
+            axes.set_xticks(range(len(looked)), written[0], rotation=90, parse_math=False, fontsize=letters)
+            axes.set_yticks([])
+            if k == 0:
+                axes.set_yticks(range(len(looking)), written[1], parse_math=False, fontsize=letters)
+    save(figure, "", path)
+
+
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Counts and, beside them, the share of each true class; counts are written in while they can be read.
 

@@ -145,12 +145,14 @@ class Forecasting(Task):
         if not np.isfinite(found).all():
             raise KzooError(f"{predictor.name} gives no numbers: it holds nan, or the training diverged")
         off, last = found - true, naive - true
-        units = reader.std[reader.places]
+        names = [str(k) for k in places_of(predictor)] if reader.as_given else reader.spec.targets
+        units = np.ones(len(names)) if reader.as_given else reader.std[reader.places]
         errors = {
             name: (float(np.abs(off[..., k]).mean() * units[k]), float(np.abs(last[..., k]).mean() * units[k]))
-            for k, name in enumerate(reader.spec.targets)
+            for k, name in enumerate(names)
         }
-        shown = drawn(reader, found, true, f"{predictor.name} on {data.info.name}, {split}", "forecasts.png")
+        title = f"{predictor.name} on {data.info.name}, {split}"
+        shown = [] if reader.as_given else drawn(reader, found, true, title, "forecasts.png")
         return ForecastEvaluation(
             predictor.name, data.info.name, split, len(found), float((off**2).mean()), float(np.abs(off).mean()),
             float((last**2).mean()), float(np.abs(last).mean()), errors, notes=data.info.notes, shown=tuple(shown),
@@ -159,10 +161,8 @@ class Forecasting(Task):
     def answer(self, predictor: Any, given: Any, *, batch_size: int, **options: Any) -> list[Forecast]:
         """Of the end of a series in a file; of an array [time, columns], or of several [n, time, columns]."""
         spec, reader = predictor.reader.spec, predictor.reader
-        if not spec.known:
-            raise KzooError(
-                f"{predictor.name} does not know the scale of its numbers: it was not trained; give its run"
-            )
+        if reader.as_given or not spec.known:
+            raise KzooError(f"{predictor.name} was not trained on a series that kzoo read: it knows no scale")
         pieces, times = [], None
         if are_paths(given):
             for path in [given] if not isinstance(given, list | tuple) else given:
@@ -219,9 +219,16 @@ class Forecasting(Task):
         return drawn(predictor.reader, found, true, "validation", "predictions.png")
 
 
+def places_of(predictor: Any) -> list[int]:
+    """Columns that are forecast."""
+    if not predictor.reader.as_given:
+        return predictor.reader.places
+    return list(model_info(predictor.model).settings["targets"])
+
+
 def over(predictor: Any, batches: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(forecasts, what came, the naive forecasts) of all windows, scaled, float64 [windows, horizon, targets]."""
-    places, found, true, naive = predictor.reader.places, [], [], []
+    places, found, true, naive = places_of(predictor), [], [], []
     for x, y, *_ in batches.epoch(0):
         found.append(np.asarray(predictor.forward(x), "float64"))
         true.append(y.numpy().astype("float64"))

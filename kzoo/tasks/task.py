@@ -316,6 +316,11 @@ class Task:
         """What it says of, or makes of, what a user gives."""
         raise KzooError(f"{predictor.name} gives no answers: its task {self.name} says none")
 
+    def as_read(self, predictor: Any, text: str) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+        """(what the network is given of one text, the tokens that it reads, those that it says), a batch of one."""
+        ids = np.asarray(predictor.reader.prepare(tf.constant([text])))
+        return ids, tuple(predictor.reader.spec.vocabulary[k] for k in ids[0]), ()
+
     def picture(self, results: Sequence[Result]) -> Picture | None:
         """All answers in one picture, for answers that are images."""
         return None

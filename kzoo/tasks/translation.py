@@ -13,7 +13,7 @@ from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
 from kzoo.models import Decoding, decode, model_info
-from kzoo.records import FLAG, Number, Options, Whole
+from kzoo.records import FLAG, START, Number, Options, Whole
 from kzoo.report import Picture, Shown, Text, pictures
 from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_raw, read_by
 from kzoo.weights import copy_weights
@@ -147,6 +147,15 @@ class Translating(Task):
         if given is None:
             raise KzooError(f"{predictor.name} translates; give it texts")
         return self._translated(predictor, texts_of(given), batch_size, **options)
+
+    def as_read(self, predictor: Any, text: str) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+        """Of a text and its own greedy translation of it."""
+        (found,) = self._translated(predictor, [text], 1, beams=1)
+        source, target = predictor.reader.source, predictor.reader.target
+        said = (target.spec.vocabulary[START], *found.tokens)
+        known = {token: k for k, token in enumerate(target.spec.vocabulary)}
+        ids = tf.constant([[known[token] for token in said]], tf.int32)
+        return {"source": source.prepare(tf.constant([text])), "target": ids}, found.source_tokens, said
 
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
         """Strings in, strings out, the decoding loop inside."""

@@ -4,6 +4,7 @@ own: fine_tune in finetuning, tune in search, export in exporting, bench in benc
 
 from kzoo.verbs.answer import generate, predict
 from kzoo.verbs.applications import decode_predictions, preprocess_input
+from kzoo.verbs.attention import AttentionMaps, attention_maps
 from kzoo.verbs.evaluate import evaluate
 from kzoo.verbs.feed import Feed, built, data_of, feed_of, holds_of, reading_images
 from kzoo.verbs.find_rate import RateSearch, as_before, find_learning_rate, fresh

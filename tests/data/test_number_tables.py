@@ -96,6 +96,10 @@ class TestSeries:
             (("2020-01-01", "2020-01-02", "2020-01-02", "2020-01-03"), "line 4 of .*: the same time twice"),
             (("2020-01-01", "2020-01-02", "2020-01-01", "2020-01-02"), "line 4 of .*: a step back"),
             (("2020-01-01", "2020-01-02", "soon", "2020-01-04"), "line 4 of .* has 'soon' where a time stands"),
+            (
+                ("2020-01-01T00:00", "2020-01-01T01:00Z", "2020-01-01T02:00", "2020-01-01T03:00"),
+                "line 3 of .* has '2020-01-01T01:00Z' where a time stands",
+            ),
             (("2020-01", "2020-02", "2020-04", "2020-05"), "line 4 of .*: a gap, from 2020-02 to 2020-04"),
         ],
     )  # fmt: skip
@@ -103,6 +107,10 @@ class TestSeries:
         path = table(tmp_path, "date,a\n" + "".join(f"{t},{k}\n" for k, t in enumerate(times)))
         with pytest.raises(kzoo.KzooError, match=line):
             kzoo.load_data(path, holds="series", columns={"time": "date"})
+
+    def test_a_year_in_front_of_a_table_makes_no_series(self, tmp_path):
+        rows = "year,km,price\n" + "".join(f"{2000 + k * 7 % 5},{k},{k * 1.5}\n" for k in range(30))
+        assert kzoo.load_data(table(tmp_path, rows)).info.holds == "measurements"
 
     def test_first_days_of_months_and_years_are_steps(self, tmp_path):
         days = "date,a\n" + "".join(f"2020-{m:02d}-01,{m}\n" for m in range(1, 13))

@@ -13,7 +13,6 @@ import time
 import zipfile
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import keras
@@ -26,6 +25,7 @@ import kzoo
 from kzoo.cli.use import _write_csv
 from kzoo.inputs.bounded import bounded
 from kzoo.runs import RunFolder
+from kzoo.tasks import Prediction
 
 GROWTH = 256 << 20  # bytes
 DEEP = 90_000
@@ -371,7 +371,7 @@ def test_files_of_a_run(text, name, mine):
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\x1b[31mred", "a\u202eb"])
 def test_names_are_no_commands(name, tmp_path):
-    found = [SimpleNamespace(input=name, labels=(name, "b"), scores=(0.7, 0.3))]
+    found = [Prediction(name, (name, "b"), (0, 1), (0.7, 0.3))]
     _write_csv(tmp_path / "out.csv", found)
     text = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[1]
     assert "\x1b" not in text and "\u202e" not in text

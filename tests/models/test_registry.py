@@ -17,7 +17,7 @@ def test_list_models_by_glob_and_filter():
     assert {"lenet5", "resnet20", "resnet50", "vgg16"} <= set(kzoo.list_models(weights=True))
     assert "alexnet" not in kzoo.list_models(weights=True) and "alexnet" in kzoo.list_models(weights=False)
     assert "lenet5" not in kzoo.list_models(weights=False)
-    assert kzoo.list_models(task="tabular-classification") == ["perceptron", "mlp_xor"]
+    assert kzoo.list_models(task="tabular-classification") == ["perceptron", "mlp_xor", "mlp_table"]
     assert kzoo.list_models("resnext*") == []
 
 

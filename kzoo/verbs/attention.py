@@ -1,0 +1,106 @@
+"""attention_maps: where each head of each layer of a Transformer looks as it reads a text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kzoo.errors import KzooError
+from kzoo.files import atomic
+from kzoo.keras_internals import layers_in
+from kzoo.report import pictures
+from kzoo.runs import load
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Weights of attention on one text.
+
+    Attributes:
+        tokens: What is read, marks included; of a translator the source.
+        said: Of a translator, what it says of the source, behind its start mark; () of any other network.
+        layers: {name of the layer: float32 [heads, looking, looked at]}: each row adds up to one.
+    """
+
+    tokens: tuple[str, ...]
+    said: tuple[str, ...]
+    layers: Mapping[str, np.ndarray] = field(repr=False)
+
+    def names(self, layer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(tokens that look, tokens that are looked at) in a layer."""
+        if not self.said or layer.startswith("encoder"):
+            return self.tokens, self.tokens
+        return self.said, self.tokens if layer.endswith("_cross") else self.said
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """A PNG: a row of panels a layer, a panel a head.
+
+        Raises:
+            KzooError: The file's name does not end in .png.
+        """
+        path = Path(path)
+        if path.suffix != ".png":
+            raise KzooError(f"the file must end in .png; received {str(path)!r}")
+        with atomic(path) as beside:
+            pictures.heads({name: (*self.names(name), maps) for name, maps in self.layers.items()}, beside)
+        return path
+
+
+def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> AttentionMaps:
+    """Where each head of each layer of a Transformer (BERT, GPT, a translator) looks as it reads a text.
+
+    Args:
+        model: As for `evaluate`; no export.
+        text: One text. A translator reads it, and says its own translation.
+
+    Raises:
+        KzooError: A network without such layers, an export, an empty text.
+
+    >>> import kzoo
+    >>> attention_maps(kzoo.lenet5(), "a text")
+    Traceback (most recent call last):
+    kzoo.errors.KzooError: lenet5 has no attention of Transformers to look at
+    """
+    predictor = load(model, checkpoint=checkpoint)
+    network = predictor.model
+    watched = [layer for layer in layers_in(network) if getattr(layer, "gives_weights", False)]
+    if not watched:
+        raise KzooError(f"{predictor.name} has no attention of Transformers to look at")
+    if not isinstance(text, str) or not text.strip():
+        raise KzooError(f"attention_maps looks at one text; received {text!r}")
+    given, tokens, said = predictor.task.as_read(predictor, text)
+    with _seen(watched) as weights:
+        network(given, training=False)
+    maps = {layer.name: np.asarray(weights[layer.name], "float32")[0] for layer in watched if layer.name in weights}
+    return AttentionMaps(tokens, said, maps)
+
+
+@contextmanager
+def _seen(layers: list[keras.layers.Layer]) -> Iterator[dict[str, Any]]:
+    """{layer: the weights that it gives} of what is called meanwhile, in every style."""
+    found: dict[str, Any] = {}
+
+    def watching(layer: keras.layers.Layer) -> Any:
+        call = layer.call
+
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            found[layer.name] = outputs[1]
+            return outputs
+
+        return seen
+
+    for layer in layers:
+        vars(layer)["call"] = watching(layer)
+    try:
+        yield found
+    finally:
+        for layer in layers:
+            vars(layer).pop("call")
