@@ -149,7 +149,8 @@ class TestForecasting:
     @pytest.mark.parametrize(
         "name, style",
         [
-            *(("lstm_forecaster_tiny", style) for style in STYLES),
+            ("lstm_forecaster_tiny", "functional"),
+            *(pytest.param("lstm_forecaster_tiny", style, marks=pytest.mark.slow) for style in STYLES[1:]),
             *(pytest.param("gru_forecaster_tiny", style, marks=pytest.mark.slow) for style in STYLES),
         ],
     )

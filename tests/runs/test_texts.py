@@ -566,6 +566,7 @@ class TestCopying:
     def test_where_it_looked_is_drawn(self, few_words):
         assert (few_words.path / "attention.png").stat().st_size > 5000
 
+    @pytest.mark.slow
     def test_a_network_that_looks_at_nothing_copies_nothing(self, tmp_path):
         pairs = kzoo.Data((np.array(["a b"] * 8, object), np.array(["b a"] * 8, object)))
         model = kzoo.fit("seq2seq_tiny", pairs, epochs=1, verbose=False, run_dir=tmp_path / "r").model
