@@ -13,7 +13,7 @@ from kzoo.data.labels import MANY, check_classes, ordered, refuse_alike, unquote
 from kzoo.data.names import LABELS, MEASURED, SOURCES, TEXTS, places
 from kzoo.data.series import series, time_column
 from kzoo.errors import KzooError
-from kzoo.inputs import Columns, rows_of, unpacked
+from kzoo.inputs import Columns, first_row, unpacked
 
 NUMERIC = ("rows", "measurements", "series")
 
@@ -22,7 +22,7 @@ def holds_numbers(path: Path, asked: bool) -> bool:
     """Whether a table whose first line names no texts is one of numbers: all columns but one, and two at least, or one
     beside a time; where numbers are asked for, always.
     """
-    head = [cell.strip().lower() for cell in rows_of(path)[0][1]]
+    head = [cell.strip().lower() for cell in first_row(path)]
     if set(head) & {*TEXTS, *SOURCES}:
         return False
     if asked:

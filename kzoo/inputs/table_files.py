@@ -60,11 +60,7 @@ def lines_of(path: Path) -> list[str]:
 
 def rows_of(path: Path) -> list[tuple[int, list[str]]]:
     """(number of its first line, cells) of each row of a table; all have as many cells."""
-    suffix = Path(unpacked(path)).suffix.lower()
-    if suffix == ".csv":
-        rows = list(_csv_rows(path))
-    else:
-        rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(path), start=1)]
+    rows = list(_numbered(path))
     width = max(len(rows[0][1]), 2)
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
@@ -72,9 +68,20 @@ def rows_of(path: Path) -> list[tuple[int, list[str]]]:
         if len(cells) != width:
             raise KzooError(
                 f"line {line} of {str(path)!r} has {len(cells)} column{'s' * (len(cells) > 1)}, not {width}; separate"
-                f" them by {SEPARATORS[suffix]}"
+                f" them by {SEPARATORS[Path(unpacked(path)).suffix.lower()]}"
             )
     return rows
+
+
+def first_row(path: Path) -> list[str]:
+    """Its cells; the others are not cut."""
+    return next(_numbered(path))[1]
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
+    if Path(unpacked(path)).suffix.lower() == ".csv":
+        return _csv_rows(path)
+    return ((n, line.split("\t")) for n, line in enumerate(lines_of(path), start=1))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
