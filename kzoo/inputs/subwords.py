@@ -39,9 +39,9 @@ class Merges(tf.Module):
             first, second = merge.split(" ")
             pairs[ids[first] * self.size + ids[second]] = rank
             made.append(ids[first + second])
-        self.pieces = _table(tf.constant(list(vocabulary)), tf.range(self.size, dtype=tf.int64), UNKNOWN)
+        self.pieces = hash_table(list(vocabulary), range(self.size), tf.int64, UNKNOWN)
         keys, ranks = list(pairs) or [-1], list(pairs.values()) or [NEVER]
-        self.ranks = _table(tf.constant(keys, tf.int64), tf.constant(ranks, tf.int64), NEVER)
+        self.ranks = hash_table(tf.constant(keys, tf.int64), ranks, tf.int64, NEVER)
         self.made = tf.constant(made or [0], tf.int64)  # id of what each merge makes
 
     def __call__(self, words: tf.Tensor) -> tf.RaggedTensor:
@@ -108,5 +108,7 @@ def learned_merges(spec: TextInputs, texts: Iterable[str]) -> TextInputs:
     return replace(spec, vocabulary=(*spec.reserved, *pieces), merges=merges)
 
 
-def _table(keys: tf.Tensor, values: tf.Tensor, default: int) -> Any:
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
+def hash_table(keys: Any, values: Any, dtype: tf.DType, default: Any) -> tf.lookup.StaticHashTable:
+    """Keys, a list of strings or a tensor, to values of `dtype`; the default for all others."""
+    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(keys), tf.constant(list(values), dtype))
+    return tf.lookup.StaticHashTable(pairs, default)

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from kzoo.errors import KzooError
+from kzoo.inputs.subwords import hash_table
 from kzoo.inputs.text import Texts
 from kzoo.records.wordpieces import MARKS, WordPieceInputs
 
@@ -40,9 +41,10 @@ class WordPieces(Texts):
             return
         places = range(len(spec.vocabulary))
         self.lookup = tf.Module()  # an export tracks it, and the tables in it
-        self.lookup.pieces = _table(spec.vocabulary, places, tf.int32, -1)
+        self.lookup.pieces = hash_table(list(spec.vocabulary), places, tf.int32, -1)
         if not spec.cased:
-            self.lookup.plain = _table(*zip(*plain_letters(), strict=True), tf.string, "")
+            letters, plain = zip(*plain_letters(), strict=True)
+            self.lookup.plain = hash_table(list(letters), plain, tf.string, "")
         self.tokens = tf.constant(spec.vocabulary)
         self.longest = max(len(piece.removeprefix("##")) for piece in spec.vocabulary)
         self.start, self.end = spec.vocabulary.index("[CLS]"), spec.vocabulary.index("[SEP]")
@@ -162,11 +164,6 @@ def learned_pieces(spec: WordPieceInputs, split: tf.data.Dataset) -> tuple[str, 
     if len(known) <= len(MARKS):
         raise KzooError("the training texts hold no pieces")
     return tuple(sorted(known, key=known.get))
-
-
-def _table(keys: Any, values: Any, dtype: tf.DType, default: Any) -> tf.lookup.StaticHashTable:
-    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(list(keys)), tf.constant(list(values), dtype))
-    return tf.lookup.StaticHashTable(pairs, default)
 
 
 READER = WordPieces
