@@ -17,7 +17,7 @@ from kzoo.records import ModelSpec, Options, Whole
 from kzoo.report import Shown
 from kzoo.tasks.accuracy import SHOWN, TOP, Evaluation, figures
 from kzoo.tasks.outputs import output_units, to_probabilities
-from kzoo.tasks.task import Result, Signature, Task, of_raw
+from kzoo.tasks.task import Result, Signature, Task, of_served
 
 LOOK_AT = 64  # validation examples of which the most doubtful are shown
 
@@ -155,14 +155,12 @@ class Classification(Task):
         names = names_of(predictor.labels, max(units, 2))
         top = min(TOP, len(names))
 
-        def best_of(raw: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            read, valid = served.prepare(raw)
-            best = tf.math.top_k(to_probabilities(tf.cast(model(read, training=False), tf.float32), kind), top)
+        def best_of(made: tf.Tensor) -> dict[str, tf.Tensor]:
+            best = tf.math.top_k(to_probabilities(tf.cast(made, tf.float32), kind), top)
             labels = tf.gather(tf.constant(names), best.indices)
-            return {"scores": best.values, "labels": labels, "class_ids": best.indices}, valid
+            return {"scores": best.values, "labels": labels, "class_ids": best.indices}
 
-        takes = {served.takes.name: served.takes}
-        found[served.name] = Signature(of_raw(best_of), takes, keeps=served.keeps, notes=served.notes)
+        found[served.name] = of_served(model, served, best_of)
         return found
 
     # --- what a run shows -----------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kzoo.data import Data, DataInfo, forecast_from
 from kzoo.errors import KzooError
@@ -21,7 +20,7 @@ from kzoo.inputs import Columns, are_paths
 from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelSpec
 from kzoo.report import Picture, Shown, pictures
-from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task, of_raw, read_by
+from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task, of_served, read_by
 
 
 @dataclass(frozen=True)
@@ -202,14 +201,8 @@ class Forecasting(Task):
         found, served = super().signatures(predictor), predictor.reader.served()
         if served is None:
             return found
-        model, reader = predictor.model, predictor.reader
-
-        def forecast(raw: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            windows, valid = served.prepare(raw)
-            return {"forecast": reader.restored(model(windows, training=False))}, valid
-
-        takes = {served.takes.name: served.takes}
-        return {**found, served.name: Signature(of_raw(forecast), takes, keeps=served.keeps, notes=served.notes)}
+        forecast = lambda made: {"forecast": predictor.reader.restored(made)}
+        return {**found, served.name: of_served(predictor.model, served, forecast)}
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
         """The validation series, and what was forecast of it one window after the other."""

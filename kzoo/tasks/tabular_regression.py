@@ -17,7 +17,7 @@ from kzoo.models import attach_info, input_shape_of, model_info
 from kzoo.records import ModelSpec
 from kzoo.report import Picture, Shown, pictures
 from kzoo.tasks.tabular_classification import random_rows, width_of
-from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task, of_raw
+from kzoo.tasks.task import Evaluated, Reading, Result, Score, Signature, Task, of_served
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,8 @@ class TabularRegression(Task):
         found, served = super().signatures(predictor), predictor.reader.served()
         if served is None:
             return found
-        model = predictor.model
-
-        def estimate(raw: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            rows, valid = served.prepare(raw)
-            return {"value": in_units(predictor, model(rows, training=False))}, valid
-
-        takes = {served.takes.name: served.takes}
-        return {**found, served.name: Signature(of_raw(estimate), takes, keeps=served.keeps, notes=served.notes)}
+        estimate = lambda made: {"value": in_units(predictor, made)}
+        return {**found, served.name: of_served(predictor.model, served, estimate)}
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
         """The estimates of the validation rows beside what they are."""

@@ -158,6 +158,16 @@ def of_raw(
     return serve
 
 
+def of_served(model: keras.Model, served: Any, outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Signature:
+    """Raw examples, as the reader's `served` takes them, to `outputs` of what the network gives."""
+
+    def answered(raw: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        read, valid = served.prepare(raw)
+        return outputs(model(read, training=False)), valid
+
+    return Signature(of_raw(answered), {served.takes.name: served.takes}, keeps=served.keeps, notes=served.notes)
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a network reads a data set: the readers of x and of y, the plan's line about it, and notes on what
