@@ -11,7 +11,7 @@ from kzoo.records import STYLES
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     x = np.array(["one two three", "two one", "three three one"] * 8, object)
-    options = {"epochs": 1, "verbose": False, "run_dir": tmp_path_factory.mktemp("m") / "r"}
+    options = {"epochs": 1, "verbose": False, "xla": "off", "run_dir": tmp_path_factory.mktemp("m") / "r"}
     return kzoo.fit("transformer_tiny", kzoo.Data((x, x)), **options)
 
 
@@ -19,7 +19,7 @@ def pairs(tmp_path_factory):
 def prose(tmp_path_factory):
     x = np.array(["the cat sat on the mat. "] * 60, object)
     data = kzoo.Data((x, np.zeros(60, np.int64)), info=DataInfo("cats", "prose"))
-    return kzoo.fit("gpt_tiny", data, epochs=1, verbose=False, run_dir=tmp_path_factory.mktemp("m") / "g")
+    return kzoo.fit("gpt_tiny", data, epochs=1, verbose=False, xla="off", run_dir=tmp_path_factory.mktemp("m") / "g")
 
 
 def test_a_language_model_looks_back_only(prose, tmp_path):

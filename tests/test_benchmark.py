@@ -11,6 +11,7 @@ from kzoo.benching import pytorch
 QUICK = {"batch_size": 4, "seconds": 0.02, "rounds": 1}
 
 
+@pytest.mark.slow
 def test_a_name_and_an_opponent():
     found = kzoo.bench("lenet5", against="keras", **QUICK)
     assert found.training > 0 and found.inference > 0 and found.ratio > 0 and found.first_step > 0

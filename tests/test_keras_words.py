@@ -399,6 +399,7 @@ def test_batches_of_ones_own_are_counted_as_batches(capsys):
     assert " batches/s  " in said and "examples/s" not in said
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_optimizer(tmp_path):
     """What Adam has noted is of no use to SGD, and the other way round."""
     for first, then in (("adam", "sgd"), ("sgd", "adam")):

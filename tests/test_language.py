@@ -285,6 +285,7 @@ def test_on_two_replicas(one, prose):
     np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_resumed(one, prose):
     half = kzoo.fit("gpt_tiny", prose, **OPTIONS)
     assert kzoo.fit(resume=half.path, epochs=2, verbose=False).history["loss"] == pytest.approx(one.history["loss"])

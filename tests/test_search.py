@@ -376,6 +376,7 @@ def test_fine_tuning_searches_how_deep_to_unfreeze():
     assert learning(2) == ["c5", "f6", "output"]
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_is_a_trial():
     options = {"epochs": 1, "limit_train_batches": 5, "depth": 0, "seed": 1}
     found = kzoo.tune("lenet5@mnist", "digits", trials=1, **QUIET, **options)

@@ -190,6 +190,9 @@ class Recorder:
                 " learning rate; on_nan='continue' trains on"
             )
 
+        if not whole:
+            self.later.wait()  # what is good is written before: this one has none of it to give way to
+
         def write() -> None:
             if len(rows) != self.told:  # not of an epoch that gave way to this place
                 folder.write_rows("metrics.csv", rows)

@@ -136,6 +136,7 @@ class TestDamaged:
             "cat/between.png: 10000x12000 pixels are too many (at most 50,000,000)",
         }
 
+    @pytest.mark.slow
     @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
     def test_large_images_take_bounded_memory(self, tmp_path):
         """Six of 48 million pixels, 144 MB each as bytes, are read and resized one at a time."""

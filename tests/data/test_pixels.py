@@ -79,7 +79,10 @@ def test_one_decision_for_a_set(tmp_path):
             np.testing.assert_allclose(found, np.clip(images * 255, 0, 255), atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["0 to a little more than 1", "-1 to 1", "16 bits"])
+@pytest.mark.parametrize(
+    "form",
+    ["-1 to 1", *(pytest.param(form, marks=pytest.mark.slow) for form in ("0 to a little more than 1", "16 bits"))],
+)
 def test_the_same_everywhere(form):
     """Training, evaluation and answers of arrays in any numbers are those of bytes."""
     images, said = FORMS[form]
@@ -152,7 +155,14 @@ def scaled(kind):
     return model, "true_divide"
 
 
-@pytest.mark.parametrize("kind", ["rescaling", "normalization", "nested", "in the graph"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "rescaling",
+        "in the graph",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("normalization", "nested")),
+    ],
+)
 def test_a_model_that_scales_is_given_bytes(kind, tmp_path):
     """Scaled twice, its images would be almost black; so in the export."""
     import serving

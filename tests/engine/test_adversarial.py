@@ -168,6 +168,7 @@ def test_synchronised_replicas_are_one_device():
     assert_same(played(nets.strategy("mirrored"), sync=True), expected(1))
 
 
+@pytest.mark.slow
 def test_one_and_two_replicas_differ_enough_to_be_told_apart():
     """Else the tests above would hold whatever the replicas normalized."""
     last = [expected(replicas)[0][-2]["generator_loss"] for replicas in (1, 2)]

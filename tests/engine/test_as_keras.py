@@ -107,7 +107,7 @@ def ratings():
     return batches(IDS, np.random.default_rng(1).random(len(IDS)).astype("float32"))
 
 
-SHOWN = ("Adam", "AdamW", "SGD", "Lion", "Adafactor")  # the others with --slow
+SHOWN = ("Adam", "SGD", "Adafactor")  # the others with --slow
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SHOWN)) for n in OPTIMIZERS])

@@ -30,7 +30,7 @@ ROWS = {
     "translator": ("transformer_tiny", kinds.texts("transformer"), "default", "off", 4),
     "players": ("dcgan_tiny", images((8, 8, 1)), "default", "off", 4),
 }
-SLOW = {"lenet5, mirrored", "mlp, xla", "translator"}
+SLOW = {"lenet5, mirrored", "lstm, in halves", "translator"}
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=[pytest.mark.slow] * (row in SLOW)) for row in ROWS])

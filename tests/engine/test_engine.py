@@ -41,7 +41,7 @@ def test_schedule_free_adamw_is_the_exception():
 
 
 SHOWN = {
-    "mirrored": ("average, written", "accumulation, clip", "Muon"),
+    "mirrored": ("average, written", "accumulation, clip"),
     "default": ("decay, no biases", "loss scaling"),
     "update by xla": ("average, written",),
 }

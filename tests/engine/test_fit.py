@@ -494,6 +494,7 @@ class TestRefused:
 class TestRates:
     """A recipe's schedule, a second fit, and callbacks that set the rate."""
 
+    @pytest.mark.slow
     def test_a_second_fit_begins_a_new_schedule(self):
         model = kzoo.lenet5()
         history(model, "digits", limit_train_batches=8)
@@ -511,6 +512,7 @@ class TestRates:
         assert ready.plan.optimizer == "Adam, learning rate 0.0001, constant"
         assert float(model.optimizer.learning_rate) == pytest.approx(1e-4)
 
+    @pytest.mark.slow
     def test_a_resumed_run_may_become_constant(self):
         fit("lenet5", "digits", epochs=1, limit_train_batches=2, run_dir="mine")
         run = kzoo.fit(resume="mine", epochs=2, schedule="constant", verbose=False)

@@ -92,7 +92,7 @@ CASES |= {
 }
 SLOW = {"lstm", "lstm, widths of four", "gru", "backwards", "sequential", "accumulation", "average",
         "lstm_classifier_tiny, sequential", "lstm_classifier_tiny, subclass", "seq2seq_luong_tiny",
-        "transformer_tiny", "gpt_tiny", "lstm_classifier_tiny, functional"}  # fmt: skip
+        "transformer_tiny", "gpt_tiny", "lstm_classifier_tiny, functional", "tagger"}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.slow] * (case in SLOW)) for case in CASES])

@@ -66,6 +66,9 @@ CASES = {
 }
 
 
+RARE = {"lstm, no bias", "gru, no bias", "gru, reset before", "lstm, states given"}
+
+
 def run(model, x, weight, enabled, xla):
     """Output, gradients of input and weights, and what the pass left in the statistics."""
     kernels = Kernels([model], xla=xla, enabled=enabled)
@@ -84,10 +87,10 @@ def run(model, x, weight, enabled, xla):
 
 @pytest.mark.parametrize(
     ("case", "xla"),
-    [  # layers that loop over time are shown with XLA or without, in turn
+    [  # layers that loop over time are shown with XLA or without, in turn; the rarer ones are slow
         pytest.param(
             case, xla, id=f"{case}-xla-{'on' if xla else 'off'}",
-            marks=[pytest.mark.slow] * (case.startswith(("lstm", "gru")) and xla == (k % 2 == 0)),
+            marks=[pytest.mark.slow] * (case.startswith(("lstm", "gru")) and (case in RARE or xla == (k % 2 == 0))),
         )
         for k, case in enumerate(CASES)
         for xla in (False, True)
@@ -191,6 +194,7 @@ def test_dropout_differs_between_replicas_and_repeats_with_the_seed():
     assert (values[0] != values[1]).any()
 
 
+@pytest.mark.slow
 def test_kernels_do_not_change_a_trajectory():
     keras.utils.set_random_seed(1)
     assert nets.trajectory("functional", "default", True)[0] == pytest.approx(

@@ -165,7 +165,7 @@ def assert_close(found, wanted):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
-SHOWN = [("default", True), ("one", False), ("mirrored", True)]
+SHOWN = [("one", False), ("mirrored", True)]
 CROSS = [
     pytest.param(
         where, xla, marks=() if (where, xla) in SHOWN else pytest.mark.slow, id=f"{where}-{'xla' if xla else 'plain'}"

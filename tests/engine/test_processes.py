@@ -14,7 +14,7 @@ import test_freezing
 import kzoo
 
 WORKERS, SERVERS = {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}
-SHOWN = [("functional", True), ("subclass", False)]
+SHOWN = [("subclass", False)]
 STYLES = [
     pytest.param(style, xla, marks=() if (style, xla) in SHOWN else pytest.mark.slow)
     for style in nets.STYLES
@@ -50,6 +50,7 @@ def test_texts(model, xla, tmp_path):
         kinds.assert_same(found, kinds.alone(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", ["own", *(pytest.param(how, marks=pytest.mark.slow) for how in ("synchronised", "own, xla"))]
 )

@@ -59,7 +59,7 @@ def test_in_bfloat16(name):
     ("name", "xla"),
     [
         ("mirrored", False),
-        ("default", True),
+        pytest.param("default", True, marks=pytest.mark.slow),
         pytest.param("mirrored", True, marks=pytest.mark.slow),
         pytest.param("default", False, marks=pytest.mark.slow),
     ],
@@ -245,6 +245,7 @@ def test_a_layer_that_xla_cannot_compile():
         kzoo.fit(model, data, epochs=1, xla="on", verbose=False)
 
 
+@pytest.mark.slow
 def test_a_run_that_changes_its_strategy_says_so():
     few = {"epochs": 1, "limit_train_batches": 2, "xla": "off", "run_dir": "mine", "verbose": False}
     kzoo.fit("mlp", "digits", strategy=strategy("mirrored"), **few)

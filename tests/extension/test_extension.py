@@ -93,7 +93,7 @@ def test_fit_resume_evaluate_answer_export(name, style, raw, tmp_path):
         np.testing.assert_array_equal(restored, np.clip(np.round(255 * np.clip(model(x).numpy(), 0, 1)), 0, 255))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param("ladder_tiny", marks=pytest.mark.slow), "restorer_tiny"])
 def test_two_replicas_give_the_numbers_of_one(name):
     options = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.05}
     one = kzoo.fit(name, "digits", **options)
@@ -147,6 +147,7 @@ def test_the_command_line(name, here, raw, tmp_path):
     assert here("--import", FILE, MODELS[name], "last", "0.png", "--strenth", "1")[0] == 2
 
 
+@pytest.mark.slow
 def test_without_the_file_its_models_are_named(tmp_path):
     run = kzoo.fit("restorer_tiny", "digits", **SMALL)
     command = [sys.executable, "-m", "kzoo", "evaluate", run.path]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 WEIGHTS, DATA = "cannot be fetched: no such host is known", "is not on this machine"
 LINES = {
     "fit lenet5 --data mnist": DATA,
@@ -41,6 +43,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_twenty_lines(tmp_path, monkeypatch):
     for name in ("XDG_CACHE_HOME", "KERAS_HOME", "TFDS_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))

@@ -54,6 +54,7 @@ def test_the_command_line_stops_at_its_step(number, tmp_path):
     assert not nothing_beside(folder.path)
 
 
+@pytest.mark.slow
 def test_sigusr1_writes_a_checkpoint_and_goes_on(tmp_path):
     """Of epochs of some seconds: into shorter ones the host does not look, and each ends with a checkpoint."""
     process = typed(*FIT, "--batch-size", "2", "--strategy", "mirrored", "--devices", "2", cwd=tmp_path)

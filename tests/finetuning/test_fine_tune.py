@@ -232,6 +232,7 @@ def test_frozen_batch_norm_with_and_without_kept_features(cache, weights, data):
     check_norms(tune(weights, data, cache=cache), read_tensors(weights))
 
 
+@pytest.mark.slow
 def test_batch_norm_can_adapt(stepped, weights):
     start, run = read_tensors(weights), stepped[0]
     means = [key for key in start if "moving_mean" in key]
@@ -282,6 +283,7 @@ def test_the_two_parts_are_the_network(name, style):
     np.testing.assert_allclose(top(trunk(x)), model(x), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_network_that_drops_blocks_has_its_features_kept_up_to_the_first(weights, data, capsys):
     """Stochastic depth begins in the second block: what comes before is cached, as maps of four channels."""
     run = tune(weights, data, set={"survival": 0.8}, depth=0, style="subclass", verbose=True)

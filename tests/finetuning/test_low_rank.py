@@ -64,6 +64,7 @@ def test_only_products_and_head_learn(style):
     assert np.abs(np.asarray(alone(ids)) - before).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_tuned_run_has_them_in_its_kernels(source, tmp_path):
     run = tuned(source, tmp_path / "r")
     kept = read_tensors(RunFolder(run.path) / low_rank.ADAPTERS)

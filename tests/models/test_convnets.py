@@ -514,6 +514,7 @@ def test_keras_files_of_other_ends_are_recognised(arguments, tmp_path):
         assert len(kzoo.predict(tmp_path / "m.keras", np.zeros((1, 8, 8, 3), "uint8"))) == 1
 
 
+@pytest.mark.slow
 def test_a_deep_file_is_loaded(tmp_path):
     """Keras walks its layers by recursion: here they are beyond Python's limit, which is lowered for it."""
     arguments, limit = {"depths": (18, 18, 18), "filters": 1, "include_top": False}, sys.getrecursionlimit()

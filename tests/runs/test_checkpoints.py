@@ -255,10 +255,24 @@ def whole(tmp_path_factory):
     return fit(network(), epochs=6, run_dir=tmp_path_factory.mktemp("whole") / "run")
 
 
+class Patient(keras.callbacks.Callback):
+    """Begins an epoch when the checkpoint of the one before it is written, which otherwise may give way to the next."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        end = time.monotonic() + 60
+        while epoch and not (self.folder / "checkpoints" / f"{epoch:04d}-000000").is_dir() and time.monotonic() < end:
+            time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
     """The folder of a run of four epochs, of which an early one was the best; not to be written into."""
-    run = fit(network(), epochs=4, run_dir=tmp_path_factory.mktemp("cut") / "run")
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    run = fit(network(), epochs=4, run_dir=folder, callbacks=[Patient(folder)])
     names = {path.name for path in (run.path / "checkpoints").iterdir()}
     assert len(names) == 4 and {"0003-000000", "0004-000000", "marks.json"} < names  # and an earlier one, the best
     return run.path
@@ -411,7 +425,9 @@ def remember(run):
     return folder.checkpoints.read(folder.checkpoints.newest)
 
 
-@pytest.mark.parametrize("epochs", [(1,), (2, 5)], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    "epochs", [pytest.param((1,), id="once", marks=pytest.mark.slow), pytest.param((2, 5), id="twice")]
+)
 def test_callbacks_go_on_where_they_were(epochs, called):
     """Each time with new callbacks of the same settings."""
     run = fit(network(), epochs=epochs[0], run_dir="parts", callbacks=[plateau(), stopping()])
@@ -422,6 +438,7 @@ def test_callbacks_go_on_where_they_were(epochs, called):
     assert remember(run)[2] == remember(called)[2]
 
 
+@pytest.mark.slow
 def test_callbacks_go_on_within_the_first_epoch(called):
     """When they have seen no number yet."""
     with pytest.raises(KeyboardInterrupt):
@@ -504,7 +521,7 @@ def watched(tmp_path_factory):
     return fit(network(), epochs=4, run_dir=folder, callbacks=[Lowest(), Lowest()])
 
 
-@pytest.mark.parametrize("after", [3, 14])
+@pytest.mark.parametrize("after", [pytest.param(3, marks=pytest.mark.slow), 14])
 def test_callbacks_of_ones_own_go_on_too(after, watched):
     """Before the first number as well, when the lowest is infinite, which JSON does not have."""
     with pytest.raises(KeyboardInterrupt):

@@ -378,6 +378,7 @@ class TestAsAReaderFound:
         ):
             fit(kzoo.transformer_tiny(), data, epochs=1)
 
+    @pytest.mark.slow
     def test_a_second_fit_will_warm_up_again(self, chinese):
         model, starts = kzoo.transformer_tiny(joint=False), []
         for _ in range(2):
@@ -471,6 +472,7 @@ class TestAsANewcomerFound:
     def test_a_run_of_every_style_read_again_says_the_same(self, chinese, name, style):
         said_again(fit(name, chinese[1], epochs=1, batch_size=32, limit_train_batches=2, style=style))
 
+    @pytest.mark.slow
     def test_a_trained_file_without_its_run_is_not_given_new_words(self, reviews, tmp_path):
         run, _ = reviews
         known = model_info(run.model).inputs
