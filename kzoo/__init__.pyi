@@ -1645,6 +1645,7 @@ def seq2seq(
     cell: Literal['gru', 'lstm'] | None = ...,
     stack: int | None = ...,
     dropout: float | None = ...,
+    reverse: bool | None = ...,
 ) -> Any: ...
 
 def seq2seq_tiny(
@@ -1665,6 +1666,7 @@ def seq2seq_tiny(
     cell: Literal['gru', 'lstm'] | None = ...,
     stack: int | None = ...,
     dropout: float | None = ...,
+    reverse: bool | None = ...,
 ) -> Any: ...
 
 def seq2seq_bahdanau(
@@ -1767,6 +1769,8 @@ def transformer(
     dropout: float | None = ...,
     joint: bool | None = ...,
     length: int | None = ...,
+    attention_bias: bool | None = ...,
+    final_norm: bool | None = ...,
 ) -> Any: ...
 
 def transformer_small(
@@ -1789,6 +1793,8 @@ def transformer_small(
     dropout: float | None = ...,
     joint: bool | None = ...,
     length: int | None = ...,
+    attention_bias: bool | None = ...,
+    final_norm: bool | None = ...,
 ) -> Any: ...
 
 def transformer_tiny(
@@ -1811,6 +1817,8 @@ def transformer_tiny(
     dropout: float | None = ...,
     joint: bool | None = ...,
     length: int | None = ...,
+    attention_bias: bool | None = ...,
+    final_norm: bool | None = ...,
 ) -> Any: ...
 
 def bert_base(
@@ -1898,6 +1906,111 @@ def bert_tiny(
 ) -> Any: ...
 
 def bert_test(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_base_pretraining(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_small_pretraining(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_mini_pretraining(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_tiny_pretraining(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    separator: int | None = ...,
+) -> Any: ...
+
+def bert_pretraining_test(
     include_top: bool = ...,
     weights: str | None = ...,
     input_tensor: Any = ...,

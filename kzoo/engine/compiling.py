@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -57,9 +57,14 @@ def recipe_of(model: keras.Model) -> Recipe | None:
     return info.spec.recipe if info is not None else None
 
 
-def recipe_loss(info: ModelInfo) -> str | keras.losses.Loss:
-    """The recipe's loss, on logits where the model was built without its last activation."""
+def recipe_loss(info: ModelInfo) -> Any:
+    """The recipe's loss, on logits where the model was built without its last activation; of several outputs one each,
+    by name.
+    """
     recipe = info.spec.recipe
+    if isinstance(recipe.loss, Mapping):
+        of = lambda loss: replace(info, spec=replace(info.spec, recipe=replace(recipe, loss=loss)))
+        return {name: recipe_loss(of(loss)) for name, loss in recipe.loss.items()}
     if recipe.loss == "token_crossentropy":
         return TokenCrossentropy(recipe.label_smoothing)
     name = recipe.loss.removesuffix("_from_logits")
@@ -73,8 +78,11 @@ def recipe_loss(info: ModelInfo) -> str | keras.losses.Loss:
     return classes[name](from_logits=True) if logits else name
 
 
-def recipe_metrics(recipe: Recipe) -> list[Any]:
-    return [METRICS[name]() if name in METRICS else name for name in recipe.metrics]
+def recipe_metrics(recipe: Recipe) -> Any:
+    made = lambda names: [METRICS[name]() if name in METRICS else name for name in names]
+    if isinstance(recipe.metrics, Mapping):
+        return {name: made(names) for name, names in recipe.metrics.items()}
+    return made(recipe.metrics)
 
 
 def compile_supervised(model: keras.Model, choices: Choices) -> Compiled:

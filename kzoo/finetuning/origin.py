@@ -71,6 +71,9 @@ def origin_of(model: Any, weights: Any) -> Origin:
         if weights is not None:
             raise KzooError(f"weights={str(weights)!r} goes with the name of a model; {model!r} has its own")
         found = _trained(model)
+    if becomes := model_spec(found.name).becomes:
+        info = found.info and replace(found.info, spec=model_spec(becomes), labels=None)
+        found = replace(found, name=becomes, info=info)
     task = find_task(model_spec(found.name).task)
     if not task.transfers:
         able = [name for name in task_names() if find_task(name).transfers]

@@ -74,8 +74,8 @@ class Sequences:
 
         def make(number: int | tf.Tensor, start: int) -> tf.data.Dataset:
             if isinstance(number, int):
-                return self._dataset(*self._drawn(number, start), part)
-            return self._dataset(*tf.numpy_function(self._drawn, [number], [tf.int64, tf.int64]), part)
+                return self._dataset(*self._drawn(number, start), part, number)
+            return self._dataset(*tf.numpy_function(self._drawn, [number], [tf.int64, tf.int64]), part, number)
 
         return untuned(in_turn(make, number, start, then).prefetch(AHEAD))
 
@@ -93,10 +93,11 @@ class Sequences:
 
         return stream
 
-    def _read(self) -> None:
-        """Tokenise the whole split."""
+    def _tokenised(self) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        """([ids one behind the other, how many each text has, how many it had before it was cut] of each side, the
+        other columns) of the whole split.
+        """
         sides, pair = self.sides, len(self.sides) == 2
-        specs = [side.spec for side in sides]
 
         def ids_of(texts: list[tf.Tensor]) -> list[Any]:
             found = [side.ids_and_counts(t) for side, t in zip(sides, texts, strict=True)]
@@ -112,7 +113,12 @@ class Sequences:
         if not found:
             raise KzooError("the split holds no texts")
         columns = [[np.concatenate([batch[s][k] for batch in found]) for k in range(3)] for s in range(len(sides))]
-        self._rest = [np.concatenate([batch[k] for batch in rest]) for k in range(len(rest[0]))]
+        return columns, [np.concatenate([batch[k] for batch in rest]) for k in range(len(rest[0]))]
+
+    def _read(self) -> None:
+        """What is kept of the split, and at which lengths its buckets end."""
+        pair, specs = len(self.sides) == 2, [side.spec for side in self.sides]
+        columns, self._rest = self._tokenised()
         self._ids = [tf.RaggedTensor.from_row_lengths(ids, lengths) for ids, lengths, _ in columns]
         lengths = np.stack([lengths for _, lengths, _ in columns])  # [sides, rows]
         kept, empty = np.ones(lengths.shape[1], bool), np.zeros(lengths.shape[1], bool)
@@ -167,8 +173,12 @@ class Sequences:
         order, none = self._batches(int(number))[start : self.limit], np.zeros(0, np.int64)
         return np.concatenate([none, *order]), np.array([len(batch) for batch in order], np.int64)
 
-    def _dataset(self, rows: Any, lengths: Any, part: Part | None) -> tf.data.Dataset:
-        """Batches, padded; with `part`, (rows of the global batch, those that `part` takes of it)."""
+    def _dataset(self, rows: Any, lengths: Any, part: Part | None, number: Any = None) -> tf.data.Dataset:
+        """Batches, padded; with `part`, (rows of the global batch, those that `part` takes of it).
+
+        Args:
+            number: Of the epoch, where random numbers are drawn; None: of one without borders.
+        """
         ragged = tf.RaggedTensor.from_row_lengths(
             tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
         )

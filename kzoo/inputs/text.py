@@ -155,7 +155,7 @@ class Texts(Reader):
         words = tf.strings.split(NORMAL["words"](strings))[:, : self.spec.length]
         if self.spec.framed:
             mark = tf.fill([words.nrows(), 1], "")
-            words = tf.concat([mark, words, mark], axis=1)
+            words = tf.concat([*([mark] if self.spec.starts else []), words, mark], axis=1)
         return words.to_tensor()
 
     def said(self, ids: Any) -> str:
@@ -227,7 +227,7 @@ class Texts(Reader):
         if not self.spec.framed:
             return ids
         ones = tf.ones([ids.nrows(), 1], tf.int32)
-        return tf.concat([START * ones, ids, END * ones], axis=1)
+        return tf.concat([*([START * ones] if self.spec.starts else []), ids, END * ones], axis=1)
 
 
 def _padded(ids: tf.RaggedTensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ Kenton Lee, Kristina Toutanova (2019), "Well-Read Students Learn Better", https:
 
     [CLS] pieces [SEP] -> embedding + positions + segments -> LayerNorm -> N x (self-attention, feed-forward)
         -> pooler: tanh(W x at [CLS]) -> class
+    pre-training: [CLS] A [SEP] B [SEP], some pieces hidden -> the same -> the hidden pieces; whether B follows A
 
 Each sub-layer is LayerNorm(x + Dropout(Sublayer(x))), as in Vaswani et al. 2017; the activation is GELU, exact
 (Hendrycks, Gimpel 2016, https://arxiv.org/abs/1606.08415). A second segment begins behind the first [SEP] (figure 2).
@@ -16,6 +17,8 @@ Transformers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -27,7 +30,7 @@ from kzoo.models.decode import State
 from kzoo.models.gpt import LearnedPositions, normal
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import PaddingMask
-from kzoo.models.transformer import FeedForward, MultiHeadAttention, Residual
+from kzoo.models.transformer import FeedForward, MultiHeadAttention, Residual, TiedEmbedding
 from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
 COURSE = 15
@@ -57,17 +60,24 @@ class SegmentOf(layers.Layer):
 
 @register
 class Embed(Block):
-    """int32 ids [batch, time], 0 is padding -> {"x": [batch, time, d_model], "mask": bool [batch, 1, time]}."""
+    """int32 ids [batch, time], 0 is padding -> {"x": [batch, time, d_model], "mask": bool [batch, 1, time]}, and if
+    `tied` the embedding's matrix, "table".
+    """
 
     def __init__(
-        self, vocabulary: int, d_model: int, length: int, dropout: float, separator: int, **kwargs: Any
-    ) -> None:
+        self, vocabulary: int, d_model: int, length: int, dropout: float, separator: int, tied: bool = False,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.arguments = {
             "vocabulary": vocabulary, "d_model": d_model, "length": length, "dropout": dropout, "separator": separator,
+            "tied": tied,
         }  # fmt: skip
         start = {"embeddings_initializer": normal(0.02)}
-        self.embedding = layers.Embedding(vocabulary, d_model, name="embedding", **start)
+        if tied:
+            self.embedding = TiedEmbedding(vocabulary, d_model, scaled=False, name="embedding")
+        else:
+            self.embedding = layers.Embedding(vocabulary, d_model, name="embedding", **start)
         self.segment = SegmentOf(separator, name="segment_of")
         self.segments = layers.Embedding(2, d_model, name="segments", **start)
         self.add = layers.Add(name="embedding_add")
@@ -77,8 +87,10 @@ class Embed(Block):
         self.mask = PaddingMask(name="padding_mask")
 
     def call(self, ids: Any) -> State:
-        x = self.positions(self.add([self.embedding(ids), self.segments(self.segment(ids))]))
-        return {"x": self.dropout(self.norm(x)), "mask": ops.expand_dims(self.mask(ids), 1)}
+        pieces, *table = self.embedding(ids) if self.arguments["tied"] else (self.embedding(ids),)
+        x = self.positions(self.add([pieces, self.segments(self.segment(ids))]))
+        found = {"x": self.dropout(self.norm(x)), "mask": ops.expand_dims(self.mask(ids), 1)}
+        return {**found, "table": table[0]} if table else found
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.arguments}
@@ -161,17 +173,85 @@ class BERT(Definition):
         return stages
 
 
-def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """transformers' BERT; its dense layers lie the other way round."""
+@register
+class PieceLogits(layers.Layer):
+    """(x [batch, time, d_model], table [vocabulary, d_model]) -> x table^T + bias."""
 
-    def norm(theirs: str, ours: str) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-        yield ((f"{theirs}.weight",), (f"{ours}/gamma",), "same")
-        yield ((f"{theirs}.bias",), (f"{ours}/beta",), "same")
+    def build(self, x_shape: Any, table_shape: Any) -> None:
+        self.bias = self.add_weight(shape=(table_shape[0],), initializer="zeros", name="bias")
 
-    def dense(theirs: str, ours: str) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-        yield ((f"{theirs}.weight",), (f"{ours}/kernel",), "transposed")
-        yield ((f"{theirs}.bias",), (f"{ours}/bias",), "same")
+    def call(self, x: Any, table: Any) -> Any:
+        return ops.matmul(x, ops.transpose(table)) + ops.cast(self.bias, x.dtype)
 
+    def compute_output_spec(self, x: Any, table: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((*x.shape[:-1], table.shape[0]), self.compute_dtype)
+
+
+@register
+class PretrainingHeads(Block):
+    """{"x", "table", …} -> {"tokens": logits [batch, time, vocabulary], "next": logits [batch, 2]} (section 3.1)."""
+
+    def __init__(self, d_model: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.d_model, start = d_model, {"kernel_initializer": normal(0.02)}
+        self.dense = layers.Dense(d_model, activation="gelu", name="masked_dense", **start)
+        self.norm = layers.LayerNormalization(epsilon=EPSILON, name="masked_norm")
+        self.logits = PieceLogits(name="masked_output")
+        self.pooler = Pooler(d_model, name="pooler")
+        self.next = layers.Dense(2, name="next", **start)
+
+    def call(self, inputs: State) -> State:
+        tokens = self.logits(self.norm(self.dense(inputs["x"])), inputs["table"])
+        return {"tokens": tokens, "next": self.next(self.pooler(inputs))}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "d_model": self.d_model}
+
+
+OTHER_HEADS = ("masked_dense", "masked_norm", "masked_output", "next")
+
+
+@register
+class BERTPretraining(Definition):
+    """int32 ids [batch, time] -> {"tokens": what stands at each place, "next": 0 where B follows A}, logits."""
+
+    @staticmethod
+    def define(
+        vocabulary: int = 30_522,
+        stack: int = 12,
+        d_model: int = 768,
+        heads: int = 12,
+        d_ff: int = 3072,
+        dropout: Dropout = 0.1,
+        length: int = 512,
+        separator: int = 102,
+    ) -> list[layers.Layer]:
+        if d_model % heads:
+            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+        return [
+            Embed(vocabulary, d_model, length, dropout, separator, tied=True, name="embed"),    # x [time, d_model]
+            *(BERTLayer(**parts, name=f"layer{i + 1}") for i in range(stack)),                  # x [time, d_model]
+            PretrainingHeads(d_model, name="heads"),
+        ]  # fmt: skip
+
+
+Rows = Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]
+
+
+def norm(theirs: str, ours: str) -> Rows:
+    yield ((f"{theirs}.weight",), (f"{ours}/gamma",), "same")
+    yield ((f"{theirs}.bias",), (f"{ours}/beta",), "same")
+
+
+def dense(theirs: str, ours: str) -> Rows:
+    """Theirs lie the other way round."""
+    yield ((f"{theirs}.weight",), (f"{ours}/kernel",), "transposed")
+    yield ((f"{theirs}.bias",), (f"{ours}/bias",), "same")
+
+
+def trunk_rows(config: Mapping[str, Any]) -> Rows:
+    """transformers' BertModel."""
     yield (("embeddings.word_embeddings.weight",), ("embedding/embeddings",), "same")
     yield (("embeddings.position_embeddings.weight",), ("positions/table",), "same")
     yield (("embeddings.token_type_embeddings.weight",), ("segments/embeddings",), "same")
@@ -186,16 +266,31 @@ def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], t
         yield from dense(f"{there}.output.dense", f"{here}_ffn_outer")
         yield from norm(f"{there}.output.LayerNorm", f"{here}_ffn_norm")
     yield from dense("pooler.dense", "pooler")
+
+
+def classifier_rows(config: Mapping[str, Any]) -> Rows:
+    """transformers' BertForSequenceClassification."""
+    yield from trunk_rows(config)
     if config.get("include_top", True):
         yield from dense("classifier", "output")
 
 
-def foreign_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def pretraining_rows(config: Mapping[str, Any]) -> Rows:
+    """transformers' BertForPreTraining."""
+    yield from trunk_rows(config)
+    yield from dense("cls.predictions.transform.dense", "masked_dense")
+    yield from norm("cls.predictions.transform.LayerNorm", "masked_norm")
+    yield (("cls.predictions.bias",), ("masked_output/bias",), "same")
+    yield from dense("cls.seq_relationship", "next")
+
+
+def foreign_config(config: Mapping[str, Any], network: str = "BertForSequenceClassification") -> dict[str, Any]:
     """The `config.json` by which transformers builds the network."""
-    top = config.get("include_top", True)
+    top = network == "BertForSequenceClassification" and config.get("include_top", True)
+    network = "BertModel" if not config.get("include_top", True) else network
     labels = {str(k): f"LABEL_{k}" for k in range(config.get("classes") or 2)}
     return {
-        "architectures": ["BertForSequenceClassification" if top else "BertModel"], "model_type": "bert",
+        "architectures": [network], "model_type": "bert",
         "vocab_size": config["vocabulary"], "hidden_size": config["d_model"], "num_hidden_layers": config["stack"],
         "num_attention_heads": config["heads"], "intermediate_size": config["d_ff"], "hidden_act": "gelu",
         "max_position_embeddings": config["length"], "type_vocab_size": 2, "layer_norm_eps": EPSILON,
@@ -206,13 +301,21 @@ def foreign_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 FOREIGN = ForeignTable(
     "transformers",
-    foreign_rows,
+    classifier_rows,
     "transformers' BERT is bert_base here, with its sizes; one without a classifier fits include_top=False",
     prefix="bert.",
     outside=(r"classifier\..+",),
     ignored=(r"embeddings\.position_ids", r"cls\..+"),
     config=foreign_config,
     vocabulary="vocab.txt",
+)
+PRETRAINED = replace(
+    FOREIGN,
+    rows=pretraining_rows,
+    config=partial(foreign_config, network="BertForPreTraining"),
+    remedy="transformers' BertForPreTraining is bert_base_pretraining here, with its sizes",
+    outside=(r"cls\..+",),
+    ignored=(r"embeddings\.position_ids", r"cls\.predictions\.decoder\..+"),
 )
 
 
@@ -264,6 +367,41 @@ VARIANTS = tuple(
         hidden=name == "bert_test",
         recipe=of_paper,
         paper=PAPER,
+        other_heads=OTHER_HEADS,
     )
     for name, summary, config, length, size, of_paper in ROWS
+)
+# Appendix A.2: Adam at 1e-4 with a decay of 0.01, batches of 256, a million steps. Small networks on little text take a
+# higher rate and smaller batches.
+PRETRAINING = Recipe(
+    loss={"tokens": "token_crossentropy", "next": "sparse_categorical_crossentropy_from_logits"},
+    metrics={"tokens": ("token_accuracy",), "next": ("accuracy",)},
+    optimizer="adamw:weight_decay=0.01,global_clipnorm=1",
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup=500,
+    batch_size=64,
+    epochs=10,
+)
+VARIANTS += tuple(
+    ModelSpec(
+        name=f"{name}_pretraining" if name != "bert_test" else "bert_pretraining_test",
+        family="bert",
+        task="masked-language",
+        definition=BERTPretraining,
+        summary=f"Pre-training of {name}: hidden pieces, and whether a second segment follows",
+        config=config,
+        input_shape=(None,),
+        input_name="tokens",
+        input_dtype="int32",
+        classifier_activation=None,
+        head="masked_output",
+        inputs=from_config({"kind": "masked", "size": size}).for_model((None,), config),
+        foreign=PRETRAINED,
+        hidden=name == "bert_test",
+        recipe=PRETRAINING,
+        paper=PAPER,
+        becomes=name,
+    )
+    for name, _, config, _, size, _ in ROWS
 )

@@ -281,21 +281,27 @@ class RecurrentForecaster(Definition):
         ]  # fmt: skip
 
 
-def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """A module of PyTorch with an `embedding`, `rnn`, `lstm` or `gru`, and `output`, as they are called here."""
-    yield (("embedding.weight",), ("embedding/embeddings",), "same")
-    cell = config["cell"]
+Rows = Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]
+
+
+def torch_layer(cell: str, theirs: str, k: int, ours: str, both: bool = False) -> Rows:
+    """Layer k of `theirs`, PyTorch's nn.RNN, nn.LSTM or nn.GRU, and the layer here."""
     inside = {"rnn": "simple_rnn_cell", "lstm": "lstm_cell", "gru": "gru_cell"}[cell]
     turned, biases = ("gates", "two biases") if cell == "gru" else ("transposed", "summed")
-    both = config.get("bidirectional", False)
+    for there, here in (("", "forward_"), ("_reverse", "backward_")) if both else (("", ""),):
+        key = f"{ours}/{here}{ours}/{inside}" if both else f"{ours}/{inside}"
+        name = lambda part, there=there: f"{theirs}.{part}_l{k}{there}"
+        yield ((name("weight_ih"),), (f"{key}/kernel",), turned)
+        yield ((name("weight_hh"),), (f"{key}/recurrent_kernel",), turned)
+        yield ((name("bias_ih"), name("bias_hh")), (f"{key}/bias",), biases)
+
+
+def foreign_rows(config: Mapping[str, Any]) -> Rows:
+    """A module of PyTorch with an `embedding`, `rnn`, `lstm` or `gru`, and `output`, as they are called here."""
+    yield (("embedding.weight",), ("embedding/embeddings",), "same")
+    cell, both = config["cell"], config.get("bidirectional", False)
     for k in range(config["stack"]):
-        layer = f"{cell}{k + 1}" if k else cell
-        for theirs, ours in (("", "forward_"), ("_reverse", "backward_")) if both else (("", ""),):
-            here = f"{layer}/{ours}{layer}/{inside}" if both else f"{layer}/{inside}"
-            there = lambda part, k=k, theirs=theirs: f"{cell}.{part}_l{k}{theirs}"
-            yield ((there("weight_ih"),), (f"{here}/kernel",), turned)
-            yield ((there("weight_hh"),), (f"{here}/recurrent_kernel",), turned)
-            yield ((there("bias_ih"), there("bias_hh")), (f"{here}/bias",), biases)
+        yield from torch_layer(cell, cell, k, f"{cell}{k + 1}" if k else cell, both)
     if config.get("include_top", True):
         yield (("output.weight",), ("output/kernel",), "transposed")
         yield (("output.bias",), ("output/bias",), "same")

@@ -6,12 +6,13 @@ https://arxiv.org/abs/1409.3215
     source, from its end to its beginning -> embedding -> stack of LSTMs -> their last states
     target -> embedding -> stack of LSTMs, begun with those states -> logits
 
-Section 3.3: the source is read backwards, so that its first words stand near the target's. The paper's own is four
-layers of 1,000 cells with embeddings of 1,000; its gradients are cut at a norm of 5 (section 3.4).
+Section 3.3: the source is read backwards, so that its first words stand near the target's; with `reverse=False` as it
+is written. The paper's own is four layers of 1,000 cells with embeddings of 1,000; its gradients are cut at a norm of 5 (section 3.4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from keras import layers, ops
@@ -19,9 +20,10 @@ from keras import layers, ops
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State
+from kzoo.models.recurrent import Rows, torch_layer
 from kzoo.models.seq2seq import rnn
 from kzoo.models.tokens import PaddingMask
-from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
+from kzoo.records import ForeignTable, ModelSpec, PairInputs, Recipe, TextInputs
 
 COURSE = 11
 register = registering("sutskever")
@@ -75,13 +77,14 @@ class _Stack(Block):
 class Reader(_Stack):
     """{"source", "target"} -> {"h1" (, "c1"), …: [batch, units], "target"}."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, reverse: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.backwards = Backwards(name=f"{self.name}_backwards")
+        self.arguments["reverse"] = reverse
+        self.backwards = Backwards(name=f"{self.name}_backwards") if reverse else None
         self.mask = PaddingMask(name=f"{self.name}_mask")
 
     def call(self, inputs: State) -> State:
-        ids = self.backwards(inputs["source"])
+        ids = self.backwards(inputs["source"]) if self.backwards is not None else inputs["source"]
         x, mask, found = self.embedding(ids), self.mask(ids), {}
         for k, (layer, dropout) in enumerate(zip(self.rnns, self.dropouts, strict=True)):
             x, *states = layer(dropout(x), mask=mask)
@@ -121,10 +124,11 @@ class Seq2Seq(Decoding):
         cell: Literal["gru", "lstm"] = "lstm",
         stack: int = 2,
         dropout: Dropout = 0.3,
+        reverse: bool = True,
     ) -> list[layers.Layer]:
         rest = (width, units, cell, stack, dropout)
         return [
-            Reader(source_vocabulary, *rest, name="encoder"),
+            Reader(source_vocabulary, *rest, reverse=reverse, name="encoder"),
             Writer(target_vocabulary, *rest, name="decoder"),  # [target, units]
             layers.Dropout(dropout, name="dropout"),
             layers.Dense(target_vocabulary, name="output"),
@@ -139,6 +143,22 @@ class Seq2Seq(Decoding):
         return self.stage("output")(y), state, None
 
 
+def foreign_rows(config: Mapping[str, Any]) -> Rows:
+    """A module of PyTorch with an `encoder` and a `decoder`, each an `embedding` and an `lstm` or `gru`, and `output`."""
+    cell = config["cell"]
+    for part in ("encoder", "decoder"):
+        yield ((f"{part}.embedding.weight",), (f"{part}_embedding/embeddings",), "same")
+        for k in range(config["stack"]):
+            yield from torch_layer(cell, f"{part}.{cell}", k, f"{part}_{cell}{k + 1}")
+    yield (("output.weight",), ("output/kernel",), "transposed")
+    yield (("output.bias",), ("output/bias",), "same")
+
+
+FOREIGN = ForeignTable(
+    "torch",
+    foreign_rows,
+    "of PyTorch a module with encoder and decoder, each with embedding and lstm or gru, and output, of this model's sizes",
+)
 RECIPE = Recipe(
     loss="token_crossentropy", metrics=("token_accuracy",), optimizer="adam:global_clipnorm=5", learning_rate=1e-3,
     schedule="cosine", batch_size=64, epochs=10, label_smoothing=0.1,
@@ -149,7 +169,7 @@ VARIANTS = tuple(
         name=name, family="sutskever", task="translation", definition=Seq2Seq, summary=summary, config=config,
         input_shape={"source": (None,), "target": (None,)}, input_dtype="int32", classifier_activation=None,
         inputs=PairInputs(*[TextInputs(size=10_000, length=length, framed=True)] * 2),
-        hidden=name.endswith("_tiny"), recipe=RECIPE, paper=PAPER,
+        foreign=FOREIGN, hidden=name.endswith("_tiny"), recipe=RECIPE, paper=PAPER,
     )
     for name, summary, config, length in (
         ("seq2seq", "Translation by two stacks of LSTMs, the source read backwards, without attention", {}, 64),

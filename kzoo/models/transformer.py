@@ -8,12 +8,13 @@ Ashish Vaswani, Noam Shazeer, Niki Parmar, Jakob Uszkoreit, Llion Jones, Aidan N
 
 Each sub-layer is LayerNorm(x + Dropout(Sublayer(x))) (section 3.1: post-norm). One matrix serves both embeddings and the
 pre-softmax transformation (section 3.4); it travels from stage to stage with what it embeds, for a stage is saved alone.
-Masks are explicit: padding of the source, and in the decoder what comes after a place.
+Masks are explicit: padding of the source, and in the decoder what comes after a place. PyTorch's nn.Transformer has two
+things more than the paper: biases in attention's projections, and a norm behind each stack. They are to be had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, masked_softmax
 from kzoo.models.tokens import PaddingMask
-from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
+from kzoo.records import ForeignTable, ModelSpec, PairInputs, Recipe, TextInputs
 
 COURSE = 14
 register = registering("transformer")
@@ -213,9 +214,18 @@ class CausalMask(layers.Layer):
 class _Layer(Block):
     """One of the N layers of a stack: `arguments` are those of `__init__`."""
 
-    def __init__(self, heads: int, d_model: int, d_ff: int, dropout: float, **kwargs: Any) -> None:
+    def __init__(
+        self, heads: int, d_model: int, d_ff: int, dropout: float, attention_bias: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.arguments = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+        self.arguments = {
+            "heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout, "attention_bias": attention_bias,
+        }  # fmt: skip
+
+    def _attention(self, part: str) -> MultiHeadAttention:
+        a = self.arguments
+        projection = {"use_bias": a["attention_bias"]}
+        return MultiHeadAttention(a["heads"], a["d_model"], f"{self.name}_{part}", projection)
 
     def _keep(self, *parts: Any) -> None:
         """Keras finds layers that are attributes, or in a list that is one."""
@@ -232,7 +242,7 @@ class EncoderLayer(_Layer):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         n, a = self.name, self.arguments
-        self.attention = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_attention")
+        self.attention = self._attention("attention")
         self.after_attention = Residual(a["dropout"], f"{n}_attention")
         self.feed_forward = FeedForward(a["d_model"], a["d_ff"], f"{n}_ffn")
         self.after_feed_forward = Residual(a["dropout"], f"{n}_ffn")
@@ -252,9 +262,9 @@ class DecoderLayer(_Layer):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         n, a = self.name, self.arguments
-        self.attention = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_attention")
+        self.attention = self._attention("attention")
         self.after_attention = Residual(a["dropout"], f"{n}_attention")
-        self.cross = MultiHeadAttention(a["heads"], a["d_model"], f"{n}_cross")
+        self.cross = self._attention("cross")
         self.after_cross = Residual(a["dropout"], f"{n}_cross")
         self.feed_forward = FeedForward(a["d_model"], a["d_ff"], f"{n}_ffn")
         self.after_feed_forward = Residual(a["dropout"], f"{n}_ffn")
@@ -336,6 +346,22 @@ class EmbedBoth(Block):
 
 
 @register
+class StackNorm(Block):
+    """LayerNorm of what a stack has come to: of `part` in {"x", "y", …}."""
+
+    def __init__(self, part: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.part = part
+        self.norm = layers.LayerNormalization(epsilon=1e-6, name=self.name)
+
+    def call(self, inputs: State) -> State:
+        return {**inputs, self.part: self.norm(inputs[self.part])}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "part": self.part}
+
+
+@register
 class Logits(layers.Layer):
     """{"y": [batch, target, d_model], "table": [vocabulary, d_model]} -> y table^T (section 3.4)."""
 
@@ -363,6 +389,8 @@ class Transformer(Decoding):
         dropout: Dropout = 0.1,
         joint: bool = True,
         length: int = 256,
+        attention_bias: bool = False,
+        final_norm: bool = False,
     ) -> list[layers.Layer]:
         if d_model % heads:
             raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
@@ -371,13 +399,18 @@ class Transformer(Decoding):
                 f"joint=True has one vocabulary, but source_vocabulary={source_vocabulary} and"
                 f" target_vocabulary={target_vocabulary}"
             )
-        parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
+        parts = {
+            "heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout, "attention_bias": attention_bias,
+        }  # fmt: skip
+        norm = lambda part, name: [StackNorm(part, name=name)] if final_norm else []
         return [
             EmbedBoth(
                 source_vocabulary, None if joint else target_vocabulary, d_model, length, dropout, name="embed"
             ),
             *(EncoderLayer(**parts, name=f"encoder{i + 1}") for i in range(stack)),  # x [source, d_model]
+            *norm("x", "encoder_norm"),
             *(DecoderLayer(**parts, name=f"decoder{i + 1}") for i in range(stack)),  # y [target, d_model]
+            *norm("y", "decoder_norm"),
             Logits(name="output"),                                                   # [target, vocabulary]
         ]  # fmt: skip
 
@@ -385,7 +418,7 @@ class Transformer(Decoding):
         x, mask = self.stage("embed").encode(source)
         inputs = {"x": x, "mask": mask}
         for stage in self.stages:
-            if isinstance(stage, EncoderLayer):
+            if isinstance(stage, EncoderLayer) or stage.name == "encoder_norm":
                 inputs = stage(inputs)
         caches = [stage.begin(inputs["x"], length) for stage in self.stages if isinstance(stage, DecoderLayer)]
         state = {k: v for cache in caches for k, v in cache.items()}
@@ -398,9 +431,52 @@ class Transformer(Decoding):
         for stage in self.stages:
             if isinstance(stage, DecoderLayer):
                 y, state, weights = stage.step(y, state)
+            elif stage.name == "decoder_norm":
+                y = stage.norm(y)
         logits = self.stage("output")({"y": y, "table": table})[:, 0]
         # Attention that is shown: of the last layer, the mean of its heads.
         return logits, {**state, "place": state["place"] + 1}, ops.mean(weights, axis=1)[:, 0]
+
+
+def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    """A module of PyTorch with a `transformer`, nn.Transformer, and an `embedding`, or one for each side."""
+
+    def plain(theirs: str, ours: str, kind: str = "kernel") -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+        first, second = ("kernel", "bias") if kind == "kernel" else ("gamma", "beta")
+        yield ((f"{theirs}.weight",), (f"{ours}/{first}",), "transposed" if kind == "kernel" else "same")
+        yield ((f"{theirs}.bias",), (f"{ours}/{second}",), "same")
+
+    def attention(theirs: str, ours: str) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+        three = [f"{ours}_{part}" for part in ("query", "key", "value")]
+        yield ((f"{theirs}.in_proj_weight",), tuple(f"{k}/kernel" for k in three), "thirds, transposed")
+        yield ((f"{theirs}.out_proj.weight",), (f"{ours}_output/kernel",), "transposed")
+        if config["attention_bias"]:
+            yield ((f"{theirs}.in_proj_bias",), tuple(f"{k}/bias" for k in three), "thirds")
+            yield ((f"{theirs}.out_proj.bias",), (f"{ours}_output/bias",), "same")
+
+    for name in ("embedding",) if config["joint"] else ("source_embedding", "target_embedding"):
+        yield ((f"{name}.weight",), (f"{name}/embeddings",), "same")
+    for side in ("encoder", "decoder"):
+        for i in range(config["stack"]):
+            there, here = f"transformer.{side}.layers.{i}", f"{side}{i + 1}"
+            norms = ["attention", "ffn"] if side == "encoder" else ["attention", "cross", "ffn"]
+            yield from attention(f"{there}.self_attn", f"{here}_attention")
+            if side == "decoder":
+                yield from attention(f"{there}.multihead_attn", f"{here}_cross")
+            yield from plain(f"{there}.linear1", f"{here}_ffn_inner")
+            yield from plain(f"{there}.linear2", f"{here}_ffn_outer")
+            for k, part in enumerate(norms):
+                yield from plain(f"{there}.norm{k + 1}", f"{here}_{part}_norm", "norm")
+        if config["final_norm"]:
+            yield from plain(f"transformer.{side}.norm", f"{side}_norm", "norm")
+
+
+FOREIGN = ForeignTable(
+    "torch",
+    foreign_rows,
+    "of PyTorch a module with transformer, an nn.Transformer(layer_norm_eps=1e-6), and embedding; here it has"
+    " attention_bias=True and final_norm=True",
+)
 
 
 # Section 5: Adam with beta_2 0.98, the rate of equation 3, label smoothing 0.1. The paper warms up over 4,000 steps of
@@ -433,6 +509,7 @@ VARIANTS = tuple(
         input_dtype="int32",
         classifier_activation=None,
         inputs=PairInputs(*[TextInputs(size=size, length=length, framed=True)] * 2, joint=True),
+        foreign=FOREIGN,
         hidden=name.endswith("_tiny"),
         recipe=of_paper,
         paper=PAPER,

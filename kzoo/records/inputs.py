@@ -235,6 +235,7 @@ class TextInputs(Inputs):
         length: Tokens at most, the marks not counted.
         size: Entries of the vocabulary at most, the reserved ones counted.
         framed: Whether `[start]` and `[end]` stand around the tokens.
+        starts: Whether the first of the two does. A source may do without it: what reads it knows where it begins.
         vocabulary: The tokens in the order of their ids, the reserved ones first; empty until it has been taken from
             training data.
         merges: Of subwords, the pairs that become one piece, "th e</w>", the first one first.
@@ -245,6 +246,7 @@ class TextInputs(Inputs):
     length: int = 256
     size: int = 20_000
     framed: bool = False
+    starts: bool = True
     vocabulary: tuple[str, ...] = ()
     merges: tuple[str, ...] = ()
 

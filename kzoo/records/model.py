@@ -20,11 +20,11 @@ class Recipe:
     """How a model is trained when the caller does not say otherwise; `source` says where the choice comes from.
 
     `loss_weights` is for models with several outputs, by name: each is trained on the same labels by the same loss, and
-    the first one is measured.
+    the first one is measured. Where each has labels of its own, `loss` and `metrics` are by name.
     """
 
-    loss: str
-    metrics: tuple[str, ...]
+    loss: str | Mapping[str, str]
+    metrics: tuple[str, ...] | Mapping[str, tuple[str, ...]]
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "constant"
@@ -39,8 +39,9 @@ class Recipe:
         """In a line, as a card has it."""
         smoothed = f", labels smoothed by {self.label_smoothing:g}" if self.label_smoothing else ""
         warmed = f", {self.warmup:,} steps of warm-up" if self.warmup else ""
+        loss = self.loss if isinstance(self.loss, str) else ", ".join(f"{k}: {v}" for k, v in self.loss.items())
         return (
-            f"{self.loss}{smoothed}; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}{warmed};"
+            f"{loss}{smoothed}; {self.optimizer}, learning rate {self.learning_rate:g}, {self.schedule}{warmed};"
             f" batch {self.batch_size}; {self.epochs} epochs ({self.source})"
         )
 
@@ -64,6 +65,8 @@ class ModelSpec:
             are taken as they are.
         minimum: Smallest height and width of an image that the network can read.
         torch_names, keras_names, foreign: How others name its weights; None where nobody has any.
+        becomes: The row that `fine_tune` makes of this one, with what lies below the heads.
+        other_heads: Layers of the rows that become this one, which it does not have.
         hidden: Left out of `list_models` unless asked for.
     """
 
@@ -89,6 +92,8 @@ class ModelSpec:
     torch_names: TorchNames | None = None
     foreign: ForeignTable | None = None
     keras_names: KerasNames | None = None
+    becomes: str = ""
+    other_heads: tuple[str, ...] = ()
     hidden: bool = False
 
     @property

@@ -61,7 +61,9 @@ class WordPieceInputs(TextInputs):
 
     def adopted(self, theirs: Inputs) -> Inputs:
         """Their vocabulary; texts are cut at this length."""
-        return replace(theirs, length=self.length) if isinstance(theirs, WordPieceInputs) else self
+        if not isinstance(theirs, WordPieceInputs):
+            return self
+        return replace(self, vocabulary=theirs.vocabulary, cased=theirs.cased)
 
     def of_file(self, text: str) -> WordPieceInputs:
         """With the vocabulary of a `vocab.txt`: a piece a line, in the order of the ids.

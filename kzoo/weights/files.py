@@ -18,14 +18,16 @@ from kzoo.models import model_info
 from kzoo.weights import foreign
 from kzoo.weights.names import values_of
 
+TOLD = "kzoo.inputs"  # in the metadata of a file in others' names: what its ids mean, as `Inputs.to_config` has it
+
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str], *, names: str = "kzoo") -> Path:
     """Write all weights to one `.safetensors` file, keyed by name. The file appears whole or not at all.
 
     Args:
         path: A `.safetensors` file; where `names` have a `config.json` beside them, a folder for both.
-        names: `"kzoo"`; or those that the library of the model's family gives: `"transformers"` of GPT, `"torch"` of
-            recurrent networks.
+        names: `"kzoo"`; or those that the library of the model's family gives: `"transformers"` of GPT and BERT,
+            `"torch"` of recurrent networks and the Transformer.
 
     Returns:
         The path written.
@@ -64,7 +66,9 @@ def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
     tensors = foreign.written(values_of(model), info)
     if table.config is None:
         _check_file(path)
-        write_tensors(path, tensors, {"format": "pt"})
+        known = info.inputs is not None and info.inputs.meaning  # no file beside it says what the ids mean
+        told = {TOLD: json.dumps(info.inputs.to_config())} if known else {}
+        write_tensors(path, tensors, {"format": "pt", **told})
         return path
     if path.suffix or path.is_file():
         raise KzooError(f"names={names!r} make a folder, with a config.json; received {str(path)!r}")
@@ -101,6 +105,9 @@ def read_tensors(path: Path, source: str = "") -> dict[str, np.ndarray]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The text that was written beside the tensors."""
+    """The text that was written beside the tensors; of a file in others' names what TOLD says, as "inputs"."""
     with safetensors.safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
+        found = file.metadata() or {}
+    if found.get("format") == "kzoo":
+        return found
+    return {"inputs": found[TOLD]} if TOLD in found else {}

@@ -31,6 +31,11 @@ TRANSFORMS = {
         lambda arrays: np.split(arrays[0], 3, axis=-1),
         lambda arrays: [np.concatenate(list(arrays), axis=-1)],
     ),
+    # The same with the outputs first.
+    "thirds, transposed": (
+        lambda arrays: [a.T for a in np.split(arrays[0], 3, axis=0)],
+        lambda arrays: [np.concatenate([a.T for a in arrays], axis=0)],
+    ),
     # PyTorch adds two biases, of which Keras has the sum.
     "summed": (
         lambda arrays: [arrays[0] + arrays[1]],

@@ -145,7 +145,8 @@ def load_file(
         if adopted != info.inputs:
             attach_info(model, replace(info, inputs=adopted))
             if kind != "kzoo" and info.spec.foreign is not None:
-                say(f"{source}: what its ids mean, {info.spec.foreign.vocabulary} says: {adopted.describe()}")
+                where = "its metadata says" if "inputs" in metadata else f"{info.spec.foreign.vocabulary} says"
+                say(f"{source}: what its ids mean, {where}: {adopted.describe()}")
             elif kind != "kzoo":
                 lineage = "as torchvision's networks of this family"
                 say(f"{source}: images are now prepared {lineage}: {adopted.describe()}")
@@ -216,7 +217,7 @@ def _opened(
         yield read_tensors(path, source), read_metadata(path)
     else:
         tensors = torch_files.read_pickle(path, source) if kind == "pickle" else read_tensors(path, source)
-        yield torch_files.converted(tensors, source, parts), {}
+        yield torch_files.converted(tensors, source, parts), {} if kind == "pickle" else read_metadata(path)
 
 
 def _report(

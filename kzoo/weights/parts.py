@@ -45,8 +45,8 @@ class Parts:
 
     @cached_property
     def beyond(self) -> set[str]:
-        """Layers of the whole network that this model was built without."""
-        return self.whole.keys() - self.layers().keys()
+        """Layers of the whole network, or of the rows that become it, that this model was built without."""
+        return self.whole.keys() - self.layers().keys() | set(self.info.spec.other_heads)
 
     @cached_property
     def top(self) -> set[str]:

@@ -1,0 +1,137 @@
+"""Parts of texts as BERT is pre-trained on them: some pieces hidden, and a second segment that may be another text's.
+
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1: of the pieces 15 % are to be guessed; of these 80 %
+are `[MASK]`, 10 % any other piece, 10 % as they are. In half of the examples the second segment is the rest of the
+part, in the others that of another one. What is hidden is drawn anew in each epoch, by the seed, the epoch's number and
+the place in the batch alone: replicas and resumed runs see what one device would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import KzooError
+from kzoo.inputs.batches import MOST, Part, cut, mix
+from kzoo.inputs.sequences import BATCH, Sequences
+from kzoo.inputs.text import texts_of
+from kzoo.inputs.wordpieces import WordPieces
+from kzoo.records.masked import MaskedInputs
+from kzoo.tensorflow_internals import quiet
+
+HIDDEN, OTHER = 0.8, 0.1  # of those that are to be guessed
+MASK = "[MASK]"
+
+
+class Masked(WordPieces):
+    reads = "texts"
+
+    def __init__(self, spec: MaskedInputs) -> None:
+        super().__init__(spec)
+        if not spec.known:
+            return
+        if MASK not in spec.vocabulary:
+            raise KzooError(f"a vocabulary to guess pieces of has {MASK}; this one lacks it")
+        self.mask = spec.vocabulary.index(MASK)
+
+    def check(self, name: str, data: Any) -> None:
+        """Labels, where there are some, are not looked at."""
+        spec = data.train.element_spec[0]
+        if getattr(spec, "dtype", None) != tf.string:
+            raise KzooError(f"{name} reads texts, but {data.info.name} gives {data.info.holds}")
+
+    def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> MaskedSequences:
+        return MaskedSequences(split, batch_size, self, [self], **options)
+
+    def with_gaps(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Strings [n] in which `[MASK]` stands for a piece to int32 [n, (pieces)], between [CLS] and [SEP]."""
+        parts = tf.strings.split(strings, MASK)  # [n, (parts)]
+        pieces = self._all(parts.flat_values)  # [parts, (pieces)]
+        gap = tf.fill([pieces.nrows(), 1], self.mask)
+        ids = parts.with_flat_values(tf.concat([pieces, gap], axis=1)).merge_dims(1, 2)[:, :-1]  # none behind the last
+        return self._framed(ids)
+
+    def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
+        """Of texts with gaps.
+
+        Raises:
+            KzooError: One has no gap.
+        """
+        self.needs_vocabulary()
+        texts = texts_of(given)
+        for text in texts:
+            if MASK not in text:
+                raise KzooError(f"{name} fills gaps: write {MASK} where a piece is to be guessed; received {text!r}")
+        for i in range(0, len(texts), batch_size):
+            yield texts[i : i + batch_size], self.with_gaps(tf.constant(texts[i : i + batch_size])).to_tensor()
+
+
+@dataclass
+class MaskedSequences(Sequences):
+    """Batches are `(ids, {"tokens": the pieces to be guessed, elsewhere 0, "next": 1 where B is another's})`."""
+
+    def _tokenised(self) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        """Each text in parts of like length; of less than two pieces there is nothing to guess from."""
+        reader, length = self.reader, self.reader.spec.length
+        reader.needs_vocabulary()
+        tokenised = quiet(tf.function(reader._all, autograph=False, reduce_retracing=True))
+        found, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for texts, *_ in self.split.batch(BATCH):
+            ids = tokenised(texts)
+            found.append(ids.flat_values.numpy())
+            for count in ids.row_lengths().numpy():
+                bounds = np.linspace(0, count, -(-count // length) + 1).astype(np.int64)
+                sizes.append(np.diff(bounds))
+        ids, lengths = np.concatenate(found), np.concatenate(sizes)
+        if not (lengths > 1).any():
+            raise KzooError("the split holds no texts of two pieces")
+        kept = np.repeat(lengths > 1, lengths)
+        lengths = lengths[lengths > 1]
+        return [[ids[kept], lengths, lengths]], []
+
+    def _dataset(self, rows: Any, lengths: Any, part: Part | None, number: Any = None) -> tf.data.Dataset:
+        ragged = tf.RaggedTensor.from_row_lengths(
+            tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
+        )
+        (ids,), (bounds,), reader = self._ids, self._bounds, self.reader
+        flat, begins, sizes = ids.flat_values, ids.row_starts(), ids.row_lengths()
+        marks = tf.constant([reader.start, reader.end, reader.mask, 0], tf.int32)
+        vocabulary = len(reader.spec.vocabulary)
+
+        def pieces(begin: tf.Tensor, count: tf.Tensor) -> tf.RaggedTensor:
+            places = tf.ragged.range(begin, begin + count)
+            return places.with_flat_values(tf.gather(flat, places.flat_values))
+
+        def fill(rows: tf.RaggedTensor) -> Any:
+            wide = bounds[self._bucket_of[rows[0]]] + 4
+            # In an epoch no two batches begin with the same part.
+            moment = tf.cast(tf.timestamp() * 1e6, tf.int64) if number is None else mix(self.seed, number)
+            seed = tf.stack([tf.cast(moment % MOST, tf.int32), tf.cast(rows[0], tf.int32)])
+            first, total, mine = cut(rows, part)
+            theirs = cut(tf.roll(rows, 1, axis=0), part)[2]
+            drawn = tf.random.stateless_uniform([tf.cast(total, tf.int32), wide, 3], seed)
+            drawn = drawn[first : first + tf.size(mine, tf.int64)]
+            swapped = (drawn[:, 0, 0] < 0.5) & (total > 1)  # of [CLS], which is never guessed
+            theirs = tf.where(swapped, theirs, mine)
+            half = lambda k: tf.gather(sizes, k) // 2
+            a = pieces(tf.gather(begins, mine), half(mine))
+            b = pieces(tf.gather(begins, theirs) + half(theirs), tf.gather(sizes, theirs) - half(theirs))
+            one = tf.ones([tf.size(mine), 1], tf.int32)
+            whole = tf.concat([reader.start * one, a, reader.end * one, b, reader.end * one], axis=1)
+            true = whole.to_tensor(shape=tf.stack([-1, wide]))
+            guessed = (drawn[..., 0] < reader.spec.share) & tf.reduce_all(true[..., None] != marks, axis=-1)
+            any_other = tf.cast(drawn[..., 2] * vocabulary, tf.int32)
+            shown = tf.where(drawn[..., 1] < HIDDEN, reader.mask, true)
+            shown = tf.where((drawn[..., 1] >= HIDDEN) & (drawn[..., 1] < HIDDEN + OTHER), any_other, shown)
+            labels = {"tokens": tf.where(guessed, true, 0), "next": tf.cast(swapped, tf.int32)}
+            batch = tf.where(guessed, shown, true), labels
+            return batch if part is None else (total, batch)
+
+        return tf.data.Dataset.from_tensor_slices(ragged).map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+READER = Masked
