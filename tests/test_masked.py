@@ -107,7 +107,7 @@ def run(tmp_path_factory):
 
 def test_it_learns_and_fills_gaps(run):
     run, data = run
-    told = kzoo.evaluate(run, data)
+    told = kzoo.evaluate(run, data, split="validation")
     assert told.accuracy > 2 * told.baseline and told.perplexity < 20
     (found,) = kzoo.predict(run.path, ["the [MASK] of today meow"], top=2)
     assert found.text == "the cats of today meow" and found.pieces[0][0] == "cats" and len(found.scores[0]) == 2
@@ -130,7 +130,7 @@ def test_a_classifier_begins_with_what_lies_below_the_heads(run, tmp_path):
     info = model_info(tuned.model)
     assert info.model == "bert_test" and info.inputs.kind == "wordpieces"
     assert info.inputs.vocabulary == model_info(run.model).inputs.vocabulary
-    assert kzoo.evaluate(tuned, data).accuracy > 0.9
+    assert kzoo.evaluate(tuned, data, split="validation").accuracy > 0.9
     settings, path = model_info(run.model).settings, tmp_path / "pretrained.safetensors"
     kzoo.save_weights(run.model, path)
     sizes = {key: settings[key] for key in ("vocabulary", "separator", "d_model")}

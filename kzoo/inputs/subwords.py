@@ -9,7 +9,7 @@ are learned by the library `tokenizers`; tests/data/test_subwords.py compares wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +83,20 @@ class Merges(tf.Module):
         return tf.boolean_mask(ids, kept), tf.boolean_mask(rows, kept), tf.reduce_any(chosen)
 
 
-def learned_merges(spec: TextInputs, texts: Iterable[str]) -> TextInputs:
+def neighbours_in(texts: Iterable[str]) -> set[tuple[str, str]]:
+    """Which letters stand side by side; a space stands at either end of a text.
+
+    What `tokenizers` learns depends on the order in which it meets the letters at the ends of words, or inside them,
+    and that is another one in every call. Where they are named to it before, it is always the same.
+    """
+    found: set[tuple[str, str]] = set()
+    for text in texts:
+        whole = f" {text} "
+        found.update(zip(whole, whole[1:], strict=False))
+    return found
+
+
+def learned_merges(spec: TextInputs, texts: Callable[[], Iterable[str]]) -> TextInputs:
     """With at most `size` pieces that `tokenizers` learns of texts whose words have spaces between them.
 
     Raises:
@@ -94,12 +107,18 @@ def learned_merges(spec: TextInputs, texts: Iterable[str]) -> TextInputs:
     except ImportError as error:
         raise KzooError('subwords are learned by tokenizers; install it: pip install "kzoo[text]"') from error
     marks = [f"[{k}]" for k in range(len(spec.reserved))]  # in place of marks that may be ""
+    last = sorted({a for a, b in neighbours_in(texts()) if b.isspace() and not a.isspace()})
+    ends = [f"{letter}{END_OF_WORD}" for letter in last][: spec.size - len(marks)]
     learner = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=spec.size, min_frequency=2, special_tokens=marks, end_of_word_suffix=END_OF_WORD, show_progress=False
+        vocab_size=spec.size,
+        min_frequency=2,
+        special_tokens=[*marks, *ends],
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
     )
-    learner.train_from_iterator(texts, trainer)
+    learner.train_from_iterator(texts(), trainer)
     found = json.loads(learner.to_str())["model"]
     pieces = sorted(found["vocab"], key=found["vocab"].get)[len(marks) :]
     if not pieces:

@@ -286,7 +286,7 @@ def learn_vocabulary(spec: TextInputs, strings: tf.data.Dataset) -> TextInputs:
         raise KzooError(f"a vocabulary of {spec.size} has no room for tokens; give at least {len(spec.reserved) + 1}")
     if spec.unit == "subwords":
         normal = strings.batch(BATCH).map(NORMAL["subwords"])
-        return learned_merges(spec, (t.decode() for part in normal.as_numpy_iterator() for t in part))
+        return learned_merges(spec, lambda: (t.decode() for part in normal.as_numpy_iterator() for t in part))
     layer = _vectorization(spec, None, max_tokens=room + 2)
     layer.adapt(tf.data.Dataset.from_tensor_slices([composed(t) for t in strings.as_numpy_iterator()]).batch(BATCH))
     tokens = [str(token) for token in layer.get_vocabulary()[2:]]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.inputs.subwords import hash_table
+from kzoo.inputs.subwords import hash_table, neighbours_in
 from kzoo.inputs.text import Texts
 from kzoo.records.wordpieces import MARKS, WordPieceInputs
 
 LONGEST = 100  # letters of a word; a longer one is unknown
+LETTERS = 1000  # that are learned of texts; rarer ones are unknown
 CONTROL = r"[\x{00}-\x{08}\x{0B}\x{0C}\x{0E}-\x{1F}\x{7F}-\x{9F}\x{FFFD}\p{Cf}\p{Co}]"
 SPACE = r"[\t\n\r\p{Z}]+"
 PUNCTUATION = r"([!-/:-@\[-`{-~]|\p{P})"
@@ -156,14 +158,36 @@ def learned_pieces(spec: WordPieceInputs, split: tf.data.Dataset) -> tuple[str, 
             'word pieces are learned by tokenizers; install it: pip install "kzoo[text]", or give a vocab.txt'
         ) from error
     learner = BertWordPieceTokenizer(lowercase=not spec.cased)
-    texts: Iterable[str] = (text.decode("utf-8", "replace") for text, *_ in split.as_numpy_iterator())
-    learner.train_from_iterator(
-        texts, vocab_size=spec.size, min_frequency=2, special_tokens=list(MARKS), show_progress=False
+    texts: Callable[[], Iterable[str]] = lambda: (
+        text.decode("utf-8", "replace") for text, *_ in split.as_numpy_iterator()
     )
+    counts: Counter[str] = Counter()
+    normal = learner.normalizer.normalize_str
+    neighbours = neighbours_in(counted(map(normal, texts()), counts))
+    letters = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))[:LETTERS]
+    inner = sorted({b for a, b in neighbours if _in_a_word(a) and _in_a_word(b)} & set(letters))
+    known = [*MARKS, *(f"##{letter}" for letter in inner)][: spec.size]
+    learner.train_from_iterator(
+        texts(), vocab_size=spec.size, min_frequency=2, special_tokens=known, initial_alphabet=letters,
+        limit_alphabet=LETTERS, show_progress=False,
+    )  # fmt: skip
     known = learner.get_vocab()
     if len(known) <= len(MARKS):
         raise KzooError("the training texts hold no pieces")
     return tuple(sorted(known, key=known.get))
+
+
+def counted(texts: Iterable[str], counts: Counter[str]) -> Iterator[str]:
+    """The same texts; how often each letter stands in them is added to `counts`."""
+    for text in texts:
+        counts.update(text)
+        yield text
+
+
+def _in_a_word(letter: str) -> bool:
+    """Whether others may stand beside it in a word: no space, punctuation or other ASCII sign."""
+    sign = letter.isascii() and not letter.isalnum()
+    return not (letter.isspace() or sign or unicodedata.category(letter).startswith("P"))
 
 
 READER = WordPieces
