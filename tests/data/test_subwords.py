@@ -56,6 +56,18 @@ def test_odd_texts_are_cut_as_the_library_cuts_them():
     assert from_config(spec.to_config()) == spec
 
 
+def many_words():
+    """Of few letters: many pairs are equally common."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 8))) for _ in range(2000)]
+    return [" ".join(words[k : k + 8]) for k in range(0, len(words), 8)]
+
+
+def test_the_same_is_learned_every_time():
+    first, *others = (learned(many_words(), 200) for _ in range(3))
+    assert all(other == first for other in others) and len(first.merges) > 100
+
+
 @pytest.mark.data
 def test_sentences_are_cut_as_the_library_cuts_them(shared):
     texts = []

@@ -68,6 +68,18 @@ def test_reviews_are_cut_as_the_library_cuts_them(shared):
     assert differ(learned(texts, 4000), texts) == []
 
 
+def test_the_same_is_learned_every_time():
+    """Of many pairs that are equally common, and of more letters than are kept."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 8))) for _ in range(1000)]
+    letters = [chr(code) for code in range(0x4E00, 0x4E00 + 1100)]
+    texts = [*(" ".join(words[k : k + 8]) for k in range(0, len(words), 8)), "".join(letters), "isn't 3.5"]
+    first, *others = (learned(texts, 1500) for _ in range(3))
+    assert all(other == first for other in others)
+    pieces = set(first.vocabulary)
+    assert {"##j", "a", "'", letters[0]} <= pieces and not {"##'", "##.", letters[-1], f"##{letters[1]}"} & pieces
+
+
 def test_a_vocabulary_is_read_from_its_file_and_kept():
     spec = WordPieceInputs().of_file("\n".join([*MARKS, "cat", "##s", "dog", "!"]) + "\n")
     reader = WordPieces(spec)
