@@ -26,7 +26,8 @@ _offered, _names = lazily(
     engine="Objective Phase strategy",
     tasks="Task register_task",
     runs="list_runs load_model",
-    verbs="attention_maps decode_predictions evaluate find_learning_rate fit generate predict preprocess_input",
+    verbs="attention_maps decode_predictions embedding_map evaluate find_learning_rate fit gate_maps generate"
+    " position_map predict preprocess_input",
     exporting="export",
     benching="bench",
     finetuning="fine_tune",

@@ -25,13 +25,16 @@ from kzoo.verbs.attention import attention_maps as attention_maps
 from kzoo.weights.names import copy_weights as copy_weights
 from kzoo.zoo import create_model as create_model
 from kzoo.verbs.applications import decode_predictions as decode_predictions
+from kzoo.verbs.inside import embedding_map as embedding_map
 from kzoo.models.taps import feature_extractor as feature_extractor
+from kzoo.verbs.inside import gate_maps as gate_maps
 from kzoo.zoo import list_models as list_models
 from kzoo.runs.listing import list_runs as list_runs
 from kzoo.data.load import load_data as load_data
 from kzoo.runs.loading import load_model as load_model
 from kzoo.weights.load import load_weights as load_weights
 from kzoo.report.card import model_card as model_card
+from kzoo.verbs.inside import position_map as position_map
 from kzoo.verbs.applications import preprocess_input as preprocess_input
 from kzoo.zoo import register_model as register_model
 from kzoo.tasks.registry import register_task as register_task
@@ -1750,6 +1753,30 @@ def seq2seq_luong_tiny(
 ) -> Any: ...
 
 def transformer(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    source_vocabulary: int | None = ...,
+    target_vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    joint: bool | None = ...,
+    length: int | None = ...,
+    attention_bias: bool | None = ...,
+    final_norm: bool | None = ...,
+) -> Any: ...
+
+def transformer_big(
     include_top: bool = ...,
     weights: str | None = ...,
     input_tensor: Any = ...,

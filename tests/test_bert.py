@@ -71,6 +71,16 @@ def test_a_folder_of_transformers_brings_its_vocabulary(tmp_path):
     assert config["num_hidden_layers"] == 2 and len(config["id2label"]) == 3
 
 
+def test_a_run_goes_to_transformers_with_its_vocabulary(run, tmp_path):
+    folder = kzoo.save_weights(run.model, tmp_path / "mine", names="transformers")
+    mine = kzoo.models.model_info(run.model)
+    assert (folder / "vocab.txt").read_text(encoding="utf-8").splitlines() == list(mine.inputs.vocabulary)
+    sizes = {name: mine.settings[name] for name in ("vocabulary", "separator", "classes")}
+    again = kzoo.bert_test(**sizes, weights=str(folder))
+    text = ["GOOD film number 3"]
+    assert kzoo.predict(again, text)[0].scores == pytest.approx(kzoo.predict(run, text)[0].scores, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "call, line",
     [

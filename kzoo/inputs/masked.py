@@ -47,10 +47,15 @@ class Masked(WordPieces):
     def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> MaskedSequences:
         return MaskedSequences(split, batch_size, self, [self], **options)
 
+    def pieces(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Strings [n] to int32 [n, (pieces)], uncut and without marks."""
+        self.needs_vocabulary()
+        return self._all(strings)
+
     def with_gaps(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Strings [n] in which `[MASK]` stands for a piece to int32 [n, (pieces)], between [CLS] and [SEP]."""
         parts = tf.strings.split(strings, MASK)  # [n, (parts)]
-        pieces = self._all(parts.flat_values)  # [parts, (pieces)]
+        pieces = self.pieces(parts.flat_values)  # [parts, (pieces)]
         gap = tf.fill([pieces.nrows(), 1], self.mask)
         ids = parts.with_flat_values(tf.concat([pieces, gap], axis=1)).merge_dims(1, 2)[:, :-1]  # none behind the last
         return self._framed(ids)
@@ -77,8 +82,7 @@ class MaskedSequences(Sequences):
     def _tokenised(self) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         """Each text in parts of like length; of less than two pieces there is nothing to guess from."""
         reader, length = self.reader, self.reader.spec.length
-        reader.needs_vocabulary()
-        tokenised = quiet(tf.function(reader._all, autograph=False, reduce_retracing=True))
+        tokenised = quiet(tf.function(reader.pieces, autograph=False, reduce_retracing=True))
         found, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
         for texts, *_ in self.split.batch(BATCH):
             ids = tokenised(texts)

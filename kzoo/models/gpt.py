@@ -66,6 +66,11 @@ class LearnedPositions(layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.table = self.add_weight(shape=(self.length, input_shape[-1]), initializer=normal(0.02), name="table")
 
+    @property
+    def vectors(self) -> Any:
+        """[length, d_model]: what is added at each place."""
+        return self.table
+
     def call(self, x: Any) -> Any:
         return x + ops.cast(self.table, x.dtype)[: ops.shape(x)[1]]
 

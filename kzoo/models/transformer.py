@@ -83,6 +83,14 @@ class Positions(layers.Layer):
         super().__init__(**kwargs)
         self.length = length
 
+    def build(self, input_shape: Any) -> None:
+        self.d_model = input_shape[-1]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """float32 [length, d_model]: what is added at each place."""
+        return sinusoids(self.length, self.d_model)
+
     def call(self, x: Any) -> Any:
         table = ops.convert_to_tensor(sinusoids(self.length, x.shape[-1]), dtype=x.dtype)
         return x + table[: ops.shape(x)[1]]
@@ -489,11 +497,13 @@ def recipe(d_model: int, warmup: int) -> Recipe:
     )  # fmt: skip
 
 
+BIG = {"d_model": 1024, "heads": 16, "d_ff": 4096, "dropout": 0.3}
 SMALL = {"stack": 3, "d_model": 128, "heads": 4, "d_ff": 512, "length": 80}
 TINY = {"stack": 2, "d_model": 8, "heads": 2, "d_ff": 12, "length": 30}
 # name, summary, changes of `define`'s defaults, entries of a vocabulary, tokens a side, recipe
 ROWS = (
     ("transformer", "The Transformer, base model of table 3", {}, 16_000, 128, recipe(512, 4000)),
+    ("transformer_big", "The Transformer, big model of table 3", BIG, 16_000, 128, recipe(1024, 4000)),
     ("transformer_small", "A Transformer of 3 layers of 128, for small sets of pairs", SMALL, 12_000, 64, recipe(128, 1000)),
     ("transformer_tiny", "transformer for tests", TINY, 40, 20, recipe(8, 1000)),
 )  # fmt: skip

@@ -73,6 +73,10 @@ class WordPieceInputs(TextInputs):
         """
         return replace(self, vocabulary=tuple(text.removesuffix("\n").split("\n")))
 
+    def to_file(self) -> str:
+        """What `of_file` reads."""
+        return "\n".join(self.vocabulary) + "\n"
+
     def describe(self) -> str:
         known = f"a vocabulary of {len(self.vocabulary):,}" if self.vocabulary else "no vocabulary yet"
         return f"word pieces{' in lower case' * (not self.cased)}, at most {self.length}, {known}"

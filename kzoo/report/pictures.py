@@ -163,6 +163,64 @@ def heads(shown: Mapping[str, tuple[Sequence[str], Sequence[str], np.ndarray]], 
     save(figure, "", path)
 
 
+def gates(tokens: Sequence[str], layers: Mapping[str, Mapping[str, np.ndarray]], path: Path, most: int = 32) -> None:
+    """A row of panels a layer, a panel a gate: a column for each token, a row for each unit of sixty-four at most. What
+    lies in 0 to 1 is white to blue; what has a sign is orange to violet.
+    """
+    across = max(len(parts) for parts in layers.values())
+    figure = Figure(figsize=(2.7 * across + 0.4, 2.8 * len(layers) + 0.3), layout="constrained")
+    panels = np.reshape(figure.subplots(len(layers), across), (len(layers), across))
+    names = [shortened(token, 12) for token in tokens[:most]]
+    for row, (name, parts) in zip(panels, layers.items(), strict=True):
+        for axes in row[len(parts) :]:
+            axes.set_axis_off()
+        for axes, (part, values) in zip(row, parts.items(), strict=False):
+            values = values[:most, :64].T
+            signed = part in ("candidate", "cell", "state")
+            high = max(1.0, float(np.abs(values).max())) if signed else 1.0
+            colours = (
+                {"cmap": "PuOr", "vmin": -high, "vmax": high} if signed else {"cmap": "Blues", "vmin": 0, "vmax": 1}
+            )
+            axes.imshow(values, aspect="auto", interpolation="nearest", **colours)
+            axes.set_title(f"{shortened(name, 28)}: {part}", fontsize=7, parse_math=False)
+            axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False, fontsize=6)
+            axes.set_yticks([])
+    save(figure, "", path)
+
+
+def places(tokens: Sequence[str], points: np.ndarray, explained: Sequence[float], path: Path) -> None:
+    """Each token at its point [tokens, 2]; along the axes what they explain of the variance."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(points[:, 0], points[:, 1], s=6, color=BLUE, alpha=0.5)
+    axes.margins(x=0.1)  # for the words beside the points
+    for token, (x, y) in zip(tokens, points, strict=True):
+        axes.annotate(
+            shortened(token, 16), (x, y), xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False
+        )
+    axes.set_xlabel(f"first direction, {explained[0]:.1%} of the variance")
+    axes.set_ylabel(f"second direction, {explained[1]:.1%}")
+    axes.grid(alpha=0.3)
+    save(figure, "embeddings", path)
+
+
+def positions(table: np.ndarray, likeness: np.ndarray, path: Path) -> None:
+    """The vectors of places, a row each, and the cosine between each two of them."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    high = float(np.abs(table).max())
+    for axes, values, most, across, title in (
+        (left, table, high, "number of the vector", "vectors of the places"),
+        (right, likeness, 1.0, "place", "cosine between two places"),
+    ):
+        image = axes.imshow(values, cmap="PuOr", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+        axes.set_xlabel(across)
+        axes.set_ylabel("place")
+        axes.set_title(title, fontsize=9)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    save(figure, "", path)
+
+
 def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Counts and, beside them, the share of each true class; counts are written in while they can be read.
 

@@ -9,4 +9,5 @@ from kzoo.verbs.evaluate import evaluate
 from kzoo.verbs.feed import Feed, built, data_of, feed_of, holds_of, reading_images
 from kzoo.verbs.find_rate import RateSearch, as_before, find_learning_rate, fresh
 from kzoo.verbs.fit import fit
+from kzoo.verbs.inside import EmbeddingMap, GateMaps, PositionMap, embedding_map, gate_maps, position_map
 from kzoo.verbs.ready import Ready, ready_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,12 +45,22 @@ class AttentionMaps:
         Raises:
             KzooError: The file's name does not end in .png.
         """
-        path = Path(path)
-        if path.suffix != ".png":
-            raise KzooError(f"the file must end in .png; received {str(path)!r}")
-        with atomic(path) as beside:
-            pictures.heads({name: (*self.names(name), maps) for name, maps in self.layers.items()}, beside)
-        return path
+        shown = {name: (*self.names(name), maps) for name, maps in self.layers.items()}
+        return picture(path, lambda beside: pictures.heads(shown, beside))
+
+
+def picture(path: str | os.PathLike[str], draw: Callable[[Path], None]) -> Path:
+    """A PNG that is there whole or not at all.
+
+    Raises:
+        KzooError: The file's name does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix != ".png":
+        raise KzooError(f"the file must end in .png; received {str(path)!r}")
+    with atomic(path) as beside:
+        draw(beside)
+    return path
 
 
 def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> AttentionMaps:
@@ -76,23 +86,23 @@ def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> Attent
     if not isinstance(text, str) or not text.strip():
         raise KzooError(f"attention_maps looks at one text; received {text!r}")
     given, tokens, said = predictor.task.as_read(predictor, text)
-    with _seen(watched) as weights:
+    with calls_in(watched) as calls:
         network(given, training=False)
-    maps = {layer.name: np.asarray(weights[layer.name], "float32")[0] for layer in watched if layer.name in weights}
+    maps = {name: np.asarray(weights, "float32")[0] for name, (_, _, (_, weights)) in calls.items()}
     return AttentionMaps(tokens, said, maps)
 
 
 @contextmanager
-def _seen(layers: list[keras.layers.Layer]) -> Iterator[dict[str, Any]]:
-    """{layer: the weights that it gives} of what is called meanwhile, in every style."""
-    found: dict[str, Any] = {}
+def calls_in(layers: list[keras.layers.Layer]) -> Iterator[dict[str, tuple[Any, Any, Any]]]:
+    """{layer: (arguments, named ones, outputs) of its last call} of what is called meanwhile, in every style."""
+    found: dict[str, tuple[Any, Any, Any]] = {}
 
     def watching(layer: keras.layers.Layer) -> Any:
         call = layer.call
 
         def seen(*args: Any, **kwargs: Any) -> Any:
             outputs = call(*args, **kwargs)
-            found[layer.name] = outputs[1]
+            found[layer.name] = args, kwargs, outputs
             return outputs
 
         return seen

@@ -77,6 +77,9 @@ def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     with atomic(path / "config.json") as beside:
         beside.write_text(config, encoding="utf-8")
+    if table.vocabulary and info.inputs is not None and info.inputs.known:
+        with atomic(path / table.vocabulary) as beside:
+            beside.write_text(info.inputs.to_file(), encoding="utf-8")
     write_tensors(path / "model.safetensors", tensors, {"format": "pt"})
     return path
 

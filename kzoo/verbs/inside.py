@@ -1,0 +1,219 @@
+"""What is inside a network for texts: the gates of its recurrent layers, its embeddings, its positions, as numbers and
+as pictures. Where it looks stands in attention.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kzoo.errors import KzooError
+from kzoo.keras_internals import layers_in
+from kzoo.report import pictures
+from kzoo.runs import load
+from kzoo.verbs.attention import calls_in, picture
+
+GATES = {"LSTM": ("input", "forget", "candidate", "output"), "GRU": ("update", "reset", "candidate")}
+
+
+@dataclass(frozen=True)
+class GateMaps:
+    """What the gates of recurrent layers did as one text was read.
+
+    Attributes:
+        tokens: What is read.
+        layers: {name of the layer: {name of the gate: float32 [time, units]}}: of a gate 0 is closed and 1 is open; a
+            candidate, what is offered to the cell, is -1 to 1; "cell" and "state" are what the layer keeps and gives.
+    """
+
+    tokens: tuple[str, ...]
+    layers: Mapping[str, Mapping[str, np.ndarray]] = field(repr=False)
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """A PNG: a row of panels a layer, a panel a gate; a column for each token, a row for each unit.
+
+        Raises:
+            KzooError: The file's name does not end in .png.
+        """
+        return picture(path, lambda beside: pictures.gates(self.tokens, self.layers, beside))
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Embeddings in two dimensions: what they differ in most (principal components of all of them).
+
+    Attributes:
+        points: float32 [tokens, 2].
+        explained: Share of the variance of all embeddings that lies in each of the two directions.
+    """
+
+    tokens: tuple[str, ...]
+    points: np.ndarray = field(repr=False)
+    explained: tuple[float, float]
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """A PNG: each token at its point.
+
+        Raises:
+            KzooError: The file's name does not end in .png.
+        """
+        return picture(path, lambda beside: pictures.places(self.tokens, self.points, self.explained, beside))
+
+
+@dataclass(frozen=True)
+class PositionMap:
+    """The vectors that stand for places.
+
+    Attributes:
+        table: float32 [places, d_model]: sinusoids, or what was learned.
+        likeness: float32 [places, places], the cosine of the angle between the vectors of two places.
+    """
+
+    table: np.ndarray = field(repr=False)
+    likeness: np.ndarray = field(repr=False)
+
+    def plot(self, path: str | os.PathLike[str]) -> Path:
+        """A PNG: the table, and how alike places are.
+
+        Raises:
+            KzooError: The file's name does not end in .png.
+        """
+        return picture(path, lambda beside: pictures.positions(self.table, self.likeness, beside))
+
+
+def gate_maps(model: Any, text: str, *, checkpoint: str = "last") -> GateMaps:
+    """What the gates of each LSTM or GRU do as it reads a text.
+
+    Args:
+        model: As for `evaluate`; no export.
+        text: One text. A translator reads it, and says its own translation; the gates of what reads are told.
+
+    Raises:
+        KzooError: A network without such layers, an export, an empty text.
+
+    >>> import kzoo
+    >>> gate_maps(kzoo.lenet5(), "a text")
+    Traceback (most recent call last):
+    kzoo.errors.KzooError: lenet5 has no LSTM or GRU
+    """
+    predictor = load(model, checkpoint=checkpoint)
+    network = predictor.model
+    watched = [layer for layer in layers_in(network) if type(layer).__name__ in GATES]
+    if not watched:
+        raise KzooError(f"{predictor.name} has no LSTM or GRU")
+    if not isinstance(text, str) or not text.strip():
+        raise KzooError(f"gate_maps looks at one text; received {text!r}")
+    given, tokens, _ = predictor.task.as_read(predictor, text)
+    with calls_in(watched) as calls:
+        network(given, training=False)
+    # What reads something else, as a translator's decoder does, has another number of steps or begins with a state.
+    read = {layer.name: (layer, *calls[layer.name]) for layer in watched if layer.name in calls}
+    found = {}
+    for name, (layer, args, kwargs, _) in read.items():
+        x = np.asarray(args[0], "float32")[0]
+        if len(x) == len(tokens) and kwargs.get("initial_state") is None:
+            found[name] = _gates(layer, x)
+    return GateMaps(tokens, found)
+
+
+def _gates(layer: keras.layers.Layer, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Of a layer's steps over x [time, width], in the order of x: the formulas of Keras' cells."""
+    cell = layer.cell
+    kernel, recurrent = (np.asarray(v, "float32") for v in (cell.kernel, cell.recurrent_kernel))
+    bias = np.asarray(cell.bias, "float32") if cell.use_bias else np.zeros(kernel.shape[1], "float32")
+    squash, open_ = (lambda z, f=f: np.asarray(f(z)) for f in (cell.activation, cell.recurrent_activation))
+    rows = x[::-1] if layer.go_backwards else x
+    h = np.zeros(cell.units, "float32")
+    kept: dict[str, list[np.ndarray]] = {}
+    cells = h
+    for row in rows:
+        if type(layer).__name__ == "LSTM":
+            i, f, c, o = np.split(row @ kernel + h @ recurrent + bias, 4)
+            i, f, c, o = open_(i), open_(f), squash(c), open_(o)
+            cells = f * cells + i * c
+            h = o * squash(cells)
+            step = {"input": i, "forget": f, "candidate": c, "output": o, "cell": cells, "state": h}
+        else:
+            own, before = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros_like(bias))
+            z, r, c = np.split(row @ kernel + own, 3)
+            uz, ur, uc = np.split(recurrent, 3, axis=1)
+            bz, br, bc = np.split(before, 3)
+            z, r = open_(z + h @ uz + bz), open_(r + h @ ur + br)
+            c = squash(c + r * (h @ uc + bc)) if cell.reset_after else squash(c + (r * h) @ uc + bc)
+            h = z * h + (1 - z) * c
+            step = {"update": z, "reset": r, "candidate": c, "state": h}
+        for name, value in step.items():
+            kept.setdefault(name, []).append(value)
+    back = slice(None, None, -1) if layer.go_backwards else slice(None)
+    return {name: np.stack(values)[back].astype("float32") for name, values in kept.items()}
+
+
+def embedding_map(
+    model: Any, words: Sequence[str] | None = None, *, count: int = 80, checkpoint: str = "last"
+) -> EmbeddingMap:
+    """The embeddings of some tokens in the two directions in which all of them differ most.
+
+    Args:
+        model: As for `evaluate`; no export. Of a translator, what it reads.
+        words: Tokens of its vocabulary; default the first `count` of it, the commonest where it was learned of words.
+
+    Raises:
+        KzooError: A network without an embedding or a vocabulary, or a word that is not in it.
+
+    >>> import kzoo
+    >>> embedding_map(kzoo.lenet5())
+    Traceback (most recent call last):
+    kzoo.errors.KzooError: lenet5 has no embedding of tokens
+    """
+    predictor = load(model, checkpoint=checkpoint)
+    spec = getattr(predictor.reader, "spec", None)
+    spec = getattr(spec, "source", spec)
+    table = next((layer.embeddings for layer in layers_in(predictor.model) if hasattr(layer, "embeddings")), None)
+    if table is None or not hasattr(spec, "vocabulary"):
+        raise KzooError(f"{predictor.name} has no embedding of tokens")
+    if not spec.known:
+        raise KzooError(f"{predictor.name} has no vocabulary: it was not trained; give its run")
+    places = {token: k for k, token in enumerate(spec.vocabulary)}
+    first = len(spec.reserved)
+    chosen = list(spec.vocabulary[first : first + count]) if words is None else list(words)
+    if missing := [word for word in chosen if word not in places]:
+        raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {chosen_from(spec)}")
+    rows = np.asarray(table, "float32")[: len(spec.vocabulary)]
+    centred = rows - rows.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    shares = lengths**2 / max(float((lengths**2).sum()), 1e-12)
+    points = centred[[places[word] for word in chosen]] @ directions[:2].T
+    return EmbeddingMap(tuple(chosen), points.astype("float32"), (float(shares[0]), float(shares[1])))
+
+
+def chosen_from(spec: Any) -> str:
+    some = spec.vocabulary[len(spec.reserved) :]
+    return f"{len(some):,} tokens, {', '.join(map(repr, some[:3]))} …"
+
+
+def position_map(model: Any, *, checkpoint: str = "last") -> PositionMap:
+    """The vectors that a Transformer adds for the places of tokens, and how alike they are.
+
+    Args:
+        model: As for `evaluate`; no export.
+
+    Raises:
+        KzooError: A network that adds none: without places, or with rotations in their stead.
+
+    >>> import kzoo
+    >>> position_map(kzoo.transformer_small()).table.shape
+    (80, 128)
+    """
+    predictor = load(model, checkpoint=checkpoint)
+    vectors = next((layer.vectors for layer in layers_in(predictor.model) if hasattr(layer, "vectors")), None)
+    if vectors is None:
+        raise KzooError(f"{predictor.name} adds no vectors for places")
+    table = np.asarray(vectors, "float32")
+    unit = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+    return PositionMap(table, unit @ unit.T)
