@@ -2102,6 +2102,50 @@ def gpt_tiny(
     positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
 ) -> Any: ...
 
+def gpt2_small(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    norm: Literal['pre', 'post'] | None = ...,
+    positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
+) -> Any: ...
+
+def gpt2_test(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    stack: int | None = ...,
+    d_model: int | None = ...,
+    heads: int | None = ...,
+    d_ff: int | None = ...,
+    dropout: float | None = ...,
+    length: int | None = ...,
+    norm: Literal['pre', 'post'] | None = ...,
+    positions: Literal['learned', 'sinusoidal', 'rotary'] | None = ...,
+) -> Any: ...
+
 def dcgan(
     include_top: bool = ...,
     weights: str | None = ...,

@@ -132,6 +132,8 @@ PARAMETERS = {
     # embedding and positions; of each layer attention, feed-forward and two norms; the last norm
     "gpt_small": (100 + 256) * 192 + 4 * (4 * 193 * 192 + 2 * 192 * 768 + 768 + 192 + 4 * 192) + 2 * 192,
     "gpt_tiny": (70 + 32) * 16 + 2 * (4 * 17 * 16 + 2 * 16 * 32 + 32 + 16 + 4 * 16) + 2 * 16,
+    "gpt2_small": 124_439_808,  # transformers' GPT2Model("gpt2"), whose output is its embedding
+    "gpt2_test": (300 + 32) * 16 + 2 * (4 * 17 * 16 + 2 * 16 * 32 + 32 + 16 + 4 * 16) + 2 * 16,
     "bert_base": 109_482_240 + 769 * 2,  # transformers' BertModel("bert-base-uncased"), and the classes
     "bert_small": bert(30_522, 512, 4, 512, 2048),
     "bert_mini": bert(30_522, 512, 4, 256, 1024),

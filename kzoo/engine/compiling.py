@@ -66,7 +66,7 @@ def recipe_loss(info: ModelInfo) -> Any:
         of = lambda loss: replace(info, spec=replace(info.spec, recipe=replace(recipe, loss=loss)))
         return {name: recipe_loss(of(loss)) for name, loss in recipe.loss.items()}
     if recipe.loss == "token_crossentropy":
-        return TokenCrossentropy(recipe.label_smoothing)
+        return TokenCrossentropy(recipe.label_smoothing, padding_of(info))
     name = recipe.loss.removesuffix("_from_logits")
     logits = name != recipe.loss or ("classifier_activation" in info.arguments and name.endswith("crossentropy"))
     if logits and info.arguments.get("classifier_activation") not in (None, "linear"):
@@ -78,8 +78,14 @@ def recipe_loss(info: ModelInfo) -> Any:
     return classes[name](from_logits=True) if logits else name
 
 
-def recipe_metrics(recipe: Recipe) -> Any:
-    made = lambda names: [METRICS[name]() if name in METRICS else name for name in names]
+def padding_of(info: ModelInfo) -> int:
+    """The id of what is no token."""
+    return getattr(info.inputs, "padding", 0)
+
+
+def recipe_metrics(info: ModelInfo) -> Any:
+    recipe = info.spec.recipe
+    made = lambda names: [METRICS[name](padding_of(info)) if name in METRICS else name for name in names]
     if isinstance(recipe.metrics, Mapping):
         return {name: made(names) for name, names in recipe.metrics.items()}
     return made(recipe.metrics)
@@ -100,7 +106,7 @@ def compile_supervised(model: keras.Model, choices: Choices) -> Compiled:
         elif own and own.get(key) is not None:
             values[key], sources[key] = own[key], "the model's compile"
         elif recipe is not None:
-            made = {"loss": lambda: recipe_loss(info), "metrics": lambda: recipe_metrics(recipe)}
+            made = {"loss": lambda: recipe_loss(info), "metrics": lambda: recipe_metrics(info)}
             values[key], sources[key] = made.get(key, lambda: recipe.optimizer)(), recipe.source
         elif key == "metrics":
             values[key], sources[key] = [], "none given"

@@ -193,7 +193,7 @@ class Tuning:
             self.progress.say("what the frozen part gives is computed once, and the head trains on that")
             _reseed(head, self.options.seed, k)
             kept = features(trunk, self.feed.reading.reader, self.data, 2 * self.options.batch_size)
-            options |= {"loss": recipe_loss(info), "metrics": recipe_metrics(info.spec.recipe)}
+            options |= {"loss": recipe_loss(info), "metrics": recipe_metrics(info)}
             run = fit(head, kept, **{k: v for k, v in options.items() if k != "sync_batch_norm"})
         folder = RunFolder(run.path)  # of a worker that is not the first, a temporary one
         load_weights(folder, folder.checkpoints.find("best"), run.model)
@@ -294,7 +294,7 @@ class Tuning:
         _reseed(self.model, self.options.seed, len(self.stages))  # whatever this process has drawn
         info, rows = model_info(self.model), kept["rows"]
         recipe = info.spec.recipe  # an optimizer of its own: the stages' know only what learned in them
-        self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(info), recipe_metrics(recipe))
+        self.model.compile(optimizer_of(recipe.optimizer), recipe_loss(info), recipe_metrics(info))
         self.model.optimizer.build(self.model.trainable_variables)  # as Keras does when it reads the file
         whole = {
             "model": info.model, "style": info.style, "parameters": self.model.count_params(),

@@ -28,10 +28,14 @@ class Merges(tf.Module):
     Args:
         vocabulary: Pieces in the order of their ids.
         merges: "th e</w>": two pieces, the first merge first; what they make is in the vocabulary.
+        spelled: Of pieces of bytes, the bytes of each: words begin as their bytes, of which none is marked.
     """
 
-    def __init__(self, vocabulary: Sequence[str], merges: Sequence[str]) -> None:
+    def __init__(
+        self, vocabulary: Sequence[str], merges: Sequence[str], spelled: Sequence[bytes] | None = None
+    ) -> None:
         super().__init__()
+        self.by_bytes = spelled is not None
         ids = {piece: k for k, piece in enumerate(vocabulary)}
         self.size, made = len(vocabulary), []
         pairs = {}
@@ -39,7 +43,7 @@ class Merges(tf.Module):
             first, second = merge.split(" ")
             pairs[ids[first] * self.size + ids[second]] = rank
             made.append(ids[first + second])
-        self.pieces = hash_table(list(vocabulary), range(self.size), tf.int64, UNKNOWN)
+        self.pieces = hash_table(list(spelled or vocabulary), range(self.size), tf.int64, UNKNOWN)
         keys, ranks = list(pairs) or [-1], list(pairs.values()) or [NEVER]
         self.ranks = hash_table(tf.constant(keys, tf.int64), ranks, tf.int64, NEVER)
         self.made = tf.constant(made or [0], tf.int64)  # id of what each merge makes
@@ -50,10 +54,12 @@ class Merges(tf.Module):
         return tf.gather(self._cut(different), places)
 
     def _cut(self, words: tf.Tensor) -> tf.RaggedTensor:
-        letters = tf.strings.unicode_split(words, "UTF-8")
+        letters = tf.strings.bytes_split(words) if self.by_bytes else tf.strings.unicode_split(words, "UTF-8")
         last = tf.concat([letters.value_rowids()[1:] != letters.value_rowids()[:-1], [True]], 0)
         last = last[: tf.size(letters.flat_values)]  # of no letters at all
-        marked = tf.where(last, tf.strings.join([letters.flat_values, END_OF_WORD]), letters.flat_values)
+        marked = letters.flat_values
+        if not self.by_bytes:
+            marked = tf.where(last, tf.strings.join([marked, END_OF_WORD]), marked)
         ids, rows = self.pieces.lookup(marked), letters.value_rowids()
         anyone = tf.TensorShape([None])
         ids, rows, _ = tf.while_loop(
@@ -119,12 +125,17 @@ def learned_merges(spec: TextInputs, texts: Callable[[], Iterable[str]]) -> Text
         show_progress=False,
     )
     learner.train_from_iterator(texts(), trainer)
-    found = json.loads(learner.to_str())["model"]
-    pieces = sorted(found["vocab"], key=found["vocab"].get)[len(marks) :]
-    if not pieces:
+    pieces, merges = read_learned(learner)
+    if not pieces[len(marks) :]:
         raise KzooError("the training texts hold no tokens")
+    return replace(spec, vocabulary=(*spec.reserved, *pieces[len(marks) :]), merges=merges)
+
+
+def read_learned(learner: Any) -> tuple[list[str], tuple[str, ...]]:
+    """(pieces in the order of their ids, merges) of a tokenizer of `tokenizers`."""
+    found = json.loads(learner.to_str())["model"]
     merges = tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in found["merges"])
-    return replace(spec, vocabulary=(*spec.reserved, *pieces), merges=merges)
+    return sorted(found["vocab"], key=found["vocab"].get), merges
 
 
 def hash_table(keys: Any, values: Any, dtype: tf.DType, default: Any) -> tf.lookup.StaticHashTable:

@@ -151,7 +151,7 @@ class Seq2SeqBahdanau(Decoding):
             layers.Dense(target_vocabulary, name="output"),                                      # W_o
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int) -> State:
+    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
         return self.stage("decoder").begin(self.stage("encoder")({"source": source, "target": source}))
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:

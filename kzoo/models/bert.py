@@ -307,7 +307,7 @@ FOREIGN = ForeignTable(
     outside=(r"classifier\..+",),
     ignored=(r"embeddings\.position_ids", r"cls\..+"),
     config=foreign_config,
-    vocabulary="vocab.txt",
+    vocabulary=("vocab.txt",),
 )
 PRETRAINED = replace(
     FOREIGN,

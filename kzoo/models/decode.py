@@ -48,11 +48,12 @@ class Decoding(Definition):
         """Tokens that it has logits of: asked of a language model."""
         raise NotImplementedError
 
-    def begin(self, given: Any, length: int) -> State:
+    def begin(self, given: Any, length: int, lengths: Any = None) -> State:
         """What is read before the first token is said, all at once.
 
-        Of a source, int32 ids [batch, time]: the state before the first of at most `length` tokens. Of a prompt, padded
-        at the end with 0: the state before its last token, with room for `length` tokens, the prompt's among them.
+        Of a source, int32 ids [batch, time]: the state before the first of at most `length` tokens. Of a prompt, whose
+        rows have so many tokens as int32 `lengths` [batch] says: the state before its last token, with room for `length`
+        tokens, the prompt's among them.
         """
         raise NotImplementedError
 
@@ -155,6 +156,7 @@ def go_on(
     drawn: Any,
     *,
     reserved: int,
+    lengths: Any = None,
     known: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -164,10 +166,11 @@ def go_on(
     """What a language model says after a prompt, each token drawn from its probabilities.
 
     Args:
-        prompt: int32 [batch, time], one token at least in each row, 0 is padding at the end: prompts of unequal
-            lengths go on each from its own last token.
+        prompt: int32 [batch, time], one token at least in each row: prompts of unequal lengths go on each from its own
+            last token.
         drawn: float32 [batch, length], a number in 0 to below 1 for each token that is said.
         reserved: Ids below it are never said.
+        lengths: int32 [batch], tokens in each row of the prompt, whatever stands behind them; None: those that are not 0.
         known: Tokens in the vocabulary, where the network has room for more.
         temperature: Logits are divided by it; 0: always the likeliest token.
         top_k: Only so many of the likeliest tokens are drawn from.
@@ -179,12 +182,15 @@ def go_on(
         ids: int32 [batch, length], what was said after the prompt.
         scores: float32 [batch, length], the log probability of each, as the network gives it.
     """
-    length = drawn.shape[1]
-    state = network.begin(prompt, ops.shape(prompt)[1] + length)
-    last = ops.take_along_axis(prompt, ops.expand_dims(lengths_of(prompt) - 1, 1), axis=1)[:, 0]
+    length = ops.shape(drawn)[1]
+    lengths = lengths_of(prompt) if lengths is None else lengths
+    state = network.begin(prompt, ops.shape(prompt)[1] + length, lengths)
+    last = ops.take_along_axis(prompt, ops.expand_dims(lengths - 1, 1), axis=1)[:, 0]
     met = None
     if repetition_penalty != 1:
-        met = ops.any(ops.equal(ops.expand_dims(prompt, -1), ops.arange(network.vocabulary, dtype="int32")), axis=1)
+        real = ops.expand_dims(ops.arange(ops.shape(prompt)[1], dtype="int32"), 0) < ops.expand_dims(lengths, 1)
+        there = ops.expand_dims(ops.where(real, prompt, -1), -1)
+        met = ops.any(ops.equal(there, ops.arange(network.vocabulary, dtype="int32")), axis=1)
 
     def body(t, last, ids, scores, state, *met):
         logits, state, _ = network.step(last, state)

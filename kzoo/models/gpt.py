@@ -17,6 +17,7 @@ of Vaswani et al. 2017; or rotations of queries and keys, of which a product kno
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import keras
@@ -285,12 +286,13 @@ class GPT(Decoding):
     def vocabulary(self) -> int:
         return self.stage("embed").embedding.vocabulary
 
-    def begin(self, prompt: Any, length: int) -> State:
+    def begin(self, prompt: Any, length: int, lengths: Any = None) -> State:
+        lengths = lengths_of(prompt) if lengths is None else lengths
         inputs, state = self.stage("embed")(prompt), {}
         for layer in self.layers_of_stack:
             inputs, kept = layer.prefill(inputs, length)
             state |= kept
-        return {**state, "place": lengths_of(prompt) - 1}
+        return {**state, "place": lengths - 1}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         x, table = self.stage("embed").one(ids, state["place"])
@@ -344,11 +346,16 @@ def foreign_config(config: Mapping[str, Any]) -> dict[str, Any]:
 FOREIGN = ForeignTable(
     "transformers",
     foreign_rows,
-    "transformers' GPT-2 is gpt_small here, with its sizes; its OpenAI GPT the same with norm='post'",
+    "transformers' GPT-2 is gpt2_small here; on characters gpt_small has its network, and with norm='post' its OpenAI GPT",
     prefix="transformer.",
     ignored=(r"h\.\d+\.attn\.(masked_)?bias", r"lm_head\.weight"),
     config=foreign_config,
 )
+
+BYTES = replace(
+    FOREIGN, remedy="transformers' GPT-2 is gpt2_small here, with its sizes", vocabulary=("vocab.json", "merges.txt")
+)
+
 
 # Section 2.3 has no rates: those of small GPTs as people train them on characters. No score stands behind them yet.
 RECIPE = Recipe(
@@ -387,4 +394,32 @@ VARIANTS = tuple(
         paper=PAPER,
     )
     for name, summary, config in ROWS
+)
+# Fine-tuning of networks that know English already; a small one from scratch takes a higher rate.
+TUNING = replace(
+    RECIPE, optimizer="adamw:weight_decay=0.01,global_clipnorm=1", learning_rate=5e-5, batch_size=8, epochs=3
+)
+SMALLEST = {"vocabulary": 300, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32}
+VARIANTS += tuple(
+    ModelSpec(
+        name=name,
+        family="gpt",
+        task="text-generation",
+        definition=GPT,
+        summary=summary,
+        config=config,
+        input_shape=(None,),
+        input_name="ids",
+        input_dtype="int32",
+        classifier_activation=None,
+        inputs=from_config({"kind": "bytepairs"}).for_model((None,), config),
+        foreign=BYTES,
+        hidden=name.endswith("_test"),
+        recipe=recipe,
+        paper=PAPER,
+    )
+    for name, summary, config, recipe in (
+        ("gpt2_small", "GPT-2 in 12 layers of 768 (table 2 of 2019), on its pieces of bytes", {}, TUNING),
+        ("gpt2_test", "gpt2_small for tests", SMALLEST, RECIPE),
+    )
 )

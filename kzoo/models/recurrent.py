@@ -243,8 +243,9 @@ class RecurrentLanguageModel(Decoding):
     def vocabulary(self) -> int:
         return self.stage("embedding").input_dim
 
-    def begin(self, prompt: Any, length: int) -> State:
-        before = ops.expand_dims(lengths_of(prompt) - 1, 1)  # the last token is the first that `step` is given
+    def begin(self, prompt: Any, length: int, lengths: Any = None) -> State:
+        lengths = lengths_of(prompt) if lengths is None else lengths
+        before = ops.expand_dims(lengths - 1, 1)  # the last token is the first that `step` is given
         mask = ops.expand_dims(ops.arange(ops.shape(prompt)[1], dtype="int32"), 0) < before
         x, state = self.stage("embedding")(prompt), {}
         for layer in self.recurrent:

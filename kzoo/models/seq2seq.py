@@ -179,7 +179,7 @@ class Seq2SeqLuong(Decoding):
             layers.Dense(target_vocabulary, use_bias=False, name="output"),                  # W_s
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int) -> State:
+    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
         state = self.stage("encoder")({"source": source, "target": source})
         return {k: v for k, v in state.items() if k != "target"}
 

@@ -134,7 +134,7 @@ class Seq2Seq(Decoding):
             layers.Dense(target_vocabulary, name="output"),
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int) -> State:
+    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
         state = self.stage("encoder")({"source": source, "target": source})
         return {k: v for k, v in state.items() if k != "target"}
 

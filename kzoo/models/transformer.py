@@ -422,7 +422,7 @@ class Transformer(Decoding):
             Logits(name="output"),                                                   # [target, vocabulary]
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int) -> State:
+    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
         x, mask = self.stage("embed").encode(source)
         inputs = {"x": x, "mask": mask}
         for stage in self.stages:

@@ -22,6 +22,10 @@ class CharacterInputs(Inputs):
     """
 
     kind: ClassVar[str] = "characters"
+    unit: ClassVar[str] = "characters"
+    padding: ClassVar[int] = 0
+    reserved: ClassVar[tuple[str, ...]] = RESERVED
+    end: ClassVar[int | None] = None
     length: int = 64
     vocabulary: tuple[str, ...] = ()
 

@@ -77,7 +77,8 @@ class ForeignTable:
         outside: Patterns of names that have no prefix.
         ignored: Patterns of names there that hold no weights, or hold one twice.
         config: Of `define`'s arguments, what stands in the `config.json` beside the weights; None where there is none.
-        vocabulary: The file beside the weights that says what the ids mean; "" where none does.
+        vocabulary: The files beside the weights that say what the ids mean, as `of_files` of the inputs takes them and
+            `to_files` gives them; () where none does.
     """
 
     lineage: str
@@ -87,7 +88,7 @@ class ForeignTable:
     outside: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    vocabulary: str = ""
+    vocabulary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class WordPieceInputs(TextInputs):
             return self
         return replace(self, vocabulary=theirs.vocabulary, cased=theirs.cased)
 
-    def of_file(self, text: str) -> WordPieceInputs:
+    def of_files(self, text: str) -> WordPieceInputs:
         """With the vocabulary of a `vocab.txt`: a piece a line, in the order of the ids.
 
         Raises:
@@ -73,9 +73,9 @@ class WordPieceInputs(TextInputs):
         """
         return replace(self, vocabulary=tuple(text.removesuffix("\n").split("\n")))
 
-    def to_file(self) -> str:
-        """What `of_file` reads."""
-        return "\n".join(self.vocabulary) + "\n"
+    def to_files(self) -> tuple[str]:
+        """What `of_files` reads."""
+        return ("\n".join(self.vocabulary) + "\n",)
 
     def describe(self) -> str:
         known = f"a vocabulary of {len(self.vocabulary):,}" if self.vocabulary else "no vocabulary yet"

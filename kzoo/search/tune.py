@@ -154,7 +154,7 @@ def _searched(folder: RunFolder, space: ZooHyperModel, oracle: Any, options: Sea
 
 def _objective(options: Searching, space: ZooHyperModel) -> keras_tuner.Objective:
     first = (*space.info.outputs, "")[0]  # of several outputs the first one is measured
-    metrics = [getattr(metric, "name", metric) for metric in recipe_metrics(space.spec.recipe)]
+    metrics = [getattr(metric, "name", metric) for metric in recipe_metrics(space.info)]
     known = [*(f"val_{first}_{name}" if first else f"val_{name}" for name in metrics), "val_loss"]
     ranked = [name for name, _ in space.task.score.epochs if name in known]  # as the task ranks epochs
     name = options.objective or (ranked or known)[0]

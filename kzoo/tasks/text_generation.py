@@ -1,7 +1,7 @@
-"""Writing on: a language model gives the probabilities of the next character, and text is drawn from them.
+"""Writing on: a language model gives the probabilities of the next token, and text is drawn from them.
 
 How good it is: the perplexity, e to the mean negative log probability that it gives to what comes next; 1 is certainty,
-the number of characters is ignorance.
+the number of different tokens is ignorance. A token is a character, or a piece of bytes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from kzoo.report import Shown, Text
 from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
 from kzoo.tasks.translation import speaker
 
-RESERVED = 2  # ids that are never said: padding and unknown characters
-
 
 @dataclass(frozen=True)
 class Written(Result):
@@ -44,26 +42,29 @@ class Written(Result):
 
 @dataclass(frozen=True)
 class LanguageEvaluation(Evaluated):
-    """How well a language model knows what comes next in one split; `examples` are characters.
+    """How well a language model knows what comes next in one split; `examples` are tokens.
 
     Attributes:
-        baseline: The perplexity of knowing only how common each character of the split is.
-        accuracy: Share of the characters that are the likeliest at their place.
+        baseline: The perplexity of knowing only how common each token of the split is.
+        accuracy: Share of the tokens that are the likeliest at their place.
+        unit: What a token is: "characters", or "pieces".
     """
 
     perplexity: float
     baseline: float
     accuracy: float
+    unit: str = "characters"
 
     @property
     def score(self) -> tuple[str, float]:
         return "perplexity", self.perplexity
 
     def __str__(self) -> str:
+        one = self.unit.removesuffix("s")
         lines = [
-            f"{self.name} on {self.data}, {self.split}: {self.examples:,} characters",
-            f"perplexity {self.perplexity:.3f} ({math.log2(self.perplexity):.3f} bits a character)",
-            f"baseline   {self.baseline:.3f} (how common each character is)",
+            f"{self.name} on {self.data}, {self.split}: {self.examples:,} {self.unit}",
+            f"perplexity {self.perplexity:.3f} ({math.log2(self.perplexity):.3f} bits a {one})",
+            f"baseline   {self.baseline:.3f} (how common each {one} is)",
             f"accuracy   {self.accuracy:.4f}",
         ]
         return "\n".join([*lines, *(f"note       {note}" for note in self.notes)])
@@ -71,22 +72,31 @@ class LanguageEvaluation(Evaluated):
 
 @dataclass(frozen=True)
 class Drawing(Options):
-    length: Annotated[int, Whole(), "Characters to write."] = 200
+    length: Annotated[int, Whole(), "Characters, or pieces, to write."] = 200
     temperature: Annotated[float, Number(at_least=0), "Below 1 is bolder, above 1 wilder; 0: always the likeliest."] = (
         1.0
     )
-    top_k: Annotated[int | None, Whole(), "Draw from so many of the likeliest characters only."] = None
+    top_k: Annotated[int | None, Whole(), "Draw from so many of the likeliest tokens only."] = None
     top_p: Annotated[
         float,
         Number(above=0, at_most=1),
-        "Draw from the likeliest characters only that have this probability together.",
+        "Draw from the likeliest tokens only that have this probability together.",
     ] = 1.0
     repetition_penalty: Annotated[
-        float, Number(above=0), "Above 1, characters that stand there already become less likely."
+        float, Number(above=0), "Above 1, tokens that stand there already become less likely."
     ] = 1.0
     stop: Annotated[str | None, TEXT, "Writing ends in front of this text."] = None
-    seed: Annotated[int, Whole(0), "Of the numbers that characters are drawn by."] = 0
+    seed: Annotated[int, Whole(0), "Of the numbers that tokens are drawn by."] = 0
     stream: Annotated[Any, Callbacks(), "A function that is given the pieces of one text as they are written."] = None
+
+
+def room(tokens: int, most: int) -> int:
+    """Places for so many tokens: few different numbers, for the loop is compiled for each.
+
+    >>> [room(tokens, 512) for tokens in (1, 16, 17, 300)]
+    [16, 16, 32, 512]
+    """
+    return min(max(1 << (int(tokens) - 1).bit_length(), 16), most)
 
 
 class TextGeneration(Task):
@@ -101,25 +111,24 @@ class TextGeneration(Task):
     def evaluate(
         self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any
     ) -> LanguageEvaluation:
-        reader = predictor.reader
+        reader, padding = predictor.reader, predictor.reader.spec.padding
         reader.check(predictor.name, data)
         nats, right, counts = 0.0, 0, np.zeros(len(reader.spec.vocabulary), np.int64)
         batches = reader.batches(data[split], batch_size)
         for ids, after in batches.epoch(0):
-            logits, real = tf.cast(predictor.forward(ids), tf.float32), tf.not_equal(after, 0)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=after, logits=logits)
+            logits, real = tf.cast(predictor.forward(ids), tf.float32), tf.not_equal(after, padding)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(after, 0), logits=logits)
             hits = tf.equal(tf.argmax(logits, -1, tf.int32), after)
             nats += float(tf.reduce_sum(tf.where(real, losses, 0.0)))
             right += int(tf.reduce_sum(tf.cast(hits & real, tf.int32)))
-            counts += np.bincount(after.numpy().ravel(), minlength=len(counts))
-        counts[0] = 0  # padding
+            counts += np.bincount(after.numpy()[real.numpy()], minlength=len(counts))
         if not (total := int(counts.sum())):
-            raise KzooError(f"the {split} split has no two characters to go from one to the next")
+            raise KzooError(f"the {split} split has no two {reader.spec.unit} to go from one to the next")
         share = counts[counts > 0] / total
         baseline = math.exp(-(share * np.log(share)).sum())
         return LanguageEvaluation(
             predictor.name, data.info.name, split, total, math.exp(nats / total), baseline, right / total,
-            notes=(*data.info.notes, *batches.notes),
+            reader.spec.unit, notes=(*data.info.notes, *batches.notes),
         )  # fmt: skip
 
     def answer(
@@ -132,24 +141,34 @@ class TextGeneration(Task):
         if stream is not None and (not callable(stream) or (not isinstance(given, str) and len(given) != 1)):
             raise KzooError("stream is a function that is given the pieces of one text; give one text and a function")
         told = 0  # characters that `stream` was given
-        made, half = [], predictor.reader.spec.length // 2
+        spec = predictor.reader.spec
+        made, half = [], spec.length // 2
         write, rng = self._writer(predictor, **drawing), np.random.default_rng(seed)
+
+        def ended(ids: np.ndarray) -> np.ndarray:
+            """What stands behind the mark that ends a text belongs to another one."""
+            if spec.end is None:
+                return ids
+            return np.where(np.cumsum(ids == spec.end, axis=1) > 0, spec.padding, ids)
+
         spelled = lambda ids: [text.decode() for text in predictor.reader.text(tf.constant(ids)).numpy()]
         for texts, prompts in predictor.reader.examples(given, batch_size, predictor.name):
             drawn = rng.random((len(texts), length), dtype="float32")
-            before = [row[row > 0] for row in prompts.numpy()]
+            before = [row[row != spec.padding] for row in prompts.numpy()]
             said, scores = np.zeros((len(texts), 0), np.int32), np.zeros((len(texts), 0), np.float32)
             for i in range(0, length, half):
-                window = np.zeros((len(texts), half), np.int32)
-                for row, parts in zip(window, zip(before, said, strict=True), strict=True):
-                    last = np.concatenate(parts)[-half:]
+                lasts = [np.concatenate(parts)[-half:] for parts in zip(before, said, strict=True)]
+                counts = np.array([len(last) for last in lasts], np.int32)
+                window = np.full((len(texts), room(counts.max(), half)), spec.padding, np.int32)
+                for row, last in zip(window, lasts, strict=True):
                     row[: len(last)] = last
-                piece = np.pad(drawn[:, i : i + half], [(0, 0), (0, max(i + half - length, 0))])
-                ids, score = (t.numpy() for t in write(tf.constant(window), tf.constant(piece)))
+                piece = drawn[:, i : i + half]
+                piece = np.pad(piece, [(0, 0), (0, room(piece.shape[1], half) - piece.shape[1])])
+                ids, score = (t.numpy() for t in write(*map(tf.constant, (window, counts, piece))))
                 said = np.concatenate([said, ids[:, : length - i]], axis=1)
                 scores = np.concatenate([scores, score[:, : length - i]], axis=1)
                 if stream is not None:
-                    (text,) = spelled(said)
+                    (text,) = spelled(ended(said))
                     # What may be the beginning of the stop text waits for the next piece.
                     sure = len(text) if not stop or i + half >= length else max(len(text) - len(stop) + 1, told)
                     sure = min(sure, len(text.partition(stop)[0])) if stop else sure
@@ -157,21 +176,36 @@ class TextGeneration(Task):
                     told = sure
                 if stop and all(stop in text for text in spelled(said)):
                     break
-            for text, new, log_p in zip(texts, spelled(said), scores, strict=True):
+                if spec.end is not None and (said == spec.end).any(axis=1).all():
+                    break
+            said = ended(said)
+            for text, new, row, log_p in zip(texts, spelled(said), said, scores, strict=True):
                 new = new.partition(stop)[0] if stop else new
-                made.append(Written(text, new, float(log_p[: len(new)].sum())))  # a character is a token
+                many = len(new) if spec.unit == "characters" else self._tokens_of(predictor.reader, row, new)
+                made.append(Written(text, new, float(log_p[:many].sum())))
         return made
 
+    @staticmethod
+    def _tokens_of(reader: Any, ids: np.ndarray, text: str) -> int:
+        """How many of the ids stand for the beginning of what they spell."""
+        count = int((ids != reader.spec.padding).sum())
+        grown = np.where(np.tri(count, len(ids), dtype=bool), ids, reader.spec.padding)  # the first, the first two, …
+        lengths = [len(spelled.decode()) for spelled in reader.text(tf.constant(grown)).numpy()] if count else []
+        return next((k + 1 for k, length in enumerate(lengths) if length >= len(text)), count) if text else 0
+
     def _writer(self, predictor: Any, **drawing: Any) -> Callable[..., Any]:
-        """(ids [n, half], drawn [n, half]) -> (what comes next [n, half], its log probabilities), compiled."""
+        """(ids [n, half], how many each row has [n], drawn [n, half]) -> (what comes next [n, half], its log
+        probabilities), compiled.
+        """
         if predictor.export is not None:
             raise KzooError(
                 f"{predictor.name} is an export: its serve_text writes; generate takes the run it came from"
             )
-        network, known = speaker(predictor), len(predictor.reader.spec.vocabulary)
+        network, spec = speaker(predictor), predictor.reader.spec
+        says = {"reserved": len(spec.reserved), "known": len(spec.vocabulary)}
 
-        def write(ids: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            found = go_on(network, ids, drawn, reserved=RESERVED, known=known, **drawing)
+        def write(ids: tf.Tensor, counts: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            found = go_on(network, tf.maximum(ids, 0), drawn, lengths=counts, **says, **drawing)
             return found["ids"], found["scores"]
 
         return predictor.function(("write", *sorted(drawing.items())), lambda: write)
@@ -185,21 +219,27 @@ class TextGeneration(Task):
         reader, half = predictor.reader, predictor.reader.spec.length // 2
         if not reader.spec.known:
             return found
-        network, known = speaker(predictor), len(reader.spec.vocabulary)
+        network, spec = speaker(predictor), reader.spec
+        says = {"reserved": len(spec.reserved), "known": len(spec.vocabulary)}
 
         def written(text: tf.Tensor, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             ids = reader.ids(text)[:, -half:]
             drawn = tf.random.stateless_uniform([tf.shape(text)[0], half], [seed, 0])
             drawn.set_shape([None, half])
-            made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, reserved=RESERVED, known=known)
-            valid = (ids.row_lengths() > 0) & is_utf8(text)
-            return {"text": reader.text(made["ids"]), "scores": tf.reduce_sum(made["scores"], axis=1)}, valid
+            counts = tf.cast(ids.row_lengths(), tf.int32)
+            # An empty text is not valid; what would come after it is not asked.
+            made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, lengths=tf.maximum(counts, 1), **says)
+            said, scores = made["ids"], made["scores"]
+            if spec.end is not None:  # what comes behind it belongs to another text
+                over = tf.cumsum(tf.cast(tf.equal(said, spec.end), tf.int32), axis=1) > 0
+                said, scores = tf.where(over, spec.end, said), tf.where(over, 0.0, scores)
+            return {"text": reader.text(said), "scores": tf.reduce_sum(scores, axis=1)}, (counts > 0) & is_utf8(text)
 
         takes = {
             "text": tf.TensorSpec([None], tf.string, name="text"),
             "seed": tf.TensorSpec([], tf.int32, name="seed"),
         }
-        notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} characters are read.",)
+        notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} {spec.unit} are read.",)
         keeps = (reader.lookup, network)
         serve_text = lambda text, seed: of_raw(lambda raw: written(raw, seed))(text)
         return {**found, "serve_text": Signature(serve_text, takes, keeps=keeps, notes=notes)}

@@ -78,8 +78,9 @@ def _save_foreign(model: keras.Model, path: Path, names: str) -> Path:
     with atomic(path / "config.json") as beside:
         beside.write_text(config, encoding="utf-8")
     if table.vocabulary and info.inputs is not None and info.inputs.known:
-        with atomic(path / table.vocabulary) as beside:
-            beside.write_text(info.inputs.to_file(), encoding="utf-8")
+        for name, text in zip(table.vocabulary, info.inputs.to_files(), strict=True):
+            with atomic(path / name) as beside:
+                beside.write_text(text, encoding="utf-8")
     write_tensors(path / "model.safetensors", tensors, {"format": "pt"})
     return path
 

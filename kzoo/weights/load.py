@@ -68,7 +68,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], *, head: str 
     - keras.applications' `.h5` and what `model.save_weights` writes, `.weights.h5`;
     - a state dict of torchvision or timm, of transformers' BERT and GPT, of PyTorch's recurrent networks:
       `.safetensors`, or `.pth` where PyTorch is installed; or a folder with a `model.safetensors`. A `vocab.txt` beside
-      BERT's is the model's vocabulary then.
+      BERT's, or a `vocab.json` and a `merges.txt` beside GPT-2's, is the model's vocabulary then.
 
     Every weight of the model must be in the file and fit, and the file must hold nothing else, but for these, which are
     printed: top layers in a file for a model without top; auxiliary heads that only one of the two has; the head.
@@ -145,7 +145,9 @@ def load_file(
         if adopted != info.inputs:
             attach_info(model, replace(info, inputs=adopted))
             if kind != "kzoo" and info.spec.foreign is not None:
-                where = "its metadata says" if "inputs" in metadata else f"{info.spec.foreign.vocabulary} says"
+                where = (
+                    "its metadata says" if "inputs" in metadata else f"{' and '.join(info.spec.foreign.vocabulary)} say"
+                )
                 say(f"{source}: what its ids mean, {where}: {adopted.describe()}")
             elif kind != "kzoo":
                 lineage = "as torchvision's networks of this family"
@@ -187,9 +189,9 @@ def _inputs_of(kind: str, metadata: Mapping[str, str], parts: Parts | None, path
     if kind in ("torch", "pickle") and parts.info.spec.classes == 1000:  # ImageNet's networks have their own there
         return parts.info.spec.torch_names.inputs
     table = parts.info.spec.foreign if parts is not None and kind != "kzoo" else None
-    beside = path.parent / table.vocabulary if table is not None and table.vocabulary else None
-    if beside is not None and beside.is_file():
-        return parts.info.inputs.of_file(read_small(beside).decode("utf-8"))
+    beside = [path.parent / name for name in table.vocabulary] if table is not None else []
+    if beside and all(file.is_file() for file in beside):
+        return parts.info.inputs.of_files(*(read_small(file).decode("utf-8") for file in beside))
     return None  # a text's network reads what its run read
 
 

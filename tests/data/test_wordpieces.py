@@ -81,7 +81,7 @@ def test_the_same_is_learned_every_time():
 
 
 def test_a_vocabulary_is_read_from_its_file_and_kept():
-    spec = WordPieceInputs().of_file("\n".join([*MARKS, "cat", "##s", "dog", "!"]) + "\n")
+    spec = WordPieceInputs().of_files("\n".join([*MARKS, "cat", "##s", "dog", "!"]) + "\n")
     reader = WordPieces(spec)
     assert reader.prepare(tf.constant(["Cats, DOG!", "x"])).numpy().tolist() == [
         [2, 5, 6, 1, 7, 8, 3],
@@ -90,6 +90,6 @@ def test_a_vocabulary_is_read_from_its_file_and_kept():
     assert reader.text(tf.constant([[2, 5, 6, 7, 3, 0]])).numpy().tolist() == [b"cats dog"]
     assert from_config(spec.to_config()) == spec
     with pytest.raises(kzoo.KzooError, match=r"has \[PAD\], .*; this one lacks \[CLS\]"):
-        WordPieceInputs().of_file("[PAD]\n[UNK]\ncat\n")
+        WordPieceInputs().of_files("[PAD]\n[UNK]\ncat\n")
     with pytest.raises(kzoo.KzooError, match=r"begins with \[PAD\]; this one with 'cat'"):
-        WordPieceInputs().of_file("cat\n" + "\n".join(MARKS))
+        WordPieceInputs().of_files("cat\n" + "\n".join(MARKS))

@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_said(tmp_path):
     path = tmp_path / "model.safetensors"
     loaded("gpt2", path)
     before = kzoo.gpt_tiny()
-    with pytest.raises(kzoo.KzooError, match="does not fit the model 'gpt_tiny'.*GPT-2 is gpt_small here"):
+    with pytest.raises(kzoo.KzooError, match="does not fit the model 'gpt_tiny'.*GPT-2 is gpt2_small here"):
         kzoo.load_weights(before, path)
     with pytest.raises(kzoo.KzooError, match="unknown names 'torch'.*'gpt_tiny' has kzoo and transformers"):
         kzoo.save_weights(before, tmp_path / "a.safetensors", names="torch")
