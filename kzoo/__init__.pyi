@@ -1630,6 +1630,36 @@ def textcnn_tiny(
     dropout: float | None = ...,
 ) -> Any: ...
 
+def word2vec(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    width: int | None = ...,
+) -> Any: ...
+
+def word2vec_tiny(
+    include_top: bool = ...,
+    weights: str | None = ...,
+    input_tensor: Any = ...,
+    input_shape: tuple[int | None, ...] | None = ...,
+    pooling: str | None = ...,
+    classes: int | None = ...,
+    classifier_activation: str | None = ...,
+    name: str | None = ...,
+    *,
+    style: str = ...,
+    vocabulary: int | None = ...,
+    width: int | None = ...,
+) -> Any: ...
+
 def seq2seq(
     include_top: bool = ...,
     weights: str | None = ...,

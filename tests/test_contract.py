@@ -107,6 +107,8 @@ PARAMETERS = {
     "gru_forecaster": 3 * (1 + 64 + 2) * 64 + 65,
     "lstm_forecaster_tiny": 4 * (1 + 6 + 1) * 6 + 7 * 2,
     "gru_forecaster_tiny": 2 * 3 * (1 + 4 + 2) * 4 + 2 * 3 * (8 + 4 + 2) * 4 + 9,
+    "word2vec": 2 * 20_000 * 100,
+    "word2vec_tiny": 2 * 60 * 8,
     "textcnn": 20_000 * 300 + (3 + 4 + 5) * 300 * 100 + 300 + 301 * 2,
     "textcnn_tiny": 50 * 8 + (2 + 3) * 8 * 5 + 10 + 11 * 2,
     # embeddings, both directions of the encoder, decoder, W_a, W_c, W_s

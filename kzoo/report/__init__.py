@@ -7,4 +7,5 @@ __getattr__, __dir__ = lazily(
     shown="Picture Shown Text",
     table="Summary summary writable",
     card="model_card",
+    plane="projected",
 )

@@ -15,7 +15,7 @@ import numpy as np
 
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
-from kzoo.report import pictures
+from kzoo.report import pictures, projected
 from kzoo.runs import load
 from kzoo.verbs.attention import calls_in, picture
 
@@ -185,11 +185,7 @@ def embedding_map(
     if missing := [word for word in chosen if word not in places]:
         raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {chosen_from(spec)}")
     rows = np.asarray(table, "float32")[: len(spec.vocabulary)]
-    centred = rows - rows.mean(axis=0)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    shares = lengths**2 / max(float((lengths**2).sum()), 1e-12)
-    points = centred[[places[word] for word in chosen]] @ directions[:2].T
-    return EmbeddingMap(tuple(chosen), points.astype("float32"), (float(shares[0]), float(shares[1])))
+    return EmbeddingMap(tuple(chosen), *projected(rows, [places[word] for word in chosen]))
 
 
 def chosen_from(spec: Any) -> str:

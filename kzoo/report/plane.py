@@ -1,0 +1,17 @@
+"""Many dimensions in two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def projected(table: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, tuple[float, float]]:
+    """(float32 [rows, 2]: some rows of a table in the two directions in which all of them differ most, its principal
+    components; the share of the variance that lies in each).
+    """
+    centred = table - table.mean(axis=0)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    shares = lengths**2 / max(float((lengths**2).sum()), 1e-12)
+    return (centred[list(rows)] @ directions[:2].T).astype("float32"), (float(shares[0]), float(shares[1]))
