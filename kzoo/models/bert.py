@@ -25,12 +25,12 @@ import keras
 from keras import layers, ops
 
 from kzoo.models.arguments import Activation, Dropout
+from kzoo.models.attention import FeedForward, MultiHeadAttention, Residual, TiedEmbedding
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import State
 from kzoo.models.gpt import LearnedPositions, normal
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import PaddingMask
-from kzoo.models.transformer import FeedForward, MultiHeadAttention, Residual, TiedEmbedding
 from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
 COURSE = 15

@@ -25,17 +25,10 @@ from keras import layers, ops
 
 from kzoo.errors import KzooError
 from kzoo.models.arguments import Dropout
+from kzoo.models.attention import CausalMask, FeedForward, MultiHeadAttention, Positions, Residual, TiedEmbedding
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
-from kzoo.models.transformer import (
-    CausalMask,
-    FeedForward,
-    Logits,
-    MultiHeadAttention,
-    Positions,
-    Residual,
-    TiedEmbedding,
-)
+from kzoo.models.transformer import Logits
 from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
 COURSE = 16

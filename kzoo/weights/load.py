@@ -145,9 +145,9 @@ def load_file(
         if adopted != info.inputs:
             attach_info(model, replace(info, inputs=adopted))
             if kind != "kzoo" and info.spec.foreign is not None:
-                where = (
-                    "its metadata says" if "inputs" in metadata else f"{' and '.join(info.spec.foreign.vocabulary)} say"
-                )
+                files = info.spec.foreign.vocabulary
+                told = f"{' and '.join(files)} {'says' if len(files) == 1 else 'say'}"
+                where = "its metadata says" if "inputs" in metadata else told
                 say(f"{source}: what its ids mean, {where}: {adopted.describe()}")
             elif kind != "kzoo":
                 lineage = "as torchvision's networks of this family"

@@ -11,8 +11,8 @@ import kzoo
 from kzoo.engine.schedules import Schedule
 from kzoo.engine.tokens import TokenAccuracy, TokenCrossentropy
 from kzoo.models import decode
+from kzoo.models.attention import sinusoids
 from kzoo.models.decode import penalty
-from kzoo.models.transformer import sinusoids
 from kzoo.records import END, START, STYLES
 from kzoo.runs import load
 from kzoo.tasks.translation import speaker
