@@ -54,7 +54,8 @@ def test_embeddings_lie_as_far_apart_as_in_all_their_numbers(run, tmp_path):
     """Of two directions alone the distances are at most the whole ones, and of most variance."""
     found = kzoo.embedding_map(run)
     known = model_info(run.model).inputs.vocabulary
-    assert found.tokens == known[2:] and found.points.shape == (len(known) - 2, 2)
+    assert found.tokens == tuple(word for word in known[2:] if len(word) > 1)
+    assert found.points.shape == (len(found.tokens), 2)
     assert 1 >= found.explained[0] >= found.explained[1] > 0
     few = kzoo.embedding_map(run, ["good", "bad"])
     k = [found.tokens.index(word) for word in few.tokens]

@@ -97,7 +97,7 @@ def run(tmp_path_factory):
         table = csv.writer(file)
         table.writerow(["text", "label"])
         table.writerows((f"{a} {b} today and tomorrow", a) for _ in range(40) for a, b in pairs)
-    options = {"epochs": 40, "learning_rate": 0.02, "warmup": 10, "batch_size": 30, "verbose": False, "xla": "off"}
+    options = {"epochs": 70, "learning_rate": 0.02, "warmup": 10, "batch_size": 30, "verbose": False, "xla": "off"}
     found = kzoo.fit(
         "bert_pretraining_test", folder / "animals.csv", set={"dropout": 0.0, "d_model": 16}, run_dir=folder / "run",
         **options,
@@ -155,3 +155,54 @@ def test_replicas_learn_as_one_device(run, xla):
         )
         found.append(learned.history["loss"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_what_is_written_around_gaps_stays(run, capsys):
+    """Words that the vocabulary lacks, capitals, several spaces; a gap that is not read is said."""
+    (found,) = kzoo.predict(run[0], ["日本  [MASK] MEOW, [MASK]!"], top=1)
+    first, second = (pieces[0].removeprefix("##") for pieces in found.pieces)
+    assert found.text.replace(" ", "") == f"日本{first}MEOW,{second}!" and found.text.startswith("日本")
+    long = "cats " * 17 + "[MASK] " + "cats " * 10 + "[MASK]"
+    kzoo.predict(run[0], [long])
+    assert "text 1 has 2 gaps: 1 are among the first 24 pieces" in capsys.readouterr().err
+    with pytest.raises(kzoo.KzooError, match="reads 24 pieces, and no .* is among the first of text 1"):
+        kzoo.predict(run[0], ["cats " * 40 + "[MASK]"])
+    assert kzoo.attention_maps(run[0], "[MASK] meow").tokens[:2] == ("[CLS]", "[MASK]")
+
+
+@pytest.mark.parametrize("make", ["text alone", "one class", "folder", "classes", "txt"])
+def test_texts_need_no_labels(make, tmp_path):
+    lines = ["the cat sat on the mat", "a dog ran far away", "the moon is big"] * 6
+    if make == "folder":
+        for part in ("train", "test"):
+            (tmp_path / f"{part}.txt").write_text("\n".join(lines) + "\n")
+    elif make == "classes":
+        for k, line in enumerate(lines):
+            path = tmp_path / ("a" if k % 2 else "b") / f"{k}.txt"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(line)
+    elif make == "txt":
+        (tmp_path / "some.txt").write_text("\n".join(lines) + "\n")
+    else:
+        rows = [("text",), *((line,) for line in lines)] if make == "text alone" else []
+        rows = rows or [("text", "label"), *((line, "a") for line in lines)]
+        with open(tmp_path / "some.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    path = next(iter(tmp_path.glob("some.*")), tmp_path)
+    data = kzoo.load_data(path, holds="prose")
+    assert data.info.holds == "prose" and not data.info.classes
+    assert sum(len(list(data[part])) for part in ("train", "validation") if data[part] is not None) == 18
+
+
+def test_what_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "a man\tein Mann\n" * 8)
+    (tmp_path / "two.csv").write_text("text,comment\na,b\n")
+    for call, line in (
+        (lambda: kzoo.load_data(tmp_path / "pairs.tsv", holds="prose"), "names no column, or several, of texts"),
+        (lambda: kzoo.load_data(tmp_path / "two.csv", holds="prose"), "names no column, or several, of texts"),
+        (lambda: kzoo.fit("word2vec_tiny", kzoo.load_data(tmp_path / "pairs.tsv"), verbose=False), "gives pairs"),
+        (lambda: from_config({"kind": "masked", "vocabulary": PIECES[:4]}), r"has \[MASK\]; this one lacks it"),
+    ):
+        with pytest.raises(kzoo.KzooError, match=line) as error:
+            call()
+        assert "\n" not in str(error.value)

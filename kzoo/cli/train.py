@@ -42,7 +42,9 @@ def fit(given: dict[str, Any], as_json: bool) -> None:
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
     elif shown(run, as_json):
-        split = "" if " test" in run.plan.data else " --split validation"  # a single file has no test split
+        # A single file has no test split, and a small one nothing for validation.
+        parts = [part for part in ("test", "validation") if f" {part}" in run.plan.data]
+        split = {"test": "", "validation": " --split validation"}.get((*parts, "")[0], " --split train")
         print(f"next          kzoo evaluate {shlex.quote(str(run.path))}{split}")
 
 
@@ -65,7 +67,8 @@ def fine_tune(given: dict[str, Any], as_json: bool) -> None:
     if run.worker:
         print(f"worker {run.worker} is done; worker 0 has the run")
     elif shown(run, as_json):
-        print(f"next          kzoo predict {shlex.quote(str(run.path))} photo.jpg")
+        example = "'a text'" if "; texts" in run.plan.data else "photo.jpg"
+        print(f"next          kzoo predict {shlex.quote(str(run.path))} {example}")
 
 
 @command(

@@ -66,11 +66,14 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
     examples="""
         kzoo predict last image.png
         kzoo predict last "a wonderful film" "far too long"
+        kzoo predict last "the film was [MASK]"
         kzoo predict saved_models/lenet5_mnist photos/ --csv predictions.csv
     """,
 )  # fmt: skip
 def predict(given: dict[str, Any], as_json: bool) -> None:
-    """The likeliest classes of images or texts, with probabilities."""
+    """What a model says of what it is given: the likeliest classes of images, texts or rows, with probabilities;
+    numbers, what comes next in a series, what stands in the gaps of a text, the neighbours of a word.
+    """
     import kzoo
 
     table = given.pop("csv", None)
@@ -150,8 +153,13 @@ def export(given: dict[str, Any], as_json: bool) -> None:
     if shown(found, as_json):
         place, serves = shlex.quote(given["path"]), found.signatures
         if "serve_text" in serves:
-            verb = "predict" if "labels" in serves["serve_text"] else "generate"
-            print(f"next          kzoo {verb} {place} 'a text'")
+            gives = serves["serve_text"]
+            if "labels" in gives:
+                print(f"next          kzoo predict {place} 'a text'")
+            elif "gaps" in gives:
+                print(f"next          kzoo predict {place} 'a text with a [MASK]'")
+            elif "seed" not in gives and "vector" not in gives:  # of those two the run answers
+                print(f"next          kzoo generate {place} 'a text'")
         else:
             given = "table.csv" if {"serve_rows", "serve_series"} & serves.keys() else "image.png"
             print(f"next          kzoo {'generate ' + place if 'generate' in serves else f'predict {place} {given}'}")

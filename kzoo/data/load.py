@@ -27,12 +27,12 @@ from kzoo.data.prepared import EMBEDDED, means_path
 from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.series import in_time
 from kzoo.data.shares import Shares
-from kzoo.data.text_folders import text_folder
-from kzoo.data.text_tables import text_file
+from kzoo.data.text_folders import prose_folder, text_folder
+from kzoo.data.text_tables import passages, text_file
 from kzoo.data.texts import repeated
 from kzoo.data.tfds import from_tfds
 from kzoo.errors import KzooError, unknown
-from kzoo.inputs import is_table, mapped
+from kzoo.inputs import is_table, mapped, unpacked
 from kzoo.records import UNITS
 
 
@@ -216,7 +216,7 @@ def held_by(path: Any, holds: str | None) -> dict[str, str]:
     of numbers may be one of classes or of numbers.
     """
     folder = holds in ("texts", "pairs", "prose") and Path(path).is_dir()
-    table = holds in NUMERIC and Path(path).is_file() and is_table(Path(path))
+    table = holds in (*NUMERIC, "prose") and Path(path).is_file() and is_table(Path(path))
     return {"holds": holds} if folder or table else {}
 
 
@@ -315,6 +315,10 @@ def _from_path(
         raise KzooError(f"no file or folder {str(path)!r}")
     if not (path.is_file() or path.is_dir()):  # a pipe, a device
         raise KzooError(f"{str(path)!r} is neither a file nor a folder; write it into a file first")
+    if path.is_file() and is_table(path) and holds == "prose":
+        return passages({"train": path}, Path(unpacked(path)).stem, columns)
+    if path.is_dir() and holds == "prose" and (found := prose_folder(path, columns)) is not None:
+        return found
     if path.is_file() and is_table(path):
         if _means_numbers(path, holds, languages, columns):
             return number_file(path, holds, columns)

@@ -31,7 +31,10 @@ def plain_text(path: Path) -> tuple[dict[str, Examples], DataInfo]:
         return {"train": prose(decoded(path))}, DataInfo(Path(unpacked(path)).stem, "prose")
     files = plain_files(path)
     if not files:
-        raise KzooError(f"{str(path)!r} holds no prose; give a .txt file, or a folder with a train.txt")
+        raise KzooError(
+            f"{str(path)!r} holds no prose; give a .txt file, a table with a column text, or a folder with a train.txt"
+            " or train.csv"
+        )
     stems, notes = chosen(files, repr(str(path)))
     splits = {split: prose(decoded(files[stem])) for split, stem in stems.items()}
     return splits, DataInfo(path.resolve().name, "prose", notes=notes)

@@ -11,7 +11,7 @@ from pathlib import Path
 from kzoo.data.data import DataInfo, Examples
 from kzoo.data.names import split_of, subfolders
 from kzoo.data.plain_text import plain_files, plain_text
-from kzoo.data.text_tables import text_tables
+from kzoo.data.text_tables import passages, text_tables
 from kzoo.data.texts import chosen, direction, labelled, of_split, paired, some
 from kzoo.errors import KzooError
 from kzoo.inputs import IMAGE_SUFFIXES, decoded, is_blank, is_table, lines_of, unit_of, unpacked
@@ -62,6 +62,22 @@ def text_folder(
             " one folder of .txt files a class"
         )
     return None
+
+
+def prose_folder(folder: Path, columns: Mapping[str, str | int] | None) -> tuple[dict[str, Examples], DataInfo] | None:
+    """Texts without their labels: train.txt, or a table a split, or a tree of .txt files; None for a folder of none."""
+    if plain_files(folder):
+        return plain_text(folder)
+    tables, _ = _split_tables([path for path in sorted(folder.iterdir()) if path.is_file()])
+    if any(split_of(stem) == "train" for stem in tables):
+        found, notes = chosen(tables, repr(str(folder)))
+        splits, info = passages({split: tables[stem] for split, stem in found.items()}, folder.resolve().name, columns)
+        return splits, replace(info, notes=(*info.notes, *notes))
+    if (tree := _text_tree(folder)) is None:
+        return None
+    splits, info = tree
+    left = {split: replace(examples, labels=0 * examples.labels) for split, examples in splits.items()}
+    return left, DataInfo(info.name, "prose", notes=info.notes)
 
 
 def _split_tables(files: list[Path]) -> tuple[dict[str, Path], list[str]]:

@@ -123,6 +123,37 @@ def text_tables(
     return splits, DataInfo(name, holds, tuple(classes), notes=tuple(notes), units=tuple(units))
 
 
+def passages(
+    paths: Mapping[str, Path], name: str, columns: Mapping[str, str | int] | None
+) -> tuple[dict[str, Examples], DataInfo]:
+    """A table a split: each text is a passage of prose. What stands in other columns, labels too, is left out."""
+    splits, notes = {}, []
+    for split, path in paths.items():
+        rows = rows_of(path, least=1)
+        head = [cell.strip() for cell in rows[0][1]]
+        if columns is not None:
+            found, named = places(columns, head, repr(str(path)))
+            if set(found) != {"text"}:
+                raise KzooError(f"columns of {str(path)!r} must say which is the text; received {', '.join(columns)}")
+            place = found["text"]
+        else:
+            known = [k for k, cell in enumerate(head) if cell.lower() in TEXTS]
+            named, place = bool(known), known[0] if known else 0
+            if len(known) > 1 or (not known and len(head) > 1):
+                raise KzooError(
+                    f"line 1 of {str(path)!r} names no column, or several, of texts, {', '.join(head)[:80]!r}; name one"
+                    " text, or give columns={'text': …} (--columns text=1)"
+                )
+        lines = rows[1:] if named else rows
+        table = Table(path, Header("", {"text": place}), tuple(n for n, _ in lines), [cells for _, cells in lines])
+        if not lines:
+            raise KzooError(f"{str(path)!r} has a header and no rows; a file of texts needs at least one")
+        splits[split] = labelled(table.column(place, "text"), [0] * len(lines))
+        beside = [head[k] if named else f"number {k + 1}" for k in range(len(head)) if k != place]
+        notes += [f"columns left out: {', '.join(beside)}"] if beside and split == "train" else []
+    return splits, DataInfo(name, "prose", notes=tuple(notes))
+
+
 def _table(path: Path, split: str, columns: Mapping[str, str | int] | None) -> Table:
     rows = rows_of(path)
     header = _given(rows[0][1], path, columns) if columns is not None else _header(rows[0][1], path, split)

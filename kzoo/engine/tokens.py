@@ -60,7 +60,9 @@ class TokenAccuracy(keras.metrics.Mean):
         if sample_weight is not None:
             given = ops.cast(sample_weight, self.dtype)
             weight = weight * (given if len(given.shape) == 2 else ops.expand_dims(given, -1))
-        super().update_state(ops.cast(right, self.dtype), sample_weight=weight)
+        # Flat: Keras would take the mean of each row first, and batches of other lengths would weigh otherwise.
+        flat = lambda values: ops.reshape(ops.cast(values, self.dtype), (-1,))
+        super().update_state(flat(right), sample_weight=flat(ops.broadcast_to(weight, ops.shape(right))))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "padding": self.padding}

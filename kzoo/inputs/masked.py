@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kzoo.errors import KzooError
+from kzoo.errors import KzooError, say
 from kzoo.inputs.batches import MOST, Part, cut, mix
 from kzoo.inputs.sequences import BATCH, Sequences
-from kzoo.inputs.text import texts_of
+from kzoo.inputs.text import check_passages, texts_of
 from kzoo.inputs.wordpieces import WordPieces
 from kzoo.records.masked import MaskedInputs
 from kzoo.tensorflow_internals import quiet
@@ -34,15 +34,11 @@ class Masked(WordPieces):
         super().__init__(spec)
         if not spec.known:
             return
-        if MASK not in spec.vocabulary:
-            raise KzooError(f"a vocabulary to guess pieces of has {MASK}; this one lacks it")
         self.mask = spec.vocabulary.index(MASK)
 
     def check(self, name: str, data: Any) -> None:
         """Labels, where there are some, are not looked at."""
-        spec = data.train.element_spec[0]
-        if getattr(spec, "dtype", None) != tf.string:
-            raise KzooError(f"{name} reads texts, but {data.info.name} gives {data.info.holds}")
+        check_passages(name, data)
 
     def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> MaskedSequences:
         return MaskedSequences(split, batch_size, self, [self], **options)
@@ -61,18 +57,44 @@ class Masked(WordPieces):
         return self._framed(ids)
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
-        """Of texts with gaps.
+        """Of texts with gaps; those behind what is read at once are said.
 
         Raises:
-            KzooError: One has no gap.
+            KzooError: One has no gap among what is read.
         """
         self.needs_vocabulary()
-        texts = texts_of(given)
+        texts, most = texts_of(given), self.spec.length
         for text in texts:
             if MASK not in text:
-                raise KzooError(f"{name} fills gaps: write {MASK} where a piece is to be guessed; received {text!r}")
+                raise KzooError(
+                    f"{name} fills gaps: write {MASK} where a piece is to be guessed; received {text[:80]!r}"
+                )
         for i in range(0, len(texts), batch_size):
-            yield texts[i : i + batch_size], self.with_gaps(tf.constant(texts[i : i + batch_size])).to_tensor()
+            ids = self.with_gaps(tf.constant(texts[i : i + batch_size])).to_tensor()
+            for k, text in enumerate(texts[i : i + batch_size]):
+                read, there = int(tf.reduce_sum(tf.cast(tf.equal(ids[k], self.mask), tf.int32))), text.count(MASK)
+                if not read:
+                    raise KzooError(
+                        f"{name} reads {most} pieces, and no {MASK} is among the first of text {i + k + 1}; give it a"
+                        " shorter one"
+                    )
+                if read < there:
+                    say(f"text {i + k + 1} has {there} gaps: {read} are among the first {most} pieces, which are read")
+            yield texts[i : i + batch_size], ids
+
+    def filled(self, strings: tf.Tensor, ids: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
+        """Strings [n] with pieces in their gaps, int [n, time] at the places of ids [n, time] that are gaps; all else
+        stays as it was written. A piece inside a word joins what stands before it.
+        """
+        parts = tf.strings.split(strings, MASK).to_tensor("")  # [n, parts]
+        count = tf.strings.split(strings, MASK).row_lengths()
+        pieces = tf.ragged.boolean_mask(tf.gather(self.tokens, guesses), tf.equal(ids, self.mask))
+        pieces = pieces.to_tensor(MASK, shape=tf.stack([-1, tf.shape(parts)[1]]))  # a gap that was not read stays one
+        inside = tf.strings.regex_full_match(pieces, "##.+")
+        parts = tf.where(inside, tf.strings.regex_replace(parts, r"\s+$", ""), parts)
+        pieces = tf.strings.regex_replace(pieces, "^##", "")
+        behind = tf.range(tf.shape(parts)[1], dtype=tf.int64) < count[:, None] - 1
+        return tf.strings.reduce_join(tf.strings.join([parts, tf.where(behind, pieces, "")]), axis=1)
 
 
 @dataclass

@@ -18,7 +18,7 @@ import tensorflow as tf
 from kzoo.errors import KzooError
 from kzoo.inputs.batches import MOST, Part, cut, mix
 from kzoo.inputs.sequences import BATCH, Sequences
-from kzoo.inputs.text import Texts, check_texts
+from kzoo.inputs.text import Texts, check_passages
 from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
 
@@ -30,7 +30,7 @@ class SkipGrams(Texts):
 
     def check(self, name: str, data: Any) -> None:
         """Labels, where there are some, are not looked at."""
-        check_texts(name, data, 1, self.reads)
+        check_passages(name, data)
 
     def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> SkipGramSequences:
         return SkipGramSequences(split, batch_size, self, [self], **options)

@@ -58,10 +58,10 @@ def lines_of(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in decoded(path).removesuffix("\n").split("\n")]
 
 
-def rows_of(path: Path) -> list[tuple[int, list[str]]]:
-    """(number of its first line, cells) of each row of a table; all have as many cells."""
+def rows_of(path: Path, least: int = 2) -> list[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each row of a table; all have as many cells, `least` of them or more."""
     rows = list(_numbered(path))
-    width = max(len(rows[0][1]), 2)
+    width = max(len(rows[0][1]), least)
     for line, cells in rows:
         if not any(cell.strip() for cell in cells):
             raise KzooError(f"line {line} of {str(path)!r} is empty; delete it")

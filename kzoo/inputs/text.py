@@ -256,6 +256,13 @@ def check_texts(name: str, data: Any, columns: int, reads: str) -> None:
         raise KzooError(f"{name} reads {reads}, but {data.info.name} gives {gives}")
 
 
+def check_passages(name: str, data: Any) -> None:
+    """Texts, with labels that are not looked at or without; of pairs one side would be lost without a word."""
+    check_texts(name, data, 1, "texts")
+    if data.info.holds == "pairs":
+        raise KzooError(f"{name} reads texts, but {data.info.name} gives pairs; give one side of them")
+
+
 def check_ids(name: str, data: Any) -> None:
     """What is fed as it is holds ids already."""
     if any(spec.dtype == tf.string for spec in tf.nest.flatten(data.train.element_spec)):

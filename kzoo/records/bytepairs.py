@@ -79,6 +79,8 @@ class BytePairInputs(Inputs):
             first, _, second = line.partition(" ")
             if first not in ids or second not in ids or first + second not in ids:
                 raise KzooError(f"merges.txt has a line whose pieces are not in vocab.json: {line!r}")
+        if not lines and len(pieces) > 257:
+            raise KzooError(f"merges.txt has no merges, and vocab.json has {len(pieces):,} pieces that they would make")
         return replace(self, vocabulary=pieces, merges=tuple(lines))
 
     def to_files(self) -> tuple[str, str]:

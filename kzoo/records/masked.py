@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from kzoo.errors import KzooError
 from kzoo.records.wordpieces import WordPieceInputs
 
 
@@ -21,6 +22,11 @@ class MaskedInputs(WordPieceInputs):
     kind: ClassVar[str] = "masked"
     length: int = 124
     share: float = 0.15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vocabulary and "[MASK]" not in self.vocabulary:
+            raise KzooError("a vocabulary to guess pieces of has [MASK]; this one lacks it")
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> MaskedInputs:
         length = min(self.length, (arguments.get("length", self.length + 4) - 4) // 4 * 4)  # what a batch is padded to

@@ -88,7 +88,7 @@ class Guesses(Options):
 
 
 class MaskedLanguage(Task):
-    name, holds = "masked-language", "texts"
+    name, holds = "masked-language", "prose"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Guesses
 
@@ -132,12 +132,17 @@ class MaskedLanguage(Task):
             logits = tf.cast(predictor.forward(ids)["tokens"], tf.float32)[..., :known]
             scores, places = (t.numpy() for t in tf.math.top_k(tf.nn.softmax(logits), min(top, known)))
             gaps = tf.equal(ids, reader.mask).numpy()
-            filled = reader.text(tf.where(gaps, places[..., 0], ids)).numpy()
+            filled = reader.filled(tf.constant(texts), ids, tf.constant(places[..., 0])).numpy()
             for row, text in enumerate(texts):
                 said = [tuple(reader.spec.vocabulary[k] for k in best) for best in places[row][gaps[row]]]
                 sure = [tuple(map(float, some)) for some in scores[row][gaps[row]]]
                 found.append(Filled(text, filled[row].decode(), tuple(said), tuple(sure)))
         return found
+
+    def as_read(self, predictor: Any, text: str) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+        """With its gaps."""
+        ids = np.asarray(predictor.reader.with_gaps(tf.constant([text])).to_tensor())
+        return ids, tuple(predictor.reader.spec.vocabulary[k] for k in ids[0]), ()
 
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
         """Beside the network alone: texts with gaps in, the same with the likeliest pieces in them out."""
@@ -153,13 +158,16 @@ class MaskedLanguage(Task):
             logits = tf.cast(model(ids, training=False)["tokens"], tf.float32)[..., :known]
             gaps = tf.equal(ids, reader.mask)
             best = tf.where(gaps, tf.reduce_max(tf.nn.log_softmax(logits), axis=-1), 0.0)
-            said = reader.text(tf.where(gaps, tf.argmax(logits, -1, tf.int32), ids))
-            return {"text": said, "scores": tf.reduce_sum(best, axis=1)}, tf.reduce_any(gaps, axis=1) & is_utf8(text)
+            said = reader.filled(text, ids, tf.argmax(logits, -1, tf.int32))
+            count = tf.reduce_sum(tf.cast(gaps, tf.int32), axis=1)
+            made = {"text": said, "scores": tf.reduce_sum(best, axis=1), "gaps": count}
+            return made, (count > 0) & is_utf8(text)
 
         takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
         notes = (
-            "A text without [MASK], or no UTF-8, is not valid; scores are the sums of the log probabilities of what"
-            f" stands in the gaps. Of a longer text the first {reader.spec.length} pieces are read.",
+            "A text without [MASK], or no UTF-8, is not valid; gaps are those that were read, scores the sums of the"
+            " log probabilities of what stands in them. Of a longer text the first"
+            f" {reader.spec.length} pieces are read.",
         )
         keeps = (reader.lookup,)
         return {**found, "serve_text": Signature(of_raw(filled), takes, keeps=keeps, notes=notes)}

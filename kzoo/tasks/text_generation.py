@@ -99,6 +99,12 @@ def room(tokens: int, most: int) -> int:
     return min(max(1 << (int(tokens) - 1).bit_length(), 16), most)
 
 
+def uniform(rows: Any, half: int, seed: Any, piece: int = 0, batch: int = 0) -> tf.Tensor:
+    """float32 [rows, half] in 0 to below 1, by which a piece of each text is drawn: in run and export the same."""
+    drawn = tf.random.stateless_uniform([rows, half], [seed, piece + 1_000_000 * batch])
+    return tf.ensure_shape(drawn, [None, half])
+
+
 class TextGeneration(Task):
     name, holds, verb = "text-generation", "prose", "generate"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
@@ -143,7 +149,7 @@ class TextGeneration(Task):
         told = 0  # characters that `stream` was given
         spec = predictor.reader.spec
         made, half = [], spec.length // 2
-        write, rng = self._writer(predictor, **drawing), np.random.default_rng(seed)
+        write = self._writer(predictor, **drawing)
 
         def ended(ids: np.ndarray) -> np.ndarray:
             """What stands behind the mark that ends a text belongs to another one."""
@@ -152,8 +158,7 @@ class TextGeneration(Task):
             return np.where(np.cumsum(ids == spec.end, axis=1) > 0, spec.padding, ids)
 
         spelled = lambda ids: [text.decode() for text in predictor.reader.text(tf.constant(ids)).numpy()]
-        for texts, prompts in predictor.reader.examples(given, batch_size, predictor.name):
-            drawn = rng.random((len(texts), length), dtype="float32")
+        for number, (texts, prompts) in enumerate(predictor.reader.examples(given, batch_size, predictor.name)):
             before = [row[row != spec.padding] for row in prompts.numpy()]
             said, scores = np.zeros((len(texts), 0), np.int32), np.zeros((len(texts), 0), np.float32)
             for i in range(0, length, half):
@@ -162,8 +167,9 @@ class TextGeneration(Task):
                 window = np.full((len(texts), room(counts.max(), half)), spec.padding, np.int32)
                 for row, last in zip(window, lasts, strict=True):
                     row[: len(last)] = last
-                piece = drawn[:, i : i + half]
-                piece = np.pad(piece, [(0, 0), (0, room(piece.shape[1], half) - piece.shape[1])])
+                piece = uniform(len(texts), half, seed % (2**31 - 1), i // half, number).numpy()[
+                    :, : room(length - i, half)
+                ]
                 ids, score = (t.numpy() for t in write(*map(tf.constant, (window, counts, piece))))
                 said = np.concatenate([said, ids[:, : length - i]], axis=1)
                 scores = np.concatenate([scores, score[:, : length - i]], axis=1)
@@ -224,8 +230,7 @@ class TextGeneration(Task):
 
         def written(text: tf.Tensor, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             ids = reader.ids(text)[:, -half:]
-            drawn = tf.random.stateless_uniform([tf.shape(text)[0], half], [seed, 0])
-            drawn.set_shape([None, half])
+            drawn = uniform(tf.shape(text)[0], half, seed)
             counts = tf.cast(ids.row_lengths(), tf.int32)
             # An empty text is not valid; what would come after it is not asked.
             made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, lengths=tf.maximum(counts, 1), **says)

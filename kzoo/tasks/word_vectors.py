@@ -75,7 +75,7 @@ class Nearest(Options):
 
 
 class WordVectors(Task):
-    name, holds = "word-vectors", "texts"
+    name, holds = "word-vectors", "prose"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Nearest
 

@@ -103,6 +103,7 @@ def gate_maps(model: Any, text: str, *, checkpoint: str = "last") -> GateMaps:
     kzoo.errors.KzooError: lenet5 has no LSTM or GRU
     """
     predictor = load(model, checkpoint=checkpoint)
+    _no_export(predictor)
     network = predictor.model
     watched = [layer for layer in layers_in(network) if type(layer).__name__ in GATES]
     if not watched:
@@ -161,7 +162,8 @@ def embedding_map(
 
     Args:
         model: As for `evaluate`; no export. Of a translator, what it reads.
-        words: Tokens of its vocabulary; default the first `count` of it, the commonest where it was learned of words.
+        words: Tokens of its vocabulary; default the first `count` of more than one letter: of words the commonest, of
+            GPT-2's pieces those that were joined first.
 
     Raises:
         KzooError: A network without an embedding or a vocabulary, or a word that is not in it.
@@ -174,6 +176,7 @@ def embedding_map(
     predictor = load(model, checkpoint=checkpoint)
     spec = getattr(predictor.reader, "spec", None)
     spec = getattr(spec, "source", spec)
+    _no_export(predictor)
     table = next((layer.embeddings for layer in layers_in(predictor.model) if hasattr(layer, "embeddings")), None)
     if table is None or not hasattr(spec, "vocabulary"):
         raise KzooError(f"{predictor.name} has no embedding of tokens")
@@ -181,11 +184,19 @@ def embedding_map(
         raise KzooError(f"{predictor.name} has no vocabulary: it was not trained; give its run")
     places = {token: k for k, token in enumerate(spec.vocabulary)}
     first = len(spec.reserved)
-    chosen = list(spec.vocabulary[first : first + count]) if words is None else list(words)
+    if words is None:  # letters and pieces inside words say little
+        whole = [t for t in spec.vocabulary[first:] if len(t.removeprefix("Ġ")) > 1 and not t.startswith("##")]
+        words = (whole or list(spec.vocabulary[first:]))[:count]
+    chosen = list(words)
     if missing := [word for word in chosen if word not in places]:
         raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {chosen_from(spec)}")
     rows = np.asarray(table, "float32")[: len(spec.vocabulary)]
     return EmbeddingMap(tuple(chosen), *projected(rows, [places[word] for word in chosen]))
+
+
+def _no_export(predictor: Any) -> None:
+    if predictor.export is not None:
+        raise KzooError(f"{predictor.name} is an export, whose layers nobody sees; give the run it came from")
 
 
 def chosen_from(spec: Any) -> str:
@@ -207,6 +218,7 @@ def position_map(model: Any, *, checkpoint: str = "last") -> PositionMap:
     (80, 128)
     """
     predictor = load(model, checkpoint=checkpoint)
+    _no_export(predictor)
     vectors = next((layer.vectors for layer in layers_in(predictor.model) if hasattr(layer, "vectors")), None)
     if vectors is None:
         raise KzooError(f"{predictor.name} adds no vectors for places")

@@ -36,6 +36,8 @@ def save_weights(model: keras.Model, path: str | os.PathLike[str], *, names: str
         KzooError: Another path, or names that the model's family has not.
     """
     path = Path(path)
+    if not isinstance(model, keras.Model):
+        raise KzooError(f"save_weights takes a Keras model; received {model!r}")
     if names != "kzoo":
         return _save_foreign(model, path, names)
     _check_file(path)

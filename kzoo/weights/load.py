@@ -20,7 +20,7 @@ import numpy as np
 from kzoo.errors import KzooError, listed, say, unknown
 from kzoo.files import read_small
 from kzoo.models import attach_info, model_info
-from kzoo.records import Inputs, from_config
+from kzoo.records import Inputs, ModelInfo, from_config
 from kzoo.weights import keras_files, torch_files
 from kzoo.weights.files import read_metadata, read_tensors
 from kzoo.weights.kinds import KINDS, kind_of, weight_file
@@ -133,6 +133,12 @@ def load_file(
         arrays = {key: values[key][()] for key in used}  # all is read before anything changes
     check_numbers(arrays, source)
     theirs = _inputs_of(kind, metadata, parts, path)
+    adopted = None
+    if prepare and theirs is not None and info is not None and info.inputs is not None:
+        adopted = info.inputs.adopted(theirs)
+        _check_vocabulary(source, model.name, info, adopted)
+    if kind in ("torch", "pickle") and info.spec.foreign is not None:
+        _check_config(path, info)
     for key in [key for key in used if key.split("/")[0] in report.adapted]:
         if arrays[key].ndim == 4:
             arrays[key] = adapted_kernel(arrays[key], used[key].shape[2], _order_of(kind, theirs, parts))
@@ -140,19 +146,61 @@ def load_file(
         variable.assign(arrays[key])
     if (report.skipped or report.reinitialised or report.adapted) and not quiet:
         say(f"{source}: {report}")
-    if prepare and theirs is not None and info is not None and info.inputs is not None:
-        adopted = info.inputs.adopted(theirs)
-        if adopted != info.inputs:
-            attach_info(model, replace(info, inputs=adopted))
-            if kind != "kzoo" and info.spec.foreign is not None:
-                files = info.spec.foreign.vocabulary
-                told = f"{' and '.join(files)} {'says' if len(files) == 1 else 'say'}"
-                where = "its metadata says" if "inputs" in metadata else told
-                say(f"{source}: what its ids mean, {where}: {adopted.describe()}")
-            elif kind != "kzoo":
-                lineage = "as torchvision's networks of this family"
-                say(f"{source}: images are now prepared {lineage}: {adopted.describe()}")
+    if adopted is not None and adopted != info.inputs:
+        attach_info(model, replace(info, inputs=adopted))
+        if kind != "kzoo" and info.spec.foreign is not None:
+            files = info.spec.foreign.vocabulary
+            told = f"{' and '.join(files)} {'says' if len(files) == 1 else 'say'}"
+            where = "its metadata says" if "inputs" in metadata else told
+            say(f"{source}: what its ids mean, {where}: {adopted.describe()}")
+        elif kind != "kzoo":
+            lineage = "as torchvision's networks of this family"
+            say(f"{source}: images are now prepared {lineage}: {adopted.describe()}")
     return report
+
+
+def _check_vocabulary(source: str, name: str, info: ModelInfo, inputs: Inputs) -> None:
+    """A vocabulary that comes with weights has room in the network, and its marks the ids that it was built for."""
+    if not getattr(inputs, "known", False):
+        return
+    for key, value in inputs.arguments.items():
+        built = info.settings.get(key)
+        if key in inputs.equal and built != value:
+            raise KzooError(f"{source}: its vocabulary needs {key}={value}, and {name} was built with {key}={built}")
+        if key not in inputs.equal and built is not None and value > built:
+            raise KzooError(
+                f"{source}: its vocabulary has {value:,} entries, and {name} was built with {key}={built:,}"
+            )
+
+
+# In a config.json of transformers: other names of one function, and what changes no number of the network.
+ALIKE = {"gelu_pytorch_tanh": "gelu_new"}
+NO_NUMBERS = ("architectures", "embd_pdrop", "resid_pdrop", "attn_pdrop", "hidden_dropout_prob", "vocab_size",
+              "attention_probs_dropout_prob", "id2label", "label2id", "pad_token_id",
+              "tie_word_embeddings")  # fmt: skip
+
+
+def _check_config(path: Path, info: ModelInfo) -> None:
+    """What a config.json beside the weights says of the network, weights alone do not: heads, activation, epsilon.
+
+    Raises:
+        KzooError: It is another network.
+    """
+    file, table = path.parent / "config.json", info.spec.foreign
+    if table.config is None or not file.is_file():
+        return
+    try:
+        said = json.loads(read_small(file))
+        theirs = {key: said[key] for key in said if key not in NO_NUMBERS and said[key] is not None}
+    except (ValueError, TypeError) as error:
+        raise KzooError(f"{str(file)!r} is no config.json of transformers: {error}") from error
+    plain = lambda value: ALIKE.get(value, value) if isinstance(value, str) else value
+    for key, mine in table.config(info.settings).items():
+        if key in theirs and plain(theirs[key]) != plain(mine):
+            raise KzooError(
+                f"{str(file)!r} says {key}={theirs[key]!r}, and {info.model} has {mine!r} as it is built; it is another"
+                " network"
+            )
 
 
 def adapted_kernel(kernel: np.ndarray, channels: int, order: str = "RGB") -> np.ndarray:
@@ -190,9 +238,19 @@ def _inputs_of(kind: str, metadata: Mapping[str, str], parts: Parts | None, path
         return parts.info.spec.torch_names.inputs
     table = parts.info.spec.foreign if parts is not None and kind != "kzoo" else None
     beside = [path.parent / name for name in table.vocabulary] if table is not None else []
-    if beside and all(file.is_file() for file in beside):
-        return parts.info.inputs.of_files(*(read_small(file).decode("utf-8") for file in beside))
-    return None  # a text's network reads what its run read
+    there = [file for file in beside if file.is_file()]
+    if there and len(there) < len(beside):
+        lacks = next(file.name for file in beside if file not in there)
+        raise KzooError(f"{str(path.parent)!r} has {there[0].name} and no {lacks}; put it there, or take both away")
+    if not there:
+        return None  # a text's network reads what its run read
+    try:
+        texts = [read_small(file).decode("utf-8") for file in beside]
+    except UnicodeDecodeError as error:
+        raise KzooError(
+            f"{' or '.join(table.vocabulary)} in {str(path.parent)!r} is no UTF-8: {error.reason}"
+        ) from error
+    return parts.info.inputs.of_files(*texts)
 
 
 def _order_of(kind: str, theirs: Inputs | None, parts: Parts) -> str:
@@ -315,6 +373,9 @@ def _known_reason(
     given = tuple(parts.info.arguments.get("input_shape") or ())
     if len(there) == 4 and (there[:2], there[3:]) == (here[:2], here[3:]) and given[-1:] == here[2:3]:
         return f"it is for images of {there[2]} channels; give input_shape={(*given[:-1], there[2])}, or weights=None"
+    ((key, _),) = shapes.items()
+    if len(there) == 2 and there[1] == here[1] and key.endswith("/embeddings"):
+        return f"it has {there[0]:,} tokens; build the model with a vocabulary of as many"
     if len(there) == 2 and there[1] == here[1]:
         return "it is for images of another size; give input_shape as it was trained with, or include_top=False"
     return ""

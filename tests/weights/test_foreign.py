@@ -128,3 +128,45 @@ def test_what_does_not_fit_is_said(tmp_path):
     with pytest.raises(kzoo.KzooError, match="learned positions; positions='rotary' has no file there"):
         kzoo.save_weights(kzoo.gpt_tiny(positions="rotary"), tmp_path / "folder", names="transformers")
     assert not (tmp_path / "folder").exists() and not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_config_of_another_network_is_said(tmp_path):
+    """Weights of the same shapes: heads, activation, epsilon stand in config.json alone."""
+    for name, changes in (
+        ("gpt2_test", {"n_head": 1, "activation_function": "relu", "layer_norm_epsilon": 0.1, "model_type": "bert"}),
+        ("bert_test", {"num_attention_heads": 1, "hidden_act": "relu"}),
+    ):
+        folder = kzoo.save_weights(kzoo.create_model(name), tmp_path / name, names="transformers")
+        said = json.loads((folder / "config.json").read_text())
+        kzoo.create_model(name, weights=str(folder))
+        for key, value in changes.items():
+            (folder / "config.json").write_text(json.dumps({**said, key: value}))
+            with pytest.raises(kzoo.KzooError, match=f"config.json' says {key}={value!r}, and {name} has "):
+                kzoo.create_model(name, weights=str(folder))
+        (folder / "config.json").write_text("{")
+        with pytest.raises(kzoo.KzooError, match="is no config.json of transformers"):
+            kzoo.create_model(name, weights=str(folder))
+        alike = {"activation_function": "gelu_pytorch_tanh"} if name == "gpt2_test" else {}
+        (folder / "config.json").write_text(json.dumps({**said, **alike, "n_inner": None, "unheard": 1}))
+        kzoo.create_model(name, weights=str(folder))
+
+
+def test_vocabularies_that_do_not_fit_are_said(tmp_path):
+    folder = kzoo.save_weights(kzoo.bert_test(), tmp_path / "bert", names="transformers")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    for text, line in (
+        ("\n".join([*pieces, *(f"w{k}" for k in range(60))]), "its vocabulary has 65 entries, and bert_test was built"),
+        ("\n".join(["[PAD]", "x", *pieces[1:]]), "its vocabulary needs separator=4, and bert_test was built with sep"),
+    ):
+        (folder / "vocab.txt").write_text(text + "\n")
+        with pytest.raises(kzoo.KzooError, match=line):
+            kzoo.bert_test(weights=str(folder))
+    (folder / "vocab.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(kzoo.KzooError, match="vocab.txt in .* is no UTF-8"):
+        kzoo.bert_test(weights=str(folder))
+    folder = kzoo.save_weights(kzoo.gpt2_test(), tmp_path / "gpt2", names="transformers")
+    (folder / "vocab.json").write_text("{}")
+    with pytest.raises(kzoo.KzooError, match="has vocab.json and no merges.txt"):
+        kzoo.gpt2_test(weights=str(folder))
+    with pytest.raises(kzoo.KzooError, match="save_weights takes a Keras model; received None"):
+        kzoo.save_weights(None, tmp_path / "a.safetensors")
