@@ -44,6 +44,7 @@ def test_the_same_in_every_style_and_nothing_is_left_behind(prose, style):
     assert not any("call" in vars(layer) for layer in twin._flatten_layers() if getattr(layer, "gives_weights", False))
 
 
+@pytest.mark.slow
 def test_a_translator_looks_at_source_and_at_what_it_said(pairs, tmp_path):
     found = kzoo.attention_maps(pairs.path, "two one three")
     assert found.tokens == ("[start]", "two", "one", "three", "[end]") and found.said[0] == "[start]"

@@ -58,6 +58,7 @@ def test_a_model_of_ones_own_with_two_inputs_and_outputs():
     assert found.training > 0 and found.unit == "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, over, values", [
     ("mlp", "batch", (8, 16, 32, 64, 128, 256)),
     pytest.param("resnet_tiny", "size", (16, 32, 48, 64), marks=pytest.mark.slow),

@@ -47,8 +47,10 @@ def export(run, tmp_path_factory):
 @pytest.mark.parametrize(
     ("of", "names"),
     [
-        ("run", ("cow", "bee")),
-        *(pytest.param("run", names, marks=pytest.mark.slow) for names in (("cow", "ant"), ("ant", "bee"))),
+        *(
+            pytest.param("run", names, marks=pytest.mark.slow)
+            for names in (("cow", "bee"), ("cow", "ant"), ("ant", "bee"))
+        ),
         ("export", ("cow", "bee")),
     ],
 )

@@ -246,6 +246,7 @@ def test_what_is_asked_is_what_is_written(run):
         kzoo.fit("gpt_tiny", "digits", **SMALL)
 
 
+@pytest.mark.slow
 def test_a_recurrent_one_from_fit_to_export(prose, tmp_path):
     run = kzoo.fit("gru_language_model", prose, set={"units": 8}, run_dir=tmp_path / "run", **SMALL)
     assert kzoo.evaluate(run, split="validation").perplexity == pytest.approx(math.exp(run.history["val_loss"][-1]))

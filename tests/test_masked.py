@@ -123,6 +123,7 @@ def test_the_export_fills_them_in_a_bare_tensorflow(run, tmp_path):
     assert found["text"][0] == kzoo.predict(run[0], given[:1])[0].text and found["valid"] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_classifier_begins_with_what_lies_below_the_heads(run, tmp_path):
     """By fine_tune, with its vocabulary; by the builder from a file, without."""
     run, data = run

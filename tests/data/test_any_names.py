@@ -149,7 +149,9 @@ def letters(texts, unit):
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(600, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("drawn", [folders, tables_of_images, tables_of_texts, letters])
+@pytest.mark.parametrize(
+    "drawn", [pytest.param(folders, marks=pytest.mark.slow), tables_of_images, tables_of_texts, letters]
+)
 def test_what_is_drawn(drawn, count):
     READ.clear()
     settings(QUICK, max_examples=count)(given(*drawn.draws)(drawn))()

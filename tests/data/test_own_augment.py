@@ -90,6 +90,7 @@ def test_mistakes():
         kzoo.fit("mlp_xor", "xor", augment=darker)
 
 
+@pytest.mark.slow
 def test_a_layer_is_kept_and_a_function_asked_for_again(tmp_path):
     data = kzoo.Data((X, Y), validation=(X, Y))
     whole = kzoo.fit("lenet5", data, augment=[layers.RandomFlip(name="mirror"), "shift"],

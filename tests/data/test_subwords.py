@@ -83,7 +83,8 @@ def test_pieces_become_words_again():
     assert reader.text(reader.prepare(tf.constant(texts[:2]))).numpy().tolist() == [t.encode() for t in texts[:2]]
 
 
-@pytest.mark.parametrize("name", ["seq2seq_luong_tiny", pytest.param("transformer_tiny", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["seq2seq_luong_tiny", "transformer_tiny"])
 def test_a_translator_reads_and_says_pieces(name, tmp_path):
     rng = np.random.default_rng(0)
     words = ["walking", "walks", "talking", "talks", "walked", "talked"]

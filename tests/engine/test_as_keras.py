@@ -600,6 +600,7 @@ def test_random_layers_do_not_look_like_it(kind):
     assert not any("depends on the others" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_batch_normalization_of_each_replica_is_said():
     said = "batch normalization uses the statistics of each replica's part of a batch"
     notes = lambda synchronized, **options: fit(
@@ -785,6 +786,7 @@ def test_the_callers_random_numbers_are_theirs():
     assert draws(lambda model: fit(model, (X, Z), epochs=1, xla="off")) == draws(lambda model: None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer InputLayer", "ignore:Gradients do not exist")
 def test_a_quantised_model_on_replicas():
     def build():

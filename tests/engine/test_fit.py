@@ -504,6 +504,7 @@ class TestRates:
         assert losses[0] > losses[1]
         assert float(model.optimizer.learning_rate) < 1e-6, "at its end the new one is at zero"
 
+    @pytest.mark.slow
     def test_another_rate_or_schedule_afterwards(self):
         model = kzoo.lenet5()
         history(model, "digits", limit_train_batches=2)

@@ -144,7 +144,11 @@ def test_what_is_frozen_does_not_move(name, style):
         pytest.param("mirrored", {"sync_batch_norm": True}, marks=pytest.mark.slow),
         pytest.param("default", {"kernels": False}, marks=pytest.mark.slow),
         ("default", {"precision": "mixed_bfloat16"}),
-        ("mirrored", {"optimizer": "adamw:weight_decay=0.01,use_ema=true,ema_overwrite_frequency=2"}),
+        pytest.param(
+            "mirrored",
+            {"optimizer": "adamw:weight_decay=0.01,use_ema=true,ema_overwrite_frequency=2"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_nor_does_it_under(name, arguments):
@@ -377,7 +381,8 @@ def on_servers():
 # --- the run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", [pytest.param(s, marks=() if s == "subclass" else pytest.mark.slow) for s in STYLES])
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.slow
 def test_a_resumed_run_freezes_and_scales_as_before(style):
     data = in_order(*images(32, 3))
     arguments = {"freeze": FROZEN, "rates": {"conv3_block1": 0.1}, "verbose": False,

@@ -60,6 +60,7 @@ def test_two_networks(how, tmp_path):
         test_adversarial.assert_same(found, test_adversarial.expected(replicas))
 
 
+@pytest.mark.slow
 def test_what_is_frozen_and_scaled(tmp_path):
     one, two = cluster.run("test_freezing.in_processes", WORKERS, tmp_path)
     assert one["moved"] == two["moved"] and len(one["moved"]) > 20

@@ -90,6 +90,7 @@ def test_where_the_file_system_knows_no_locks(tmp_path, monkeypatch):
             check_unlocked(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written(tmp_path):
     """By a training in a process of its own: resumed, by the command line within two seconds, it names that."""
     process = typed(*FIT, cwd=tmp_path)

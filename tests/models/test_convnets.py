@@ -298,7 +298,8 @@ class TestAuxiliaries:
         assert without_auxiliaries(twin) is twin
 
 
-@pytest.mark.parametrize("style", ["subclass", *(pytest.param(s, marks=pytest.mark.slow) for s in STYLES[:2])])
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.slow
 def test_auxiliaries_train_with_a_weight_of_three_tenths(style, tmp_path):
     """One step of the engine against the gradient of the loss written down."""
     build = lambda: kzoo.create_model("googlenet_tiny", aux=True, style=style, dropout=0.0)
@@ -538,6 +539,7 @@ def test_a_file_of_a_thousand_layers_is_loaded(tmp_path):
     assert kzoo.load_model(tmp_path / "deep.keras").count_params() == model.count_params()
 
 
+@pytest.mark.slow
 def test_an_auxiliary_model_compiled_the_usual_way(auxiliary_run):
     assert {"aux1_loss", "predictions_accuracy", "val_predictions_accuracy"} <= auxiliary_run.history.keys()
     assert np.isfinite(auxiliary_run.history["loss"]).all()

@@ -339,6 +339,7 @@ def test_from_the_middle_of_the_first_epoch_too(whole):
     assert_the_same(interrupted(3, (0, 2)), whole)
 
 
+@pytest.mark.slow
 def test_from_the_middle_of_an_epoch_on_two_replicas():
     """Their metrics are added up in the checkpoint, which rounds otherwise than adding at the end of the epoch."""
     options = {"strategy": kzoo.strategy("mirrored", 2), "epochs": 3}

@@ -74,6 +74,7 @@ def test_a_whole_h5(folder, tmp_path):
         kzoo.load_model(tmp_path / "bad.h5")
 
 
+@pytest.mark.slow
 def test_image_files_for_a_file_of_ones_own(folder, capsys, tmp_path):
     """VGG of keras.applications learned from Caffe's numbers; so is what begins with it given images, and says it."""
     paths = [folder[0] / f"{k}.png" for k in range(4)]

@@ -87,6 +87,7 @@ def typed(*arguments, stdin="", **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
 def test_what_was_computed_reaches_its_file(run, photos, tmp_path):
     """Names that are no UTF-8, a console of another encoding, a link and a pipe as the table, a file left out."""

@@ -179,6 +179,7 @@ def test_the_example_of_surface_inspection(tmp_path, rng, capsys):
     assert wrong == {str(root / m.input) for m in found.mistakes}, "predict and evaluate say the same of a file"
 
 
+@pytest.mark.slow
 def test_fit_on_the_command_line_takes_parts(tmp_path, rng, here):
     root = photographs(tmp_path / "parts", rng)
     status, _, err = here(
