@@ -53,6 +53,7 @@ def test_what_is_added_or_taken_away_moves_no_other(trained):
         (root.parent / "away.png").rename(root / gone)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_and_one_by_its_config_have_its_parts(trained, tmp_path):
     run, root, before = trained
     image(root / "dog" / "a_new.png", 950)

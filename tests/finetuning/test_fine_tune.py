@@ -175,6 +175,7 @@ def test_the_images_are_prepared_as_the_weights_were(done, tmp_path):
         np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_same_classes_keeps_its_head(done, data):
     """And a head that has learned already is not trained away."""
     first = done[0]
@@ -375,6 +376,7 @@ def check_rates(run, said, frozen):
         np.testing.assert_allclose(was[key] - mine[key], rate * gradient, rtol=1e-3, atol=1e-7, err_msg=key)
 
 
+@pytest.mark.slow
 def test_the_printed_rates_are_the_ones_that_act(stepped):
     check_rates(*stepped, frozen=False)
 
@@ -540,6 +542,7 @@ def interrupted(monkeypatch, call, inside):
             yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", pytest.param("vgg_tiny", marks=pytest.mark.slow)])
 def test_cut_between_stages_and_in_one(name, data, tmp_path, monkeypatch, capsys):
     """With dropout: the masks of a stage do not depend on what was drawn before it."""

@@ -549,6 +549,7 @@ def few_words(tmp_path_factory):
 
 
 class TestCopying:
+    @pytest.mark.slow
     def test_unknown_words_are_those_that_it_looks_at(self, few_words, tmp_path):
         text = "w1 w2 w3 w4"
         (plain,) = kzoo.generate(few_words, text)
