@@ -163,11 +163,14 @@ def _check_vocabulary(source: str, name: str, info: ModelInfo, inputs: Inputs) -
     """A vocabulary that comes with weights has room in the network, and its marks the ids that it was built for."""
     if not getattr(inputs, "known", False):
         return
+    settings = info.settings
     for key, value in inputs.arguments.items():
-        built = info.settings.get(key)
+        if key not in settings:  # as an encoder-decoder without a joint vocabulary has it
+            continue
+        built = settings[key]
         if key in inputs.equal and built != value:
             raise KzooError(f"{source}: its vocabulary needs {key}={value}, and {name} was built with {key}={built}")
-        if key not in inputs.equal and built is not None and value > built:
+        if key not in inputs.equal and value > built:
             raise KzooError(
                 f"{source}: its vocabulary has {value:,} entries, and {name} was built with {key}={built:,}"
             )

@@ -151,6 +151,20 @@ def test_a_config_of_another_network_is_said(tmp_path):
         kzoo.create_model(name, weights=str(folder))
 
 
+def test_a_translator_in_pytorchs_names_knows_its_words(tmp_path):
+    texts = np.array(["one two three", "two one", "three three one"] * 4, object)
+    run = kzoo.fit(
+        "seq2seq_tiny", kzoo.Data((texts, texts)), epochs=1, xla="off", verbose=False, run_dir=tmp_path / "r"
+    )
+    path = kzoo.save_weights(run.model, tmp_path / "a.safetensors", names="torch")
+    settings = kzoo.models.model_info(run.model).settings
+    sizes = {key: settings[key] for key in ("source_vocabulary", "target_vocabulary")}
+    again = kzoo.seq2seq_tiny(**sizes, weights=str(path))
+    assert kzoo.generate(again, ["two one"])[0].text == kzoo.generate(run, ["two one"])[0].text
+    with pytest.raises(kzoo.KzooError, match="tokens; build the model with a vocabulary of as many"):
+        kzoo.seq2seq_tiny(source_vocabulary=4, target_vocabulary=sizes["target_vocabulary"], weights=str(path))
+
+
 def test_vocabularies_that_do_not_fit_are_said(tmp_path):
     folder = kzoo.save_weights(kzoo.bert_test(), tmp_path / "bert", names="transformers")
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
