@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.inputs.subwords import Merges, read_learned
+from kzoo.inputs.text import as_utf8
 from kzoo.inputs.windows import Windows
 from kzoo.records.bytepairs import END_OF_TEXT, BytePairInputs
 
@@ -52,12 +53,8 @@ class BytePairs(Windows):
         return self.spec if self.spec.known else learned_bytes(self.spec, data.train)
 
     def ids(self, strings: tf.Tensor) -> tf.RaggedTensor:
-        if not self.spec.known:
-            raise KzooError("the model has no vocabulary: it was not trained; train it with kzoo fit, or give its run")
-        text = tf.strings.unicode_transcode(
-            strings, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False
-        )
-        text = tf.strings.regex_replace(text, r"\x01", " ")
+        self.needs_vocabulary()
+        text = tf.strings.regex_replace(as_utf8(strings), r"\x01", " ")
         # Of several spaces the last one belongs to the word behind them.
         text = tf.strings.regex_replace(text, rf"([{SPACE}]+)([{SPACE}][^{SPACE}])", rf"\1{CUT}\2")
         text = tf.strings.regex_replace(text, WORD, rf"{CUT}\1")
@@ -69,9 +66,7 @@ class BytePairs(Windows):
         """Bytes that are no UTF-8 become replacement marks; what ends a text is nothing."""
         places = tf.where(ids < 0, len(self.spec.vocabulary), ids)
         joined = tf.strings.reduce_join(tf.gather(self.tokens, places), axis=1)
-        return tf.strings.unicode_transcode(
-            joined, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False
-        )
+        return as_utf8(joined)
 
 
 def learned_bytes(spec: BytePairInputs, split: tf.data.Dataset) -> BytePairInputs:

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError, say
-from kzoo.inputs.batches import MOST, Part, cut, mix
-from kzoo.inputs.sequences import BATCH, Sequences
+from kzoo.inputs.batches import cut
+from kzoo.inputs.sequences import BATCH, Rows, Sequences
 from kzoo.inputs.text import check_passages, texts_of
 from kzoo.inputs.wordpieces import WordPieces
 from kzoo.records.masked import MaskedInputs
@@ -119,45 +119,31 @@ class MaskedSequences(Sequences):
         lengths = lengths[lengths > 1]
         return [[ids[kept], lengths, lengths]], []
 
-    def _dataset(self, rows: Any, lengths: Any, part: Part | None, number: Any = None) -> tf.data.Dataset:
-        ragged = tf.RaggedTensor.from_row_lengths(
-            tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
-        )
+    def _filled(self, rows: Rows, number: Any) -> Any:
         (ids,), (bounds,), reader = self._ids, self._bounds, self.reader
         flat, begins, sizes = ids.flat_values, ids.row_starts(), ids.row_lengths()
-        marks = tf.constant([reader.start, reader.end, reader.mask, 0], tf.int32)
-        vocabulary = len(reader.spec.vocabulary)
 
         def pieces(begin: tf.Tensor, count: tf.Tensor) -> tf.RaggedTensor:
             places = tf.ragged.range(begin, begin + count)
             return places.with_flat_values(tf.gather(flat, places.flat_values))
 
-        def fill(rows: tf.RaggedTensor) -> Any:
-            wide = bounds[self._bucket_of[rows[0]]] + 4
-            # In an epoch no two batches begin with the same part.
-            moment = tf.cast(tf.timestamp() * 1e6, tf.int64) if number is None else mix(self.seed, number)
-            seed = tf.stack([tf.cast(moment % MOST, tf.int32), tf.cast(rows[0], tf.int32)])
-            first, total, mine = cut(rows, part)
-            theirs = cut(tf.roll(rows, 1, axis=0), part)[2]
-            drawn = tf.random.stateless_uniform([tf.cast(total, tf.int32), wide, 3], seed)
-            drawn = drawn[first : first + tf.size(mine, tf.int64)]
-            swapped = (drawn[:, 0, 0] < 0.5) & (total > 1)  # of [CLS], which is never guessed
-            theirs = tf.where(swapped, theirs, mine)
-            half = lambda k: tf.gather(sizes, k) // 2
-            a = pieces(tf.gather(begins, mine), half(mine))
-            b = pieces(tf.gather(begins, theirs) + half(theirs), tf.gather(sizes, theirs) - half(theirs))
-            one = tf.ones([tf.size(mine), 1], tf.int32)
-            whole = tf.concat([reader.start * one, a, reader.end * one, b, reader.end * one], axis=1)
-            true = whole.to_tensor(shape=tf.stack([-1, wide]))
-            guessed = (drawn[..., 0] < reader.spec.share) & tf.reduce_all(true[..., None] != marks, axis=-1)
-            any_other = tf.cast(drawn[..., 2] * vocabulary, tf.int32)
-            shown = tf.where(drawn[..., 1] < HIDDEN, reader.mask, true)
-            shown = tf.where((drawn[..., 1] >= HIDDEN) & (drawn[..., 1] < HIDDEN + OTHER), any_other, shown)
-            labels = {"tokens": tf.where(guessed, true, 0), "next": tf.cast(swapped, tf.int32)}
-            batch = tf.where(guessed, shown, true), labels
-            return batch if part is None else (total, batch)
-
-        return tf.data.Dataset.from_tensor_slices(ragged).map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+        wide = bounds[self._bucket_of[rows.whole[0]]] + 4
+        drawn, mine = self._uniform(rows, number, wide, 3), rows.mine
+        swapped = (drawn[:, 0, 0] < 0.5) & (tf.size(rows.whole) > 1)  # of [CLS], which is never guessed
+        theirs = tf.where(swapped, cut(tf.roll(rows.whole, 1, axis=0), rows.part)[2], mine)
+        half = lambda k: tf.gather(sizes, k) // 2
+        a = pieces(tf.gather(begins, mine), half(mine))
+        b = pieces(tf.gather(begins, theirs) + half(theirs), tf.gather(sizes, theirs) - half(theirs))
+        one = tf.ones([tf.size(mine), 1], tf.int32)
+        whole = tf.concat([reader.start * one, a, reader.end * one, b, reader.end * one], axis=1)
+        true = whole.to_tensor(shape=tf.stack([-1, wide]))
+        marks = tf.constant([reader.start, reader.end, reader.mask, 0], tf.int32)
+        guessed = (drawn[..., 0] < reader.spec.share) & tf.reduce_all(true[..., None] != marks, axis=-1)
+        any_other = tf.cast(drawn[..., 2] * len(reader.spec.vocabulary), tf.int32)
+        shown = tf.where(drawn[..., 1] < HIDDEN, reader.mask, true)
+        shown = tf.where((drawn[..., 1] >= HIDDEN) & (drawn[..., 1] < HIDDEN + OTHER), any_other, shown)
+        labels = {"tokens": tf.where(guessed, true, 0), "next": tf.cast(swapped, tf.int32)}
+        return tf.where(guessed, shown, true), labels
 
 
 READER = Masked

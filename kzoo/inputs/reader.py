@@ -66,6 +66,14 @@ class Reader:
         """
         return self.spec
 
+    def needs_vocabulary(self) -> None:
+        """
+        Raises:
+            KzooError: It has none yet.
+        """
+        if not self.spec.known:
+            raise KzooError("the model has no vocabulary: it was not trained; train it with kzoo fit, or give its run")
+
     def check(self, name: str, data: Any) -> None:
         """
         Args:

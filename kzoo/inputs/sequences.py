@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.inputs.batches import AHEAD, Part, as_it_is, checked_labels, cut, in_turn, mix, ported, untuned
+from kzoo.inputs.batches import AHEAD, MOST, Part, as_it_is, checked_labels, cut, in_turn, mix, ported, untuned
 from kzoo.inputs.letters import composed
 from kzoo.tensorflow_internals import quiet
 
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 BOUNDS = (0.4, 0.75, 0.95)  # quantiles of the lengths at which a bucket ends; the last ends at the longest
 MULTIPLE = 4  # bounds are rounded up to multiples of this
 BATCH = 1024  # strings tokenised at once
+
+
+class Rows(NamedTuple):
+    """Rows of the split that make a batch.
+
+    Attributes:
+        whole: Of the global batch.
+        first: Place in it of the first one that is taken here.
+        mine: Those that are taken here, by `part`.
+    """
+
+    whole: tf.Tensor
+    first: tf.Tensor
+    mine: tf.Tensor
+    part: Part | None
 
 
 @dataclass
@@ -118,7 +133,8 @@ class Sequences:
     def _read(self) -> None:
         """What is kept of the split, and at which lengths its buckets end."""
         pair, specs = len(self.sides) == 2, [side.spec for side in self.sides]
-        columns, self._rest = self._tokenised()
+        columns, rest = self._tokenised()
+        self._rest = [tf.constant(array) for array in rest]
         self._ids = [tf.RaggedTensor.from_row_lengths(ids, lengths) for ids, lengths, _ in columns]
         lengths = np.stack([lengths for _, lengths, _ in columns])  # [sides, rows]
         kept, empty = np.ones(lengths.shape[1], bool), np.zeros(lengths.shape[1], bool)
@@ -182,25 +198,37 @@ class Sequences:
         ragged = tf.RaggedTensor.from_row_lengths(
             tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
         )
-        rest = [tf.constant(array) for array in self._rest]
 
-        def fill(rows: tf.RaggedTensor) -> Any:
-            bucket = self._bucket_of[rows[0]]
-            _, total, rows = cut(rows, part)
-            ids = [
-                tf.gather(side, rows).to_tensor(shape=tf.stack([-1, bounds[bucket]]))
-                for side, bounds in zip(self._ids, self._bounds, strict=True)
-            ]
-            others = [tf.gather(array, rows) for array in rest]
-            if len(ids) == 2:
-                source, target = ids
-                batch = ({"source": source, "target": target[:, :-1]}, target[:, 1:], *others)
-            else:
-                batch = (ids[0], *others)
-            batch = checked_labels(batch, self.label_limit, self.class_weights)
+        def fill(rows: tf.Tensor) -> Any:
+            first, total, mine = cut(rows, part)
+            batch = self._filled(Rows(rows, first, mine, part), number)
             return batch if part is None else (total, batch)
 
         return tf.data.Dataset.from_tensor_slices(ragged).map(as_it_is(fill), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _filled(self, rows: Rows, number: Any) -> Any:
+        """What a batch has of its rows."""
+        bucket = self._bucket_of[rows.whole[0]]
+        ids = [
+            tf.gather(side, rows.mine).to_tensor(shape=tf.stack([-1, bounds[bucket]]))
+            for side, bounds in zip(self._ids, self._bounds, strict=True)
+        ]
+        others = [tf.gather(array, rows.mine) for array in self._rest]
+        if len(ids) == 2:
+            source, target = ids
+            batch = ({"source": source, "target": target[:, :-1]}, target[:, 1:], *others)
+        else:
+            batch = (ids[0], *others)
+        return checked_labels(batch, self.label_limit, self.class_weights)
+
+    def _uniform(self, rows: Rows, number: Any, *shape: Any) -> tf.Tensor:
+        """float32 [rows, *shape] in 0 to below 1 for those that are taken of a batch: drawn by the seed, the epoch and
+        the batch's first row, which no other batch of the epoch begins with.
+        """
+        moment = tf.cast(tf.timestamp() * 1e6, tf.int64) if number is None else mix(self.seed, number)
+        seed = tf.stack([tf.cast(moment % MOST, tf.int32), tf.cast(rows.whole[0] % MOST, tf.int32)])
+        drawn = tf.random.stateless_uniform([tf.size(rows.whole), *shape], seed)
+        return drawn[rows.first : rows.first + tf.size(rows.mine, tf.int64)]
 
 
 def _bounds(lengths: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.inputs.batches import MOST, Part, cut, mix
-from kzoo.inputs.sequences import BATCH, Sequences
+from kzoo.inputs.batches import mix
+from kzoo.inputs.sequences import BATCH, Rows, Sequences
 from kzoo.inputs.text import Texts, check_passages
 from kzoo.records import UNKNOWN
 from kzoo.tensorflow_internals import quiet
@@ -70,41 +70,27 @@ class SkipGramSequences(Sequences):
         others = np.cumsum(counts.astype("float64") ** POWER)
         self._others = tf.constant(others / others[-1], tf.float32)
         many = int(kept.sum())
-        self._rest: list[np.ndarray] = []
         self._kept, self._bucket = np.arange(many), np.zeros(many, np.int64)
         self._tokens, self._places = np.ones(many, np.int64), np.zeros(many, np.int64)
         self._bounds = [tf.constant([1])]
 
-    def _dataset(self, rows: Any, lengths: Any, part: Part | None, number: Any = None) -> tf.data.Dataset:
-        ragged = tf.RaggedTensor.from_row_lengths(
-            tf.ensure_shape(rows, [None]), tf.ensure_shape(lengths, [None]), validate=False
-        )
-        spec, many = self.reader.spec, tf.size(self._words, tf.int64)
+    def _filled(self, rows: Rows, number: Any) -> Any:
+        spec, many, mine = self.reader.spec, tf.size(self._words, tf.int64), rows.mine
         offsets = tf.constant([*range(-spec.window, 0), *range(1, spec.window + 1)], tf.int64)
         width = 2 * spec.window
-
-        def fill(rows: tf.RaggedTensor) -> Any:
-            # In an epoch no two batches begin with the same place.
-            moment = tf.cast(tf.timestamp() * 1e6, tf.int64) if number is None else mix(self.seed, number)
-            seed = tf.stack([tf.cast(moment % MOST, tf.int32), tf.cast(rows[0] % MOST, tf.int32)])
-            first, total, mine = cut(rows, part)
-            drawn = tf.random.stateless_uniform([tf.cast(total, tf.int32), 1 + width * spec.negatives], seed)
-            drawn = drawn[first : first + tf.size(mine, tf.int64)]
-            reach = 1 + tf.cast(drawn[:, :1] * spec.window, tf.int64)  # [n, 1], 1 to window
-            places = mine[:, None] + offsets  # [n, width]
-            there = tf.clip_by_value(places, 0, many - 1)
-            same = tf.equal(tf.gather(self._texts, there), tf.gather(self._texts, mine)[:, None])
-            real = tf.equal(places, there) & same & (tf.abs(offsets) <= reach)
-            others = tf.searchsorted(self._others, tf.reshape(drawn[:, 1:], [-1]))
-            others = tf.reshape(tf.cast(others, tf.int32), [-1, width * spec.negatives])
-            context = tf.concat([tf.gather(self._words, there), others], axis=1)
-            truth = tf.concat([tf.ones_like(real, tf.float32), tf.zeros_like(others, tf.float32)], axis=1)
-            weights = tf.concat([real, tf.repeat(real, spec.negatives, axis=1)], axis=1)
-            x = {"word": tf.gather(self._words, mine)[:, None], "context": context}
-            batch = x, truth[..., None], tf.cast(weights, tf.float32)
-            return batch if part is None else (total, batch)
-
-        return tf.data.Dataset.from_tensor_slices(ragged).map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+        drawn = self._uniform(rows, number, 1 + width * spec.negatives)
+        reach = 1 + tf.cast(drawn[:, :1] * spec.window, tf.int64)  # [n, 1], 1 to window
+        places = mine[:, None] + offsets  # [n, width]
+        there = tf.clip_by_value(places, 0, many - 1)
+        same = tf.equal(tf.gather(self._texts, there), tf.gather(self._texts, mine)[:, None])
+        real = tf.equal(places, there) & same & (tf.abs(offsets) <= reach)
+        others = tf.searchsorted(self._others, tf.reshape(drawn[:, 1:], [-1]))
+        others = tf.reshape(tf.cast(others, tf.int32), [-1, width * spec.negatives])
+        context = tf.concat([tf.gather(self._words, there), others], axis=1)
+        truth = tf.concat([tf.ones_like(real, tf.float32), tf.zeros_like(others, tf.float32)], axis=1)
+        weights = tf.concat([real, tf.repeat(real, spec.negatives, axis=1)], axis=1)
+        x = {"word": tf.gather(self._words, mine)[:, None], "context": context}
+        return x, truth[..., None], tf.cast(weights, tf.float32)
 
 
 READER = SkipGrams

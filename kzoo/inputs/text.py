@@ -62,11 +62,16 @@ def normal_characters(text: tf.Tensor) -> tf.Tensor:
     """Lower case, any run of white space one space, HTML's line breaks too; nothing of what nobody sees (soft hyphens,
     zero-width spaces, byte order marks); bytes that are not UTF-8 become U+FFFD.
     """
-    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    text = as_utf8(text)
     text = tf.strings.regex_replace(text, r"[\x{00AD}\x{200B}\x{2060}\x{FEFF}]", "")
     text = tf.strings.regex_replace(text, r"(?i)<br\s*/?>", " ")
     text = tf.strings.lower(text, encoding="utf-8")
     return tf.strings.strip(tf.strings.regex_replace(text, r"[\s\p{Z}]+", " "))
+
+
+def as_utf8(text: tf.Tensor) -> tf.Tensor:
+    """Bytes that are not UTF-8 become U+FFFD."""
+    return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
 
 
 def is_utf8(text: tf.Tensor) -> tf.Tensor:
@@ -93,10 +98,6 @@ class Texts(Reader):
         else:
             self.lookup = _vectorization(spec, known or ["[none]"])  # Keras' TextVectorization; an export tracks it
         self.tokens = tf.constant(spec.vocabulary)
-
-    def needs_vocabulary(self) -> None:
-        if not self.spec.known:
-            raise KzooError("the model has no vocabulary: it was not trained; train it with kzoo fit, or give its run")
 
     def check(self, name: str, data: Any) -> None:
         check_texts(name, data, 1, self.reads)

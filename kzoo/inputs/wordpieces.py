@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.inputs.subwords import hash_table, neighbours_in
-from kzoo.inputs.text import Texts
+from kzoo.inputs.text import Texts, as_utf8
 from kzoo.records.wordpieces import MARKS, WordPieceInputs
 
 LONGEST = 100  # letters of a word; a longer one is unknown
@@ -59,8 +59,7 @@ class WordPieces(Texts):
 
     def words(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Strings [n] to words and punctuation marks [n, (words)]."""
-        text = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8", replace_control_characters=False)
-        text = tf.strings.regex_replace(text, CONTROL, "")
+        text = tf.strings.regex_replace(as_utf8(strings), CONTROL, "")
         text = tf.strings.regex_replace(text, HAN, r" \1 ")
         if not self.spec.cased:
             # Letter by letter, as the library does it: a sigma at the end of a word is a sigma.
