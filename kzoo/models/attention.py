@@ -19,6 +19,15 @@ from kzoo.models.decode import masked_softmax
 register = registering("transformer")  # as the files of the first versions have it
 
 
+def check_heads(d_model: int, heads: int) -> None:
+    """
+    Raises:
+        ValueError: The heads cannot share the width.
+    """
+    if d_model % heads:
+        raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+
+
 def sinusoids(positions: int, d_model: int) -> np.ndarray:
     """float32 [positions, d_model]: sin(pos / 10000^(2i / d_model)) in even places, cos in odd ones (section 3.5)."""
     angle = np.arange(positions)[:, None] / 10_000 ** (np.arange(0, d_model, 2) / d_model)

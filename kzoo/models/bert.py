@@ -16,7 +16,7 @@ Transformers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,12 +25,13 @@ import keras
 from keras import layers, ops
 
 from kzoo.models.arguments import Activation, Dropout
-from kzoo.models.attention import FeedForward, MultiHeadAttention, Residual, TiedEmbedding
+from kzoo.models.attention import FeedForward, MultiHeadAttention, Residual, TiedEmbedding, check_heads
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import State
 from kzoo.models.gpt import LearnedPositions, normal
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import PaddingMask
+from kzoo.models.torch_rows import Rows, dense, norm
 from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
 COURSE = 15
@@ -157,8 +158,7 @@ class BERT(Definition):
         classes: int = 2,
         classifier_activation: Activation = "softmax",
     ) -> list[layers.Layer]:
-        if d_model % heads:
-            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        check_heads(d_model, heads)
         parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
         stages = [
             Embed(vocabulary, d_model, length, dropout, separator, name="embed"),   # x [time, d_model]
@@ -226,28 +226,13 @@ class BERTPretraining(Definition):
         length: int = 512,
         separator: int = 102,
     ) -> list[layers.Layer]:
-        if d_model % heads:
-            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        check_heads(d_model, heads)
         parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout}
         return [
             Embed(vocabulary, d_model, length, dropout, separator, tied=True, name="embed"),    # x [time, d_model]
             *(BERTLayer(**parts, name=f"layer{i + 1}") for i in range(stack)),                  # x [time, d_model]
             PretrainingHeads(d_model, name="heads"),
         ]  # fmt: skip
-
-
-Rows = Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]
-
-
-def norm(theirs: str, ours: str) -> Rows:
-    yield ((f"{theirs}.weight",), (f"{ours}/gamma",), "same")
-    yield ((f"{theirs}.bias",), (f"{ours}/beta",), "same")
-
-
-def dense(theirs: str, ours: str) -> Rows:
-    """Theirs lie the other way round."""
-    yield ((f"{theirs}.weight",), (f"{ours}/kernel",), "transposed")
-    yield ((f"{theirs}.bias",), (f"{ours}/bias",), "same")
 
 
 def trunk_rows(config: Mapping[str, Any]) -> Rows:

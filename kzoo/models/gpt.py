@@ -25,7 +25,15 @@ from keras import layers, ops
 
 from kzoo.errors import KzooError
 from kzoo.models.arguments import Dropout
-from kzoo.models.attention import CausalMask, FeedForward, MultiHeadAttention, Positions, Residual, TiedEmbedding
+from kzoo.models.attention import (
+    CausalMask,
+    FeedForward,
+    MultiHeadAttention,
+    Positions,
+    Residual,
+    TiedEmbedding,
+    check_heads,
+)
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
 from kzoo.models.transformer import Logits
@@ -260,8 +268,7 @@ class GPT(Decoding):
         norm: Norm = "pre",
         positions: Places = "learned",
     ) -> list[layers.Layer]:
-        if d_model % heads:
-            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        check_heads(d_model, heads)
         if positions == "rotary" and d_model // heads % 2:
             raise ValueError(f"d_model={d_model} / heads={heads} must be even: pairs of values are rotated")
         parts = {"heads": heads, "d_model": d_model, "d_ff": d_ff, "dropout": dropout, "norm": norm, "stack": stack}
@@ -363,11 +370,18 @@ RECIPE = Recipe(
 )
 SMALL = {"vocabulary": 100, "stack": 4, "d_model": 192, "heads": 6, "d_ff": 768, "dropout": 0.2, "length": 256}
 TINY = {"vocabulary": 70, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32}
-# name, summary, changes of `define`'s defaults
-ROWS = (
-    ("gpt_small", "GPT-2's network in 4 layers of 192, for text character by character", SMALL),
-    ("gpt_tiny", "gpt_small for tests", TINY),
+SMALLEST = {"vocabulary": 300, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32}
+# Fine-tuning of networks that know English already; a small one from scratch takes a higher rate.
+TUNING = replace(
+    RECIPE, optimizer="adamw:weight_decay=0.01,global_clipnorm=1", learning_rate=5e-5, batch_size=8, epochs=3
 )
+# name, summary, changes of `define`'s defaults, what it reads, others' names of its weights, recipe
+ROWS = (
+    ("gpt_small", "GPT-2's network in 4 layers of 192, for text character by character", SMALL, "characters", FOREIGN, RECIPE),
+    ("gpt_tiny", "gpt_small for tests", TINY, "characters", FOREIGN, RECIPE),
+    ("gpt2_small", "GPT-2 in 12 layers of 768 (table 2 of 2019), on its pieces of bytes", {}, "bytepairs", BYTES, TUNING),
+    ("gpt2_test", "gpt2_small for tests", SMALLEST, "bytepairs", BYTES, RECIPE),
+)  # fmt: skip
 VARIANTS = tuple(
     ModelSpec(
         name=name,
@@ -380,39 +394,11 @@ VARIANTS = tuple(
         input_name="ids",
         input_dtype="int32",
         classifier_activation=None,
-        inputs=from_config({"kind": "characters", "length": config["length"]}),
-        foreign=FOREIGN,
-        hidden=name.endswith("_tiny"),
-        recipe=RECIPE,
-        paper=PAPER,
-    )
-    for name, summary, config in ROWS
-)
-# Fine-tuning of networks that know English already; a small one from scratch takes a higher rate.
-TUNING = replace(
-    RECIPE, optimizer="adamw:weight_decay=0.01,global_clipnorm=1", learning_rate=5e-5, batch_size=8, epochs=3
-)
-SMALLEST = {"vocabulary": 300, "stack": 2, "d_model": 16, "heads": 2, "d_ff": 32, "length": 32}
-VARIANTS += tuple(
-    ModelSpec(
-        name=name,
-        family="gpt",
-        task="text-generation",
-        definition=GPT,
-        summary=summary,
-        config=config,
-        input_shape=(None,),
-        input_name="ids",
-        input_dtype="int32",
-        classifier_activation=None,
-        inputs=from_config({"kind": "bytepairs"}).for_model((None,), config),
-        foreign=BYTES,
-        hidden=name.endswith("_test"),
+        inputs=from_config({"kind": kind}).for_model((None,), config),
+        foreign=foreign,
+        hidden=name.endswith(("_tiny", "_test")),
         recipe=recipe,
         paper=PAPER,
     )
-    for name, summary, config, recipe in (
-        ("gpt2_small", "GPT-2 in 12 layers of 768 (table 2 of 2019), on its pieces of bytes", {}, TUNING),
-        ("gpt2_test", "gpt2_small for tests", SMALLEST, RECIPE),
-    )
+    for name, summary, config, kind, foreign, recipe in ROWS
 )

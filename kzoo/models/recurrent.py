@@ -24,12 +24,13 @@ times as many in a GRU, which has a second bias, four times in an LSTM.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import keras
 from keras import layers, ops
 
+from kzoo.models import torch_rows
 from kzoo.models.arguments import Activation, Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State, lengths_of
@@ -282,30 +283,14 @@ class RecurrentForecaster(Definition):
         ]  # fmt: skip
 
 
-Rows = Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]
-
-
-def torch_layer(cell: str, theirs: str, k: int, ours: str, both: bool = False) -> Rows:
-    """Layer k of `theirs`, PyTorch's nn.RNN, nn.LSTM or nn.GRU, and the layer here."""
-    inside = {"rnn": "simple_rnn_cell", "lstm": "lstm_cell", "gru": "gru_cell"}[cell]
-    turned, biases = ("gates", "two biases") if cell == "gru" else ("transposed", "summed")
-    for there, here in (("", "forward_"), ("_reverse", "backward_")) if both else (("", ""),):
-        key = f"{ours}/{here}{ours}/{inside}" if both else f"{ours}/{inside}"
-        name = lambda part, there=there: f"{theirs}.{part}_l{k}{there}"
-        yield ((name("weight_ih"),), (f"{key}/kernel",), turned)
-        yield ((name("weight_hh"),), (f"{key}/recurrent_kernel",), turned)
-        yield ((name("bias_ih"), name("bias_hh")), (f"{key}/bias",), biases)
-
-
-def foreign_rows(config: Mapping[str, Any]) -> Rows:
+def foreign_rows(config: Mapping[str, Any]) -> torch_rows.Rows:
     """A module of PyTorch with an `embedding`, `rnn`, `lstm` or `gru`, and `output`, as they are called here."""
     yield (("embedding.weight",), ("embedding/embeddings",), "same")
     cell, both = config["cell"], config.get("bidirectional", False)
     for k in range(config["stack"]):
-        yield from torch_layer(cell, cell, k, f"{cell}{k + 1}" if k else cell, both)
+        yield from torch_rows.recurrent(cell, cell, k, f"{cell}{k + 1}" if k else cell, both)
     if config.get("include_top", True):
-        yield (("output.weight",), ("output/kernel",), "transposed")
-        yield (("output.bias",), ("output/bias",), "same")
+        yield from torch_rows.dense("output", "output")
 
 
 FOREIGN = ForeignTable(

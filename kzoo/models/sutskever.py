@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from keras import layers, ops
 
+from kzoo.models import torch_rows
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State
-from kzoo.models.recurrent import Rows, torch_layer
 from kzoo.models.seq2seq import rnn
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ForeignTable, ModelSpec, PairInputs, Recipe, TextInputs
@@ -143,15 +143,14 @@ class Seq2Seq(Decoding):
         return self.stage("output")(y), state, None
 
 
-def foreign_rows(config: Mapping[str, Any]) -> Rows:
+def foreign_rows(config: Mapping[str, Any]) -> torch_rows.Rows:
     """A module of PyTorch with an `encoder` and a `decoder`, each an `embedding` and an `lstm` or `gru`, and `output`."""
     cell = config["cell"]
     for part in ("encoder", "decoder"):
         yield ((f"{part}.embedding.weight",), (f"{part}_embedding/embeddings",), "same")
         for k in range(config["stack"]):
-            yield from torch_layer(cell, f"{part}.{cell}", k, f"{part}_{cell}{k + 1}")
-    yield (("output.weight",), ("output/kernel",), "transposed")
-    yield (("output.bias",), ("output/bias",), "same")
+            yield from torch_rows.recurrent(cell, f"{part}.{cell}", k, f"{part}_{cell}{k + 1}")
+    yield from torch_rows.dense("output", "output")
 
 
 FOREIGN = ForeignTable(

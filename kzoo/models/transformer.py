@@ -14,14 +14,23 @@ things more than the paper: biases in attention's projections, and a norm behind
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import layers, ops
 
+from kzoo.models import torch_rows
 from kzoo.models.arguments import Dropout
-from kzoo.models.attention import CausalMask, FeedForward, MultiHeadAttention, Positions, Residual, TiedEmbedding
+from kzoo.models.attention import (
+    CausalMask,
+    FeedForward,
+    MultiHeadAttention,
+    Positions,
+    Residual,
+    TiedEmbedding,
+    check_heads,
+)
 from kzoo.models.block import Block, registering
 from kzoo.models.decode import Decoding, State
 from kzoo.models.tokens import PaddingMask
@@ -213,8 +222,7 @@ class Transformer(Decoding):
         attention_bias: bool = False,
         final_norm: bool = False,
     ) -> list[layers.Layer]:
-        if d_model % heads:
-            raise ValueError(f"d_model={d_model} must be a multiple of heads={heads}")
+        check_heads(d_model, heads)
         if joint and source_vocabulary != target_vocabulary:
             raise ValueError(
                 f"joint=True has one vocabulary, but source_vocabulary={source_vocabulary} and"
@@ -259,15 +267,10 @@ class Transformer(Decoding):
         return logits, {**state, "place": state["place"] + 1}, ops.mean(weights, axis=1)[:, 0]
 
 
-def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+def foreign_rows(config: Mapping[str, Any]) -> torch_rows.Rows:
     """A module of PyTorch with a `transformer`, nn.Transformer, and an `embedding`, or one for each side."""
 
-    def plain(theirs: str, ours: str, kind: str = "kernel") -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-        first, second = ("kernel", "bias") if kind == "kernel" else ("gamma", "beta")
-        yield ((f"{theirs}.weight",), (f"{ours}/{first}",), "transposed" if kind == "kernel" else "same")
-        yield ((f"{theirs}.bias",), (f"{ours}/{second}",), "same")
-
-    def attention(theirs: str, ours: str) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    def attention(theirs: str, ours: str) -> torch_rows.Rows:
         three = [f"{ours}_{part}" for part in ("query", "key", "value")]
         yield ((f"{theirs}.in_proj_weight",), tuple(f"{k}/kernel" for k in three), "thirds, transposed")
         yield ((f"{theirs}.out_proj.weight",), (f"{ours}_output/kernel",), "transposed")
@@ -284,12 +287,12 @@ def foreign_rows(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], t
             yield from attention(f"{there}.self_attn", f"{here}_attention")
             if side == "decoder":
                 yield from attention(f"{there}.multihead_attn", f"{here}_cross")
-            yield from plain(f"{there}.linear1", f"{here}_ffn_inner")
-            yield from plain(f"{there}.linear2", f"{here}_ffn_outer")
+            yield from torch_rows.dense(f"{there}.linear1", f"{here}_ffn_inner")
+            yield from torch_rows.dense(f"{there}.linear2", f"{here}_ffn_outer")
             for k, part in enumerate(norms):
-                yield from plain(f"{there}.norm{k + 1}", f"{here}_{part}_norm", "norm")
+                yield from torch_rows.norm(f"{there}.norm{k + 1}", f"{here}_{part}_norm")
         if config["final_norm"]:
-            yield from plain(f"transformer.{side}.norm", f"{side}_norm", "norm")
+            yield from torch_rows.norm(f"transformer.{side}.norm", f"{side}_norm")
 
 
 FOREIGN = ForeignTable(
