@@ -22,7 +22,7 @@ from kzoo.data.image_folders import image_folder
 from kzoo.data.image_tables import labels_csv
 from kzoo.data.names import check_columns
 from kzoo.data.number_tables import NUMERIC, holds_numbers, number_file
-from kzoo.data.plain_text import is_plain, plain_text
+from kzoo.data.plain_text import is_plain, plain_files, plain_text
 from kzoo.data.prepared import EMBEDDED, means_path
 from kzoo.data.remembered import as_before, drawn_parts, read_parts
 from kzoo.data.series import in_time
@@ -317,8 +317,10 @@ def _from_path(
         raise KzooError(f"{str(path)!r} is neither a file nor a folder; write it into a file first")
     if path.is_file() and is_table(path) and holds == "prose":
         return passages({"train": path}, Path(unpacked(path)).stem, columns)
-    if path.is_dir() and holds == "prose" and (found := prose_folder(path, columns)) is not None:
-        return found
+    if path.is_dir() and holds == "prose" and not plain_files(path):
+        found = prose_folder(path, columns)
+        if found is not None:
+            return found
     if path.is_file() and is_table(path):
         if _means_numbers(path, holds, languages, columns):
             return number_file(path, holds, columns)

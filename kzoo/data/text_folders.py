@@ -65,9 +65,7 @@ def text_folder(
 
 
 def prose_folder(folder: Path, columns: Mapping[str, str | int] | None) -> tuple[dict[str, Examples], DataInfo] | None:
-    """Texts without their labels: train.txt, or a table a split, or a tree of .txt files; None for a folder of none."""
-    if plain_files(folder):
-        return plain_text(folder)
+    """Texts without their labels: a table a split, or a tree of .txt files; None for a folder of none."""
     tables, _ = _split_tables([path for path in sorted(folder.iterdir()) if path.is_file()])
     if any(split_of(stem) == "train" for stem in tables):
         found, notes = chosen(tables, repr(str(folder)))

@@ -6,7 +6,7 @@ Line 1 names the columns; `columns=` says them where their names are not known, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,10 @@ def text_tables(
     columns: Mapping[str, str | int] | None,
 ) -> tuple[dict[str, Examples], DataInfo]:
     """A table a split, all of the same columns."""
-    tables = {split: _table(path, split, columns) for split, path in paths.items()}
+    named_or_given = lambda head, path, split: (
+        _given(head, path, columns) if columns is not None else _header(head, path, split)
+    )
+    tables = {split: _table(path, split, named_or_given) for split, path in paths.items()}
     train, notes = tables["train"], []
     holds, coded = train.header.holds, train.header.languages
     if train.header.beside:
@@ -129,38 +132,44 @@ def passages(
     """A table a split: each text is a passage of prose. What stands in other columns, labels too, is left out."""
     splits, notes = {}, []
     for split, path in paths.items():
-        rows = rows_of(path, least=1)
-        head = [cell.strip() for cell in rows[0][1]]
-        if columns is not None:
-            found, named = places(columns, head, repr(str(path)))
-            if set(found) != {"text"}:
-                raise KzooError(f"columns of {str(path)!r} must say which is the text; received {', '.join(columns)}")
-            place = found["text"]
-        else:
-            known = [k for k, cell in enumerate(head) if cell.lower() in TEXTS]
-            named, place = bool(known), known[0] if known else 0
-            if len(known) > 1 or (not known and len(head) > 1):
-                raise KzooError(
-                    f"line 1 of {str(path)!r} names no column, or several, of texts, {', '.join(head)[:80]!r}; name one"
-                    " text, or give columns={'text': …} (--columns text=1)"
-                )
-        lines = rows[1:] if named else rows
-        table = Table(path, Header("", {"text": place}), tuple(n for n, _ in lines), [cells for _, cells in lines])
-        if not lines:
-            raise KzooError(f"{str(path)!r} has a header and no rows; a file of texts needs at least one")
-        splits[split] = labelled(table.column(place, "text"), [0] * len(lines))
-        beside = [head[k] if named else f"number {k + 1}" for k in range(len(head)) if k != place]
+        table = _table(path, split, lambda head, path, _: _text_alone(head, path, columns), least=1)
+        place, beside = table.header.columns["text"], table.header.beside
+        splits[split] = labelled(table.column(place, "text"), [0] * len(table.rows))
         notes += [f"columns left out: {', '.join(beside)}"] if beside and split == "train" else []
     return splits, DataInfo(name, "prose", notes=tuple(notes))
 
 
-def _table(path: Path, split: str, columns: Mapping[str, str | int] | None) -> Table:
-    rows = rows_of(path)
-    header = _given(rows[0][1], path, columns) if columns is not None else _header(rows[0][1], path, split)
+def _table(path: Path, split: str, header_of: Callable[[Sequence[str], Path, str], Header], least: int = 2) -> Table:
+    rows = rows_of(path, least)
+    header = header_of(rows[0][1], path, split)
     rows = rows[1:] if header.named else rows
     if not rows:
         raise KzooError(f"{str(path)!r} has a header and no rows; a file of texts needs at least one")
     return Table(path, header, tuple(n for n, _ in rows), [cells for _, cells in rows])
+
+
+def _text_alone(head: Sequence[str], path: Path, columns: Mapping[str, str | int] | None) -> Header:
+    """Which column is the text, as `columns=` or line 1 says; where there is one column alone, it need not."""
+    if columns is not None:
+        found, named = places(columns, [cell.strip() for cell in head], repr(str(path)))
+        if set(found) != {"text"}:
+            raise KzooError(f"columns of {str(path)!r} must say which is the text; received {', '.join(columns)}")
+        place = found["text"]
+    else:
+        known = [k for k, cell in enumerate(head) if cell.strip().lower() in TEXTS]
+        named, place = bool(known), known[0] if known else 0
+        if len(known) > 1 or (not known and len(head) > 1):
+            shown = ", ".join(cell.strip() for cell in head)
+            raise KzooError(
+                f"line 1 of {str(path)!r} names no column, or several, of texts, {shown[:80]!r}; name one text, or give"
+                " columns={'text': …} (--columns text=1)"
+            )
+    return Header("", {"text": place}, _beside(head, [place], named), named)
+
+
+def _beside(head: Sequence[str], used: Collection[int], named: bool) -> tuple[str, ...]:
+    """What the other columns are called."""
+    return tuple(head[k].strip() if named else f"number {k + 1}" for k in range(len(head)) if k not in used)
 
 
 def _given(head: Sequence[str], path: Path, columns: Mapping[str, str | int]) -> Header:
@@ -171,8 +180,7 @@ def _given(head: Sequence[str], path: Path, columns: Mapping[str, str | int]) ->
         raise KzooError(
             f"columns of {str(path)!r} must say text and label, or source and target; received {', '.join(columns)}"
         )
-    beside = [head[k].strip() if named else f"number {k + 1}" for k in range(len(head)) if k not in found.values()]
-    return Header(holds, found, tuple(beside), named)
+    return Header(holds, found, _beside(head, found.values(), named), named)
 
 
 def _header(head: Sequence[str], path: Path, split: str) -> Header:
