@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -61,14 +61,17 @@ def recipe_loss(info: ModelInfo) -> Any:
     """The recipe's loss, on logits where the model was built without its last activation; of several outputs one each,
     by name.
     """
-    recipe = info.spec.recipe
-    if isinstance(recipe.loss, Mapping):
-        of = lambda loss: replace(info, spec=replace(info.spec, recipe=replace(recipe, loss=loss)))
-        return {name: recipe_loss(of(loss)) for name, loss in recipe.loss.items()}
-    if recipe.loss == "token_crossentropy":
-        return TokenCrossentropy(recipe.label_smoothing, padding_of(info))
-    name = recipe.loss.removesuffix("_from_logits")
-    logits = name != recipe.loss or ("classifier_activation" in info.arguments and name.endswith("crossentropy"))
+    loss = info.spec.recipe.loss
+    if isinstance(loss, Mapping):
+        return {output: _loss_of(name, info) for output, name in loss.items()}
+    return _loss_of(loss, info)
+
+
+def _loss_of(loss: str, info: ModelInfo) -> str | keras.losses.Loss:
+    if loss == "token_crossentropy":
+        return TokenCrossentropy(info.spec.recipe.label_smoothing, padding_of(info))
+    name = loss.removesuffix("_from_logits")
+    logits = name != loss or ("classifier_activation" in info.arguments and name.endswith("crossentropy"))
     if logits and info.arguments.get("classifier_activation") not in (None, "linear"):
         logits = False
     classes = {

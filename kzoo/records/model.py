@@ -150,6 +150,16 @@ class ModelInfo:
             return ()
         return tuple(self.spec.recipe.loss_weights or ())
 
+    def misfit(self, inputs: Inputs) -> tuple[str, Any, Any] | None:
+        """(argument, what the model was built with, what the inputs need) of the first that a vocabulary does not fit:
+        one that must be equal, or an entry more than there is room for; None where all do.
+        """
+        settings = self.settings
+        for name, value in inputs.arguments.items():
+            if name in settings and (settings[name] != value if name in inputs.equal else value > settings[name]):
+                return name, settings[name], value
+        return None
+
     @property
     def has_head(self) -> bool:
         return self.arguments.get("include_top", True)

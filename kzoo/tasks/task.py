@@ -374,14 +374,9 @@ def read_by(model: keras.Model | ModelSpec) -> Any:
 
 def fits(model: keras.Model, inputs: Inputs, data: str) -> None:
     """Whether a network has room for a vocabulary that was taken from data."""
-    built = model_info(model).settings
-    for name, value in inputs.arguments.items():
-        if name not in built:
-            continue
-        if name in inputs.equal:
-            if built[name] != value:
-                raise KzooError(
-                    f"{model.name} was built with {name}={built[name]}, but {data} needs {name}={value}; build it so"
-                )
-        elif value > built[name]:
-            raise KzooError(f"{model.name} was built with {name}={built[name]:,}, but the vocabulary has {value:,}")
+    if (found := model_info(model).misfit(inputs)) is None:
+        return
+    name, built, value = found
+    if name in inputs.equal:
+        raise KzooError(f"{model.name} was built with {name}={built}, but {data} needs {name}={value}; build it so")
+    raise KzooError(f"{model.name} was built with {name}={built:,}, but the vocabulary has {value:,}")

@@ -163,17 +163,12 @@ def _check_vocabulary(source: str, name: str, info: ModelInfo, inputs: Inputs) -
     """A vocabulary that comes with weights has room in the network, and its marks the ids that it was built for."""
     if not getattr(inputs, "known", False):
         return
-    settings = info.settings
-    for key, value in inputs.arguments.items():
-        if key not in settings:  # as an encoder-decoder without a joint vocabulary has it
-            continue
-        built = settings[key]
-        if key in inputs.equal and built != value:
-            raise KzooError(f"{source}: its vocabulary needs {key}={value}, and {name} was built with {key}={built}")
-        if key not in inputs.equal and value > built:
-            raise KzooError(
-                f"{source}: its vocabulary has {value:,} entries, and {name} was built with {key}={built:,}"
-            )
+    if (found := info.misfit(inputs)) is None:
+        return
+    key, built, value = found
+    if key in inputs.equal:
+        raise KzooError(f"{source}: its vocabulary needs {key}={value}, and {name} was built with {key}={built}")
+    raise KzooError(f"{source}: its vocabulary has {value:,} entries, and {name} was built with {key}={built:,}")
 
 
 # In a config.json of transformers: other names of one function, and what changes no number of the network.
