@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError
@@ -67,6 +68,12 @@ class BytePairs(Windows):
         places = tf.where(ids < 0, len(self.spec.vocabulary), ids)
         joined = tf.strings.reduce_join(tf.gather(self.tokens, places), axis=1)
         return as_utf8(joined)
+
+    def spelling(self, ids: np.ndarray, text: str) -> int:
+        count = int((ids != self.spec.padding).sum())
+        grown = np.where(np.tri(count, len(ids), dtype=bool), ids, self.spec.padding)  # the first, the first two, …
+        lengths = [len(spelled.decode()) for spelled in self.text(tf.constant(grown)).numpy()] if count else []
+        return next((k + 1 for k, length in enumerate(lengths) if length >= len(text)), count) if text else 0
 
 
 def learned_bytes(spec: BytePairInputs, split: tf.data.Dataset) -> BytePairInputs:

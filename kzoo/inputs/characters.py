@@ -35,6 +35,9 @@ class Characters(Windows):
         characters = tf.where(tf.equal(ids, 1), "\ufffd", tf.gather(self.tokens, ids))
         return tf.strings.reduce_join(characters, axis=1)
 
+    def spelling(self, ids: np.ndarray, text: str) -> int:
+        return len(text)
+
     def said_of(self, ids: np.ndarray) -> list[str]:
         unknown = int((ids == 1).sum())
         return [f"{unknown:,} of {len(ids):,} characters are unknown to the vocabulary"] * bool(unknown)

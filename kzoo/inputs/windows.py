@@ -15,7 +15,7 @@ from kzoo.inputs.text import check_ids, check_texts, texts_of
 
 class Windows(Reader):
     """A window is `length` tokens that are read, and for each the one that comes next, which is learned. A subclass
-    says `ids` and `text`.
+    says `ids`, `text` and `spelling`.
 
     The spec has the id that stands for padding, which ends a row: `padding`.
     """
@@ -34,6 +34,10 @@ class Windows(Reader):
 
     def text(self, ids: tf.Tensor) -> tf.Tensor:
         """int [n, time] to strings [n]; padding is nothing."""
+        raise NotImplementedError
+
+    def spelling(self, ids: np.ndarray, text: str) -> int:
+        """How many of the ids [time] stand for a text that begins what they spell."""
         raise NotImplementedError
 
     def said_of(self, ids: np.ndarray) -> list[str]:

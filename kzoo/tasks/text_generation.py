@@ -187,17 +187,8 @@ class TextGeneration(Task):
             said = ended(said)
             for text, new, row, log_p in zip(texts, spelled(said), said, scores, strict=True):
                 new = new.partition(stop)[0] if stop else new
-                many = len(new) if spec.unit == "characters" else self._tokens_of(predictor.reader, row, new)
-                made.append(Written(text, new, float(log_p[:many].sum())))
+                made.append(Written(text, new, float(log_p[: predictor.reader.spelling(row, new)].sum())))
         return made
-
-    @staticmethod
-    def _tokens_of(reader: Any, ids: np.ndarray, text: str) -> int:
-        """How many of the ids stand for the beginning of what they spell."""
-        count = int((ids != reader.spec.padding).sum())
-        grown = np.where(np.tri(count, len(ids), dtype=bool), ids, reader.spec.padding)  # the first, the first two, …
-        lengths = [len(spelled.decode()) for spelled in reader.text(tf.constant(grown)).numpy()] if count else []
-        return next((k + 1 for k, length in enumerate(lengths) if length >= len(text)), count) if text else 0
 
     def _writer(self, predictor: Any, **drawing: Any) -> Callable[..., Any]:
         """(ids [n, half], how many each row has [n], drawn [n, half]) -> (what comes next [n, half], its log

@@ -78,18 +78,32 @@ def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> Attent
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no attention of Transformers to look at
     """
+    gives_weights = lambda layer: getattr(layer, "gives_weights", False)
     predictor = load(model, checkpoint=checkpoint)
-    network = predictor.model
-    watched = [layer for layer in layers_in(network) if getattr(layer, "gives_weights", False)]
-    if not watched:
-        raise KzooError(f"{predictor.name} has no attention of Transformers to look at")
-    if not isinstance(text, str) or not text.strip():
-        raise KzooError(f"attention_maps looks at one text; received {text!r}")
-    given, tokens, said = predictor.task.as_read(predictor, text)
-    with calls_in(watched) as calls:
-        network(given, training=False)
+    tokens, said, calls = watched(
+        predictor, text, gives_weights, "attention_maps", "no attention of Transformers to look at"
+    )
     maps = {name: np.asarray(weights, "float32")[0] for name, (_, _, (_, weights)) in calls.items()}
     return AttentionMaps(tokens, said, maps)
+
+
+def watched(
+    predictor: Any, text: str, wanted: Callable[[keras.layers.Layer], bool], verb: str, lacks: str
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[Any, Any, Any]]]:
+    """(tokens that are read, tokens that are said, `calls_in` of the layers that are wanted) as a network reads a text.
+
+    Raises:
+        KzooError: It has no such layer, or this is no text.
+    """
+    layers = [layer for layer in layers_in(predictor.model) if wanted(layer)]
+    if not layers:
+        raise KzooError(f"{predictor.name} has {lacks}")
+    if not isinstance(text, str) or not text.strip():
+        raise KzooError(f"{verb} looks at one text; received {text!r}")
+    given, tokens, said = predictor.task.as_read(predictor, text)
+    with calls_in(layers) as calls:
+        predictor.model(given, training=False)
+    return tokens, said, calls
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
 from kzoo.report import pictures, projected
 from kzoo.runs import load
-from kzoo.verbs.attention import calls_in, picture
+from kzoo.verbs.attention import picture, watched
 
-GATES = {"LSTM": ("input", "forget", "candidate", "output"), "GRU": ("update", "reset", "candidate")}
+GATED = (keras.layers.LSTM, keras.layers.GRU)
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,15 @@ def gate_maps(model: Any, text: str, *, checkpoint: str = "last") -> GateMaps:
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no LSTM or GRU
     """
-    predictor = load(model, checkpoint=checkpoint)
-    _no_export(predictor)
-    network = predictor.model
-    watched = [layer for layer in layers_in(network) if type(layer).__name__ in GATES]
-    if not watched:
-        raise KzooError(f"{predictor.name} has no LSTM or GRU")
-    if not isinstance(text, str) or not text.strip():
-        raise KzooError(f"gate_maps looks at one text; received {text!r}")
-    given, tokens, _ = predictor.task.as_read(predictor, text)
-    with calls_in(watched) as calls:
-        network(given, training=False)
-    # What reads something else, as a translator's decoder does, has another number of steps or begins with a state.
-    read = {layer.name: (layer, *calls[layer.name]) for layer in watched if layer.name in calls}
+    predictor = _loaded(model, checkpoint)
+    gated = {layer.name: layer for layer in layers_in(predictor.model) if isinstance(layer, GATED)}
+    tokens, _, calls = watched(predictor, text, lambda layer: layer.name in gated, "gate_maps", "no LSTM or GRU")
     found = {}
-    for name, (layer, args, kwargs, _) in read.items():
+    for name, (args, kwargs, _) in calls.items():
         x = np.asarray(args[0], "float32")[0]
+        # What reads something else, as a translator's decoder does, has another number of steps or begins with a state.
         if len(x) == len(tokens) and kwargs.get("initial_state") is None:
-            found[name] = _gates(layer, x)
+            found[name] = _gates(gated[name], x)
     return GateMaps(tokens, found)
 
 
@@ -134,7 +125,7 @@ def _gates(layer: keras.layers.Layer, x: np.ndarray) -> dict[str, np.ndarray]:
     kept: dict[str, list[np.ndarray]] = {}
     cells = h
     for row in rows:
-        if type(layer).__name__ == "LSTM":
+        if isinstance(layer, keras.layers.LSTM):
             i, f, c, o = np.split(row @ kernel + h @ recurrent + bias, 4)
             i, f, c, o = open_(i), open_(f), squash(c), open_(o)
             cells = f * cells + i * c
@@ -173,10 +164,9 @@ def embedding_map(
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no embedding of tokens
     """
-    predictor = load(model, checkpoint=checkpoint)
+    predictor = _loaded(model, checkpoint)
     spec = getattr(predictor.reader, "spec", None)
     spec = getattr(spec, "source", spec)
-    _no_export(predictor)
     table = next((layer.embeddings for layer in layers_in(predictor.model) if hasattr(layer, "embeddings")), None)
     if table is None or not hasattr(spec, "vocabulary"):
         raise KzooError(f"{predictor.name} has no embedding of tokens")
@@ -189,17 +179,19 @@ def embedding_map(
         words = (whole or list(spec.vocabulary[first:]))[:count]
     chosen = list(words)
     if missing := [word for word in chosen if word not in places]:
-        raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {chosen_from(spec)}")
+        raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {_some_of(spec)}")
     rows = np.asarray(table, "float32")[: len(spec.vocabulary)]
     return EmbeddingMap(tuple(chosen), *projected(rows, [places[word] for word in chosen]))
 
 
-def _no_export(predictor: Any) -> None:
+def _loaded(model: Any, checkpoint: str) -> Any:
+    predictor = load(model, checkpoint=checkpoint)
     if predictor.export is not None:
         raise KzooError(f"{predictor.name} is an export, whose layers nobody sees; give the run it came from")
+    return predictor
 
 
-def chosen_from(spec: Any) -> str:
+def _some_of(spec: Any) -> str:
     some = spec.vocabulary[len(spec.reserved) :]
     return f"{len(some):,} tokens, {', '.join(map(repr, some[:3]))} …"
 
@@ -217,8 +209,7 @@ def position_map(model: Any, *, checkpoint: str = "last") -> PositionMap:
     >>> position_map(kzoo.transformer_small()).table.shape
     (80, 128)
     """
-    predictor = load(model, checkpoint=checkpoint)
-    _no_export(predictor)
+    predictor = _loaded(model, checkpoint)
     vectors = next((layer.vectors for layer in layers_in(predictor.model) if hasattr(layer, "vectors")), None)
     if vectors is None:
         raise KzooError(f"{predictor.name} adds no vectors for places")
