@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import kzoo
-from kzoo.models import decode, go_on
+from kzoo.models import decode
 
 LONG = 1024  # places that a Transformer is built with
 MODELS: dict[str, dict[str, Any]] = {
@@ -47,9 +47,8 @@ def ways(name: str, tokens: int, batch: int) -> dict[str, Callable[[], np.ndarra
         first, reserved = tf.fill([batch, 1], 2), 3
         asked = lambda text: anew({"source": given, "target": text})
     else:
-        drawn = tf.zeros([batch, tokens])
         said = tf.function(
-            lambda prompt: go_on(model, prompt, drawn, reserved=2, temperature=0.0)["ids"], autograph=False
+            lambda prompt: decode(model, prompt, length=tokens, reserved=2, end=None)["ids"], autograph=False
         )
         first, reserved = given, 2
         asked = anew

@@ -342,8 +342,6 @@ def _checked(
     if input_tensor is not None:
         input_shape = _of_tensor(input_tensor, input_shape, style)
     source = None if weights is None else resolve(spec.name, weights)
-    if source is not None and source.config and spec.foreign is not None:
-        source = replace(source, config="")  # which tells how images are prepared, of networks that read some
     given = {"classes": classes, "input_shape": input_shape}
     if classes is None:
         classes = len(source.classes) if source is not None and source.classes else spec.classes
@@ -425,7 +423,7 @@ def _built(order: _Order) -> Any:
     from kzoo.weights import load_source
 
     spec, source = order.spec, order.source
-    path = None if source is None else source.path()  # fetched now, when all arguments hold
+    path = None if source is None else source.path(spec.foreign)  # fetched now, when all arguments hold
     inputs = inputs_of(spec, order.input_shape) if order.input_tensor is None else order.input_tensor
     try:
         model = spec.definition.assemble(order.config, order.style, name=order.name, inputs=inputs)

@@ -41,6 +41,21 @@ def test_gates_are_the_layers_own_steps(run, tmp_path):
         found.plot(tmp_path / "gates.jpg")
 
 
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        ("lstm_classifier_tiny", {"gates", "embeddings"}),
+        ("bert_test", {"heads", "embeddings", "positions"}),
+        ("textcnn_tiny", {"embeddings"}),
+    ],
+)
+def test_a_run_of_texts_has_their_pictures(name, pictures, tmp_path):
+    labels = np.array([1, 0, 0, 1] * 10)
+    kzoo.fit(name, kzoo.Data((TEXTS, labels), (TEXTS[:8], labels[:8])), run_dir=tmp_path / "r", **QUICK)
+    all_of_them = {"gates", "heads", "embeddings", "positions"}
+    assert {path.stem for path in (tmp_path / "r").glob("*.png")} & all_of_them == pictures
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_gates_are_the_same_in_every_style(run, style):
     twin = kzoo.zoo.twin(run.model, style)

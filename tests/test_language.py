@@ -9,7 +9,8 @@ from serving import served
 
 import kzoo
 from kzoo.inputs import reader_of
-from kzoo.models import go_on, model_info
+from kzoo.models import decode, model_info
+from kzoo.models.decode import penalty
 from kzoo.records import STYLES, from_config
 from kzoo.tasks import find_task
 
@@ -76,7 +77,8 @@ def test_a_place_sees_what_came_before_alone(network):
 def test_step_by_step_it_says_what_it_says_at_once(network, read):
     """The first tokens are read at once, before the last of them."""
     model, x = network, ids((3, 9))
-    state, logits = model.begin(x[:, :read], 9), []
+    (first, state), logits = model.begin(x[:, :read], 10 - read), []
+    np.testing.assert_array_equal(first, x[:, read - 1])
     for k in range(read - 1, 9):
         found, state, _ = model.step(x[:, k], state)
         logits.append(found)
@@ -85,8 +87,9 @@ def test_step_by_step_it_says_what_it_says_at_once(network, read):
 
 def test_prompts_of_unequal_length_are_read_as_alone(network):
     both = tf.constant([[5, 6, 7, 8, 9], [5, 6, 0, 0, 0]])
-    state = network.begin(both, 8)
-    logits, _, _ = network.step(tf.constant([9, 6]), state)
+    last, state = network.begin(both, 3)
+    assert last.numpy().tolist() == [9, 6]
+    logits, _, _ = network.step(last, state)
     np.testing.assert_allclose(logits[0], network(both[:1])[0, 4], atol=1e-5)
     np.testing.assert_allclose(logits[1], network(both[1:, :2])[0, 1], atol=1e-5)
 
@@ -98,7 +101,11 @@ def writer(request):
 
 class TestGoingOn:
     def said(self, writer, prompt, drawn, **options):
-        return go_on(writer, prompt, tf.constant(drawn, tf.float32), reserved=2, **options)["ids"].numpy()
+        options = {"temperature": 1.0, **options}
+        drawn = tf.constant(drawn, tf.float32)
+        return decode(writer, prompt, length=drawn.shape[1], drawn=drawn, reserved=2, end=None, **options)[
+            "ids"
+        ].numpy()
 
     def test_the_likeliest_is_that_of_a_loop_over_the_whole_network(self, writer):
         prompt = ids((2, 5))
@@ -133,6 +140,28 @@ class TestGoingOn:
             self.said(writer, prompt[:3], rng.random((3, 5)), temperature=0),
         )
 
+    @pytest.mark.parametrize("alpha", [0.0, 1.0])
+    def test_beams_find_the_likeliest_of_all_that_may_come(self, writer, alpha):
+        """All ways to go on by two tokens, or by one and the end, each read by the whole network."""
+        prompts, known, end = (ids((1, 5)), ids((1, 3), seed=1)), 12, 11
+        both = tf.concat([prompts[0], tf.pad(prompts[1], [[0, 0], [0, 2]])], axis=0)
+        found = decode(
+            writer, both, length=2, beams=known, reserved=2, known=known, end=end, padding=-1, length_penalty=alpha
+        )
+        for row, prompt in enumerate(prompts):
+            log_p = lambda text: tf.nn.log_softmax(writer(text)[0, -1, 2:known]).numpy()
+            first, best = log_p(prompt), (-np.inf, ())
+            for a in range(2, known):
+                if a == end:
+                    best = max(best, (first[a - 2] / float(penalty(1, alpha)), (-1, -1)))
+                    continue
+                second = log_p(tf.concat([prompt, [[a]]], axis=1))
+                for b in range(2, known):
+                    score = (first[a - 2] + second[b - 2]) / float(penalty(2, alpha))
+                    best = max(best, (score, (a, -1 if b == end else b)))
+            assert tuple(found["ids"].numpy()[row]) == best[1]
+            assert float(found["scores"][row]) == pytest.approx(best[0], abs=1e-4)
+
     def test_a_penalty_keeps_it_from_repeating(self, writer):
         prompt, length = ids((2, 5)), 12
         said = self.said(writer, prompt, np.zeros((2, length)), temperature=0, repetition_penalty=1e6)
@@ -155,13 +184,14 @@ class TestGoingOn:
 
     def test_only_known_tokens_are_said_and_scores_are_their_log_probabilities(self, writer, rng):
         prompt, drawn = ids((3, 4), high=20), tf.constant(rng.random((3, 6)), tf.float32)
-        made = go_on(writer, prompt, drawn, reserved=2, known=20)
+        made = decode(writer, prompt, length=6, drawn=drawn, temperature=1.0, reserved=2, known=20, end=None)
         said = made["ids"].numpy()
         assert said.min() >= 2 and said.max() < 20
         logits = writer(tf.concat([prompt, said], axis=1)).numpy()[:, 3:-1, :20]
         logits[..., :2] = -np.inf
         log_p = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), said[..., None], -1)[..., 0]
-        np.testing.assert_allclose(made["scores"], log_p, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(made["log_p"], log_p, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(made["scores"], log_p.sum(axis=1) / float(penalty(6, 0.6)), rtol=1e-4)
 
 
 def test_windows_go_through_the_whole_text_and_learn_what_comes_next(prose):
@@ -236,7 +266,9 @@ def test_what_is_asked_is_what_is_written(run):
     for options, said in (
         ({"length": 0}, "length must be a whole number of at least 1; received 0"),
         ({"temperature": -1}, "temperature must be a number of at least 0; received -1"),
-        ({"beams": 2}, "beams goes with translation"),
+        ({"beams": 2, "temperature": 0.5}, "beams=2 search for .* temperature=0.5 draws one; give one"),
+        ({"beams": 2, "top_k": 5}, "nothing is drawn; give a temperature above 0"),
+        ({"copy_unknown": True}, "copy_unknown goes with translation"),
     ):
         with pytest.raises(kzoo.KzooError, match=said):
             kzoo.generate(run, "a", **options)
@@ -264,7 +296,8 @@ def test_the_export_writes_what_the_network_would(run, tmp_path):
     reader = reader_of(model_info(run.model).inputs)
     drawn = tf.random.stateless_uniform([2, 16], [5, 0])
     prompts = reader.prepare(tf.constant(texts))
-    made = go_on(run.model, prompts, drawn, reserved=2, known=len(reader.spec.vocabulary))["ids"]
+    known = len(reader.spec.vocabulary)
+    made = decode(run.model, prompts, length=16, drawn=drawn, temperature=1.0, reserved=2, known=known, end=None)["ids"]
     assert found == [t.decode() for t in reader.text(made).numpy()]
     some = served(export.path, "serve_text", text=["the cat", ""], seed=5)
     assert some["valid"] == [True, False] and some["text"][1] == ""
@@ -278,6 +311,14 @@ OPTIONS = {**SMALL, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.1, "set"
 def one(prose, tmp_path_factory):
     """Two epochs on one device."""
     return kzoo.fit("gpt_tiny", prose, **{**OPTIONS, "epochs": 2}, run_dir=tmp_path_factory.mktemp("one") / "run")
+
+
+def test_the_likeliest_is_searched_for_in_run_and_export(run, tmp_path):
+    (greedy,) = kzoo.generate(run, "the cat", length=16, temperature=0)
+    (found,) = kzoo.generate(run, "the cat", length=16, beams=3)
+    assert found.score >= greedy.score and len(found.text) == 16
+    export = kzoo.export(run, tmp_path / "export", beams=3)
+    assert served(export.path, "serve_text", text=["the cat"])["text"] == [found.text]
 
 
 @pytest.mark.slow

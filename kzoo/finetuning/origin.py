@@ -122,7 +122,9 @@ def fill(origin: Origin, model: keras.Model, data: Data) -> LoadReport:
     if info is None:
         source = resolve(origin.name, origin.source)
         same = source.classes is not None and tuple(source.classes) == classes
-        report = load_source(model, source, source.path(), "fit" if same else "keep", channels=True, quiet=True)
+        report = load_source(
+            model, source, source.path(spec.foreign), "fit" if same else "keep", channels=True, quiet=True
+        )
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = save_weights(origin.source, Path(folder) / "weights.safetensors")

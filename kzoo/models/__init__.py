@@ -1,7 +1,7 @@
 """Models: one file a family, each an ordered list of stages, in three Keras styles from that one definition."""
 
 from kzoo.models.block import Block, Chain, Parallel, Side, flat, leaves, opened_blocks, registering, tensors
-from kzoo.models.decode import Decoding, decode, go_on
+from kzoo.models.decode import Decoding, decode
 from kzoo.models.networks import Networks, networks_of
 from kzoo.models.styles import (
     Definition,

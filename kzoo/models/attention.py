@@ -170,6 +170,22 @@ class MultiHeadAttention:
         return self.output(heads), weights
 
 
+def put(kept: Any, now: Any, place: Any) -> Any:
+    """[batch, length, d_model], what is kept of all places, with `now` [batch, 1, d_model] at the place int32 [batch]."""
+    here = ops.expand_dims(places_of(kept) == ops.expand_dims(place, 1), -1)  # [batch, length, 1]
+    return ops.where(here, now, kept)
+
+
+def up_to(kept: Any, place: Any) -> Any:
+    """bool [batch, 1, length]: the places that one at int32 [batch] may look at."""
+    return ops.expand_dims(places_of(kept) <= ops.expand_dims(place, 1), 1)
+
+
+def places_of(kept: Any) -> Any:
+    """int32 [1, length]"""
+    return ops.expand_dims(ops.arange(ops.shape(kept)[1], dtype="int32"), 0)
+
+
 class Residual:
     """LayerNorm(x + Dropout(Sublayer(x))) (sections 3.1 and 5.4)."""
 

@@ -22,7 +22,7 @@ from keras import layers, ops
 
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State, masked_softmax
+from kzoo.models.decode import Decoding, State, masked_softmax, starts
 from kzoo.models.seq2seq import Encoder
 from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
 
@@ -151,8 +151,12 @@ class Seq2SeqBahdanau(Decoding):
             layers.Dense(target_vocabulary, name="output"),                                      # W_o
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
-        return self.stage("decoder").begin(self.stage("encoder")({"source": source, "target": source}))
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("output").units
+
+    def begin(self, source: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
+        return starts(source), self.stage("decoder").begin(self.stage("encoder")({"source": source, "target": source}))
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         t, state, alignment = self.stage("decoder").step(ids, state)

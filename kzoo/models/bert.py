@@ -291,6 +291,7 @@ FOREIGN = ForeignTable(
     prefix="bert.",
     outside=(r"classifier\..+",),
     ignored=(r"embeddings\.position_ids", r"cls\..+"),
+    older={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},  # bert-base-uncased has these
     config=foreign_config,
     vocabulary=("vocab.txt",),
 )

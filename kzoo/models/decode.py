@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import keras
 from keras import ops
 
 from kzoo.models.styles import Definition
-from kzoo.records import END, START, UNKNOWN
+from kzoo.records import END, START
 
 State = dict[str, Any]
 NEVER = -1e9  # log probability of what must not be said
@@ -45,23 +46,37 @@ class Decoding(Definition):
 
     @property
     def vocabulary(self) -> int:
-        """Tokens that it has logits of: asked of a language model."""
+        """Tokens that it has logits of."""
         raise NotImplementedError
 
-    def begin(self, given: Any, length: int, lengths: Any = None) -> State:
-        """What is read before the first token is said, all at once.
+    def begin(self, given: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
+        """What is given, int32 ids [batch, time], read all at once: int32 [batch], the first token that `step` is to read,
+        and the state before it, with room for `length` tokens that are said.
 
-        Of a source, int32 ids [batch, time]: the state before the first of at most `length` tokens. Of a prompt, whose
-        rows have so many tokens as int32 `lengths` [batch] says: the state before its last token, with room for `length`
-        tokens, the prompt's among them.
+        Of a source the first is the start mark. Of a prompt, whose rows have so many tokens as int32 `lengths` [batch]
+        says, it is its last token.
         """
         raise NotImplementedError
+
+    def met(self, given: Any, lengths: Any = None) -> Any:
+        """bool [batch, vocabulary]: tokens that stand already in what is gone on with; of a source none do."""
+        return ops.zeros((ops.shape(given)[0], self.vocabulary), "bool")
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         """int32 [batch], the tokens said last -> logits [batch, vocabulary], the state, and what was looked at: float
         [batch, given time]; None of a network that does not attend.
         """
         raise NotImplementedError
+
+
+class LanguageModel(Decoding):
+    """Without a source: it is given a prompt, the beginning of a text, and goes on."""
+
+    def met(self, given: Any, lengths: Any = None) -> Any:
+        lengths = lengths_of(given) if lengths is None else lengths
+        real = ops.expand_dims(ops.arange(ops.shape(given)[1], dtype="int32"), 0) < ops.expand_dims(lengths, 1)
+        there = ops.expand_dims(ops.where(real, given, -1), -1)
+        return ops.any(ops.equal(there, ops.arange(self.vocabulary, dtype="int32")), axis=1)
 
 
 def penalty(length: Any, alpha: float) -> Any:
@@ -71,107 +86,40 @@ def penalty(length: Any, alpha: float) -> Any:
 
 def decode(
     network: Decoding,
-    source: Any,
+    given: Any,
     *,
-    length: int,
+    length: Any,
+    lengths: Any = None,
+    reserved: int = END,
+    spared: int | None = None,
+    known: int | None = None,
+    end: int | None = END,
+    padding: int = 0,
     beams: int = 1,
     length_penalty: float = 0.6,
-    known: int | None = None,
-    unknown: bool = False,
-) -> dict[str, Any]:
-    """The best translation that beam search finds; with one beam, greedy.
-
-    The loop ends when every beam has said the end mark, or after `length` tokens. Padding and the start mark are never
-    said.
-
-    Args:
-        source: int32 [batch, time], 0 is padding.
-        beams: Hypotheses that are kept for each sentence.
-        length_penalty: The exponent in `penalty`; 0 compares sums of log probabilities.
-        known: Tokens in the vocabulary, where the network has room for more: these alone are said.
-        unknown: Whether the token may be said that stands for all that the vocabulary lacks.
-
-    Returns:
-        ids: int32 [batch, length], without marks, padded with 0.
-        scores: float32 [batch], the sum of log probabilities divided by the penalty.
-        attention: float32 [batch, length, time], on the source at each token, of a network that attends.
-    """
-    batch, time = ops.shape(source)[0], ops.shape(source)[1]
-    widened = lambda t: ops.repeat(t, beams, axis=0)
-    state = {k: widened(v) for k, v in network.begin(source, length).items()}
-    rows = ops.expand_dims(ops.arange(batch, dtype="int32") * beams, 1)  # [batch, 1]: first beam of each sentence
-
-    def body(t, said, ids, total, lengths, finished, attention, state):
-        logits, state, weights = network.step(ops.reshape(said, (-1,)), state)
-        vocabulary = ops.shape(logits)[-1]
-        possible = allowed(logits, END, known, UNKNOWN if unknown else None)
-        log_p = ops.reshape(ops.log_softmax(possible), (batch, beams, vocabulary))
-        # A finished hypothesis goes on as itself: with padding, at no cost.
-        nothing = ops.where(ops.equal(ops.arange(vocabulary), 0), 0.0, NEVER)
-        log_p = ops.where(ops.expand_dims(finished, -1), nothing, log_p)
-        lengths = ops.where(finished, lengths, lengths + 1)
-        totals = ops.expand_dims(total, -1) + log_p
-        ranked = totals / ops.expand_dims(penalty(lengths, length_penalty), -1)
-        _, best = ops.top_k(ops.reshape(ranked, (batch, beams * vocabulary)), beams)
-        best = ops.cast(best, "int32")
-        parent, said = best // vocabulary, best % vocabulary
-        place = ops.reshape(rows + parent, (-1,))
-        total = ops.take_along_axis(ops.reshape(totals, (batch, beams * vocabulary)), best, axis=1)
-        lengths = ops.take_along_axis(lengths, parent, axis=1)
-        finished = ops.logical_or(ops.take_along_axis(finished, parent, axis=1), ops.equal(said, END))
-        here = ops.equal(ops.arange(length), t)  # [length]
-        ids = ops.where(here, ops.expand_dims(said, -1), ops.take_along_axis(ids, ops.expand_dims(parent, -1), axis=1))
-        if network.attends:
-            weights = ops.take(ops.cast(weights, "float32"), place, axis=0)
-            attention = ops.where(
-                ops.reshape(here, (1, length, 1)), ops.expand_dims(weights, 1), ops.take(attention, place, axis=0)
-            )
-        state = {k: ops.take(v, place, axis=0) for k, v in state.items()}
-        return t + 1, said, ids, total, lengths, finished, attention, state
-
-    first = ops.concatenate([ops.zeros((1,)), ops.full((beams - 1,), NEVER)])  # all beams begin alike: one counts
-    start = (
-        ops.convert_to_tensor(0, "int32"),
-        ops.full((batch, beams), START, dtype="int32"),
-        ops.zeros((batch, beams, length), "int32"),
-        ops.broadcast_to(first, (batch, beams)),
-        ops.zeros((batch, beams), "int32"),
-        ops.zeros((batch, beams), "bool"),
-        ops.zeros((batch * beams, length, time), "float32"),
-        state,
-    )
-    unfinished = lambda t, said, ids, total, lengths, finished, *_: ops.logical_not(ops.all(finished))
-    _, _, ids, total, lengths, _, attention, _ = ops.while_loop(unfinished, body, start, maximum_iterations=length)
-    ids, attention = ids[:, 0], ops.take(attention, ops.squeeze(rows, 1), axis=0)  # beams are in the order of scores
-    found = {
-        "ids": ops.where(ops.equal(ids, END), 0, ids),
-        "scores": total[:, 0] / penalty(ops.maximum(lengths[:, 0], 1), length_penalty),
-    }
-    return {**found, "attention": attention} if network.attends else found
-
-
-def go_on(
-    network: Decoding,
-    prompt: Any,
-    drawn: Any,
-    *,
-    reserved: int,
-    lengths: Any = None,
-    known: int | None = None,
-    temperature: float = 1.0,
+    drawn: Any = None,
+    temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float = 1.0,
     repetition_penalty: float = 1.0,
 ) -> dict[str, Any]:
-    """What a language model says after a prompt, each token drawn from its probabilities.
+    """What a network says of a source, or after a prompt: the likeliest that beam search finds, or what is drawn.
+
+    The loop ends when every text has its end mark, or after `length` tokens. A hypothesis is one of the `beams` texts that
+    may yet become the answer of a row; what is known of it, and the network's state behind it, lie in one row each.
 
     Args:
-        prompt: int32 [batch, time], one token at least in each row: prompts of unequal lengths go on each from its own
-            last token.
-        drawn: float32 [batch, length], a number in 0 to below 1 for each token that is said.
-        reserved: Ids below it are never said.
-        lengths: int32 [batch], tokens in each row of the prompt, whatever stands behind them; None: those that are not 0.
-        known: Tokens in the vocabulary, where the network has room for more.
+        given: int32 [batch, time]: a source, 0 is padding, or a prompt of one token at least in each row; prompts of
+            unequal lengths go on each from its own last token.
+        length: Most tokens that are said: a number, or an int32 tensor.
+        lengths: int32 [batch], tokens in each row of a prompt, whatever stands behind them; None: those that are not 0.
+        reserved: Ids below it are never said: padding, marks; but `spared`.
+        known: Tokens in the vocabulary, where the network has room for more: these alone are said.
+        end: What ends a text; None: nothing does.
+        padding: Stands where nothing more was said.
+        beams: Hypotheses that are kept for each row. More than one are searched for the likeliest text, and nothing is drawn.
+        length_penalty: The exponent in `penalty`; 0 compares sums of log probabilities.
+        drawn: float32 [batch, length], a number in 0 to below 1 for each token; where the temperature is 0 it is not read.
         temperature: Logits are divided by it; 0: always the likeliest token.
         top_k: Only so many of the likeliest tokens are drawn from.
         top_p: Only the likeliest tokens that have so much of the probability together are drawn from.
@@ -179,38 +127,109 @@ def go_on(
             multiplied below.
 
     Returns:
-        ids: int32 [batch, length], what was said after the prompt.
-        scores: float32 [batch, length], the log probability of each, as the network gives it.
+        ids: int32 [batch, length], without the end mark.
+        log_p: float32 [batch, length], the log probability of each token, the end mark too, as the network gives it.
+        scores: float32 [batch], their sum divided by the penalty.
+        attention: float32 [batch, length, time], on what was given at each token, of a network that attends.
     """
-    length = ops.shape(drawn)[1]
-    lengths = lengths_of(prompt) if lengths is None else lengths
-    state = network.begin(prompt, ops.shape(prompt)[1] + length, lengths)
-    last = ops.take_along_axis(prompt, ops.expand_dims(lengths - 1, 1), axis=1)[:, 0]
-    met = None
+    said, state = network.begin(given, length, lengths)  # [batch], the token that is read first
+    batch, time, places = ops.shape(given)[0], ops.shape(given)[1], ops.arange(length)
+    kept = {
+        "ids": ops.zeros((batch, length), "int32"),
+        "log_p": ops.zeros((batch, length)),
+        "count": ops.zeros((batch,), "int32"),
+        "over": ops.zeros((batch,), "bool"),
+    }
+    if network.attends:
+        kept["attention"] = ops.zeros((batch, length, time))
     if repetition_penalty != 1:
-        real = ops.expand_dims(ops.arange(ops.shape(prompt)[1], dtype="int32"), 0) < ops.expand_dims(lengths, 1)
-        there = ops.expand_dims(ops.where(real, prompt, -1), -1)
-        met = ops.any(ops.equal(there, ops.arange(network.vocabulary, dtype="int32")), axis=1)
+        kept["met"] = network.met(given, lengths)
+    if beams > 1:
+        said, kept, state = keras.tree.map_structure(lambda t: ops.repeat(t, beams, axis=0), (said, kept, state))
+        # All hypotheses of a row begin alike: the first counts.
+        kept["total"] = ops.where(ops.arange(batch * beams) % beams == 0, 0.0, NEVER)
 
-    def body(t, last, ids, scores, state, *met):
-        logits, state, _ = network.step(last, state)
-        logits = allowed(logits, reserved, known)
+    def body(t, said, kept, state):
+        logits, state, looked = network.step(said, state)
+        logits = allowed(logits, reserved, known, spared)  # [hypotheses, vocabulary]
         liked = logits
-        if met:
+        if "met" in kept:
             factor = ops.where(logits > 0, 1 / repetition_penalty, repetition_penalty)
-            liked = ops.where(ops.logical_and(met[0], logits > NEVER / 2), logits * factor, logits)
-        random = ops.take(drawn, ops.reshape(t, (1,)), axis=1)  # [batch, 1]
-        said = chosen(liked, random, temperature, top_k, top_p)
-        here, one = ops.equal(ops.arange(length), t), ops.expand_dims(said, 1)
-        scores = ops.where(here, ops.take_along_axis(ops.log_softmax(logits), one, axis=1), scores)
-        ids = ops.where(here, one, ids)
-        met = [ops.logical_or(m, ops.equal(one, ops.arange(network.vocabulary))) for m in met]
-        return t + 1, said, ids, scores, state, *met
+            liked = ops.where(ops.logical_and(kept["met"], logits > NEVER / 2), logits * factor, logits)
+        log_p = ops.log_softmax(logits)
+        if beams > 1:
+            before, said, total = best_of(liked, kept, beams, length_penalty)
+            kept, state = keras.tree.map_structure(lambda x: ops.take(x, before, axis=0), (kept, state))
+            log_p, kept["total"] = ops.take(log_p, before, axis=0), total
+            looked = ops.take(looked, before, axis=0) if network.attends else None
+        else:
+            number = ops.take(drawn, ops.reshape(t, (1,)), axis=1) if temperature else None
+            said = chosen(liked, number, temperature, top_k, top_p)
+        return t + 1, said, noted(kept, ops.equal(places, t), said, log_p, looked, end), state
 
-    zero, ids = ops.convert_to_tensor(0, "int32"), ops.zeros_like(ops.cast(drawn, "int32"))
-    start = (zero, last, ids, ops.zeros_like(drawn), state, *([] if met is None else [met]))
-    _, _, ids, scores, *_ = ops.while_loop(lambda t, *_: t < length, body, start, maximum_iterations=length)
-    return {"ids": ids, "scores": scores}
+    start = ops.convert_to_tensor(0, "int32"), said, kept, state
+    unfinished = lambda t, said, kept, state: ops.logical_and(t < length, ops.logical_not(ops.all(kept["over"])))
+    _, _, kept, _ = ops.while_loop(unfinished, body, start)
+    if beams > 1:  # those of a row are in the order of their scores
+        kept = keras.tree.map_structure(lambda t: t[::beams], kept)
+    ids = kept["ids"]
+    said = ops.expand_dims(places, 0) < ops.expand_dims(kept["count"], 1)
+    if end is not None:
+        said = ops.logical_and(said, ops.not_equal(ids, end))
+    found = {
+        "ids": ops.where(said, ids, padding),
+        "log_p": kept["log_p"],
+        "scores": ops.sum(kept["log_p"], axis=1) / penalty(ops.maximum(kept["count"], 1), length_penalty),
+    }
+    return {**found, "attention": kept["attention"]} if network.attends else found
+
+
+def noted(kept: State, here: Any, said: Any, log_p: Any, looked: Any, end: int | None) -> State:
+    """What is known of each hypothesis once it has said one token more, at the place where `here`, bool [length], holds."""
+    one, going = ops.expand_dims(said, 1), ops.logical_not(kept["over"])
+    now = ops.where(ops.expand_dims(going, 1), ops.take_along_axis(log_p, one, axis=1), 0.0)
+    found = {
+        **kept,
+        "ids": ops.where(here, one, kept["ids"]),
+        "log_p": ops.where(here, now, kept["log_p"]),
+        "count": kept["count"] + ops.cast(going, "int32"),
+    }
+    if end is not None:
+        found["over"] = ops.logical_or(kept["over"], ops.equal(said, end))
+    if "attention" in kept:
+        looked = ops.expand_dims(ops.cast(looked, "float32"), 1)
+        found["attention"] = ops.where(ops.expand_dims(here, -1), looked, kept["attention"])
+    if "met" in kept:
+        found["met"] = ops.logical_or(kept["met"], ops.equal(one, ops.arange(ops.shape(log_p)[-1])))
+    return found
+
+
+def best_of(logits: Any, kept: State, beams: int, alpha: float) -> tuple[Any, Any, Any]:
+    """The `beams` best of all that the hypotheses of a row can become by one more token, each int32 or float32
+    [hypotheses]: which hypothesis each was before, what it says, the sum of its log probabilities.
+    """
+    vocabulary = ops.shape(logits)[-1]
+    of_row = lambda t: ops.reshape(t, (-1, beams * vocabulary))
+    # One that is over goes on as itself: with padding, at no cost.
+    nothing = ops.where(ops.equal(ops.arange(vocabulary), 0), 0.0, NEVER)
+    log_p = ops.where(ops.expand_dims(kept["over"], 1), nothing, ops.log_softmax(logits))
+    totals = ops.expand_dims(kept["total"], 1) + log_p
+    counts = kept["count"] + ops.cast(ops.logical_not(kept["over"]), "int32")
+    _, best = ops.top_k(of_row(totals / ops.expand_dims(penalty(counts, alpha), 1)), beams)
+    best = ops.cast(best, "int32")  # [batch, beams]
+    total = ops.take_along_axis(of_row(totals), best, axis=1)
+    first = beams * ops.expand_dims(ops.arange(ops.shape(best)[0], dtype="int32"), 1)  # hypothesis of each row
+    return tuple(ops.reshape(t, (-1,)) for t in (first + best // vocabulary, best % vocabulary, total))
+
+
+def starts(source: Any) -> Any:
+    """int32 [batch]: the start mark for each row."""
+    return ops.full((ops.shape(source)[0],), START, dtype="int32")
+
+
+def last_of(prompt: Any, lengths: Any) -> Any:
+    """int32 [batch]: the last token of each row."""
+    return ops.take_along_axis(prompt, ops.expand_dims(lengths - 1, 1), axis=1)[:, 0]
 
 
 def lengths_of(ids: Any) -> Any:

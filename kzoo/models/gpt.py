@@ -33,9 +33,11 @@ from kzoo.models.attention import (
     Residual,
     TiedEmbedding,
     check_heads,
+    put,
+    up_to,
 )
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State, lengths_of
+from kzoo.models.decode import LanguageModel, State, last_of, lengths_of
 from kzoo.models.transformer import Logits
 from kzoo.records import ForeignTable, ModelSpec, Recipe, from_config
 
@@ -188,23 +190,19 @@ class GPTLayer(Block):
         x, _, _ = self._read(inputs["x"], inputs.get("places"), inputs["mask"])
         return {**inputs, "x": x}
 
-    def prefill(self, inputs: State, length: int) -> tuple[State, State]:
-        """What `call` gives, and the keys and values of all places, with room for `length`."""
+    def prefill(self, inputs: State, length: Any) -> tuple[State, State]:
+        """What `call` gives, and the keys and values of all places, with room for `length` more."""
         x, keys, values = self._read(inputs["x"], inputs.get("places"), inputs["mask"])
-        room = ops.zeros((ops.shape(x)[0], length - ops.shape(x)[1], x.shape[-1]), x.dtype)
+        room = ops.zeros((ops.shape(x)[0], length, x.shape[-1]), x.dtype)
         kept = {"keys": ops.concatenate([keys, room], axis=1), "values": ops.concatenate([values, room], axis=1)}
         return {**inputs, "x": x}, {f"{self.name}_{k}": v for k, v in kept.items()}
 
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """[batch, 1, d_model] at the place that `state` is at, which keeps the keys and values of those before."""
         keys, values = f"{self.name}_keys", f"{self.name}_values"
-        place = ops.expand_dims(state["place"], 1)  # [batch, 1]
-        places = ops.expand_dims(ops.arange(ops.shape(state[keys])[1], dtype="int32"), 0)  # [1, length]
-        here = ops.expand_dims(ops.equal(places, place), -1)  # [batch, length, 1]
-        x, k, v = self._read(
-            x, place, ops.expand_dims(places <= place, 1),
-            lambda k, v: (ops.where(here, k, state[keys]), ops.where(here, v, state[values])),
-        )  # fmt: skip
+        place = state["place"]
+        with_own = lambda k, v: (put(state[keys], k, place), put(state[values], v, place))
+        x, k, v = self._read(x, ops.expand_dims(place, 1), up_to(state[keys], place), with_own)
         return x, {**state, keys: k, values: v}
 
     def _read(self, x: Any, places: Any, mask: Any, kept: Any = None) -> tuple[Any, Any, Any]:
@@ -250,7 +248,7 @@ class ToLogits(Block):
 
 
 @register
-class GPT(Decoding):
+class GPT(LanguageModel):
     """int32 ids [batch, time] -> logits of the next token at each place, float32 [batch, time, vocabulary].
 
     GPT-2's smallest is the default: 124,439,808 weights on 50,257 pieces of words (table 2 of 2019).
@@ -286,13 +284,13 @@ class GPT(Decoding):
     def vocabulary(self) -> int:
         return self.stage("embed").embedding.vocabulary
 
-    def begin(self, prompt: Any, length: int, lengths: Any = None) -> State:
+    def begin(self, prompt: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
         lengths = lengths_of(prompt) if lengths is None else lengths
         inputs, state = self.stage("embed")(prompt), {}
         for layer in self.layers_of_stack:
             inputs, kept = layer.prefill(inputs, length)
             state |= kept
-        return {**state, "place": lengths - 1}
+        return last_of(prompt, lengths), {**state, "place": lengths - 1}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         x, table = self.stage("embed").one(ids, state["place"])

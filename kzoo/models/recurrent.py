@@ -33,7 +33,7 @@ from keras import layers, ops
 from kzoo.models import torch_rows
 from kzoo.models.arguments import Activation, Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State, lengths_of
+from kzoo.models.decode import LanguageModel, State, last_of, lengths_of
 from kzoo.models.styles import Definition
 from kzoo.models.tokens import TokenEmbedding
 from kzoo.records import ForeignTable, ModelSpec, Recipe, TextInputs, Wholes, from_config
@@ -213,7 +213,7 @@ class RecurrentClassifier(Definition):
 
 
 @register
-class RecurrentLanguageModel(Decoding):
+class RecurrentLanguageModel(LanguageModel):
     """int32 ids [batch, time] -> logits of the next token at each place, float32 [batch, time, vocabulary].
 
     Padding stands at the end of a row, behind all that a place has read: no mask is needed.
@@ -244,7 +244,7 @@ class RecurrentLanguageModel(Decoding):
     def vocabulary(self) -> int:
         return self.stage("embedding").input_dim
 
-    def begin(self, prompt: Any, length: int, lengths: Any = None) -> State:
+    def begin(self, prompt: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
         lengths = lengths_of(prompt) if lengths is None else lengths
         before = ops.expand_dims(lengths - 1, 1)  # the last token is the first that `step` is given
         mask = ops.expand_dims(ops.arange(ops.shape(prompt)[1], dtype="int32"), 0) < before
@@ -252,7 +252,7 @@ class RecurrentLanguageModel(Decoding):
         for layer in self.recurrent:
             x, states = layer.begin(x, mask)
             state |= states
-        return state
+        return last_of(prompt, lengths), state
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         x = self.stage("embedding")(ids)

@@ -19,7 +19,7 @@ from keras import layers, ops
 
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State, masked_softmax
+from kzoo.models.decode import Decoding, State, masked_softmax, starts
 from kzoo.models.recurrent import CELLS
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ModelSpec, PairInputs, Recipe, TextInputs
@@ -179,9 +179,13 @@ class Seq2SeqLuong(Decoding):
             layers.Dense(target_vocabulary, use_bias=False, name="output"),                  # W_s
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("output").units
+
+    def begin(self, source: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
         state = self.stage("encoder")({"source": source, "target": source})
-        return {k: v for k, v in state.items() if k != "target"}
+        return starts(source), {k: v for k, v in state.items() if k != "target"}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         out, state, alignment = self.stage("decoder").step(ids, state)

@@ -20,7 +20,7 @@ from keras import layers, ops
 from kzoo.models import torch_rows
 from kzoo.models.arguments import Dropout
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State
+from kzoo.models.decode import Decoding, State, starts
 from kzoo.models.seq2seq import rnn
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ForeignTable, ModelSpec, PairInputs, Recipe, TextInputs
@@ -134,9 +134,13 @@ class Seq2Seq(Decoding):
             layers.Dense(target_vocabulary, name="output"),
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("output").units
+
+    def begin(self, source: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
         state = self.stage("encoder")({"source": source, "target": source})
-        return {k: v for k, v in state.items() if k != "target"}
+        return starts(source), {k: v for k, v in state.items() if k != "target"}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         y, state = self.stage("decoder").step(ids, state)

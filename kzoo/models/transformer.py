@@ -30,9 +30,11 @@ from kzoo.models.attention import (
     Residual,
     TiedEmbedding,
     check_heads,
+    put,
+    up_to,
 )
 from kzoo.models.block import Block, registering
-from kzoo.models.decode import Decoding, State
+from kzoo.models.decode import Decoding, State, starts
 from kzoo.models.tokens import PaddingMask
 from kzoo.records import ForeignTable, ModelSpec, PairInputs, Recipe, TextInputs
 
@@ -110,7 +112,7 @@ class DecoderLayer(_Layer):
         y = self.after_feed_forward(y, self.feed_forward(y))
         return {**inputs, "y": y}
 
-    def begin(self, memory: Any, length: int) -> State:
+    def begin(self, memory: Any, length: Any) -> State:
         """Keys and values of the memory, and room for those of `length` places of the target."""
         room = ops.zeros((ops.shape(memory)[0], length, memory.shape[-1]), memory.dtype)
         found = {"keys": room, "values": room, "memory_keys": self.cross.key(memory),
@@ -120,14 +122,12 @@ class DecoderLayer(_Layer):
     def step(self, y: Any, state: State) -> tuple[Any, State, Any]:
         """[batch, 1, d_model] at the place that `state` is at -> the same, the state, weights [batch, h, 1, source]."""
         keys, values = f"{self.name}_keys", f"{self.name}_values"
-        place = ops.expand_dims(state["place"], 1)  # [batch, 1]
-        places = ops.expand_dims(ops.arange(state[keys].shape[1]), 0)  # [1, length]
-        here = ops.expand_dims(ops.equal(places, place), -1)  # [batch, length, 1]
+        place = state["place"]
         state = {
-            **state, keys: ops.where(here, self.attention.key(y), state[keys]),
-            values: ops.where(here, self.attention.value(y), state[values]),
+            **state, keys: put(state[keys], self.attention.key(y), place),
+            values: put(state[values], self.attention.value(y), place),
         }  # fmt: skip
-        causal = ops.expand_dims(places <= place, 1)  # [batch, 1, length]
+        causal = up_to(state[keys], place)  # [batch, 1, length]
         y = self.after_attention(y, self.attention.attend(y, state[keys], state[values], causal)[0])
         memory = state[f"{self.name}_memory_keys"], state[f"{self.name}_memory_values"]
         attended, weights = self.cross.attend(y, *memory, state["mask"])
@@ -243,7 +243,11 @@ class Transformer(Decoding):
             Logits(name="output"),                                                   # [target, vocabulary]
         ]  # fmt: skip
 
-    def begin(self, source: Any, length: int, lengths: Any = None) -> State:
+    @property
+    def vocabulary(self) -> int:
+        return self.stage("embed").target.vocabulary
+
+    def begin(self, source: Any, length: Any, lengths: Any = None) -> tuple[Any, State]:
         x, mask = self.stage("embed").encode(source)
         inputs = {"x": x, "mask": mask}
         for stage in self.stages:
@@ -251,7 +255,7 @@ class Transformer(Decoding):
                 inputs = stage(inputs)
         caches = [stage.begin(inputs["x"], length) for stage in self.stages if isinstance(stage, DecoderLayer)]
         state = {k: v for cache in caches for k, v in cache.items()}
-        return {**state, "mask": mask, "place": ops.zeros((ops.shape(source)[0],), "int32")}
+        return starts(source), {**state, "mask": mask, "place": ops.zeros((ops.shape(source)[0],), "int32")}
 
     def step(self, ids: Any, state: State) -> tuple[Any, State, Any]:
         embed = self.stage("embed")

@@ -76,6 +76,7 @@ class ForeignTable:
         prefix: In front of their names, or not there.
         outside: Patterns of names that have no prefix.
         ignored: Patterns of names there that hold no weights, or hold one twice.
+        older: {how names ended in files of earlier versions: how they end now}.
         config: Of `define`'s arguments, what stands in the `config.json` beside the weights; None where there is none.
         vocabulary: The files beside the weights that say what the ids mean, as `of_files` of the inputs takes them and
             `to_files` gives them; () where none does.
@@ -87,6 +88,7 @@ class ForeignTable:
     prefix: str = ""
     outside: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=dict)
     config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     vocabulary: tuple[str, ...] = ()
 

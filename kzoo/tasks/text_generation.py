@@ -7,7 +7,7 @@ the number of different tokens is ignorance. A token is a character, or a piece 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -17,11 +17,11 @@ import tensorflow as tf
 from kzoo.data import Data, DataInfo
 from kzoo.errors import KzooError
 from kzoo.inputs import is_utf8, random_texts
-from kzoo.models import go_on
-from kzoo.records import TEXT, Callbacks, Number, Options, Whole
+from kzoo.models import decode
+from kzoo.records import TEXT, Callbacks, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
-from kzoo.tasks.translation import speaker
+from kzoo.tasks.saying import Saying, manner, serves_texts, speaker, uniform
+from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, read_by
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,19 @@ class LanguageEvaluation(Evaluated):
 
 
 @dataclass(frozen=True)
-class Drawing(Options):
+class Writing(Saying):
     length: Annotated[int, Whole(), "Characters, or pieces, to write."] = 200
-    temperature: Annotated[float, Number(at_least=0), "Below 1 is bolder, above 1 wilder; 0: always the likeliest."] = (
-        1.0
-    )
-    top_k: Annotated[int | None, Whole(), "Draw from so many of the likeliest tokens only."] = None
-    top_p: Annotated[
-        float,
-        Number(above=0, at_most=1),
-        "Draw from the likeliest tokens only that have this probability together.",
-    ] = 1.0
-    repetition_penalty: Annotated[
-        float, Number(above=0), "Above 1, tokens that stand there already become less likely."
-    ] = 1.0
     stop: Annotated[str | None, TEXT, "Writing ends in front of this text."] = None
     seed: Annotated[int, Whole(0), "Of the numbers that tokens are drawn by."] = 0
     stream: Annotated[Any, Callbacks(), "A function that is given the pieces of one text as they are written."] = None
+
+
+UNTOLD = {"beams": 1, "temperature": 1.0}
+
+
+def says(spec: Any) -> dict[str, Any]:
+    """What `decode` takes of what the network reads."""
+    return {"reserved": len(spec.reserved), "known": len(spec.vocabulary), "end": spec.end, "padding": spec.padding}
 
 
 def room(tokens: int, most: int) -> int:
@@ -99,16 +95,14 @@ def room(tokens: int, most: int) -> int:
     return min(max(1 << (int(tokens) - 1).bit_length(), 16), most)
 
 
-def uniform(rows: Any, half: int, seed: Any, piece: int = 0, batch: int = 0) -> tf.Tensor:
-    """float32 [rows, half] in 0 to below 1, by which a piece of each text is drawn: in run and export the same."""
-    drawn = tf.random.stateless_uniform([rows, half], [seed, piece + 1_000_000 * batch])
-    return tf.ensure_shape(drawn, [None, half])
-
-
 class TextGeneration(Task):
     name, holds, verb = "text-generation", "prose", "generate"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
-    Options: ClassVar[type[Options]] = Drawing
+    Options: ClassVar[type[Options]] = Writing
+
+    def options(self, verb: str) -> type[Options]:
+        """An export has the loop inside; it writes so many tokens by the seed that it is given."""
+        return Saying if verb == "export" else super().options(verb)
 
     def made_up(self, model: Any, count: int, tokens: int) -> Data:
         many = count * read_by(model).length // 100 + 1  # passages of a hundred words, which have more characters
@@ -139,7 +133,7 @@ class TextGeneration(Task):
 
     def answer(
         self, predictor: Any, given: Any, *, batch_size: int, length: int = 200, seed: int = 0, stop: str | None = None,
-        stream: Callable[[str], Any] | None = None, **drawing: Any,
+        stream: Callable[[str], Any] | None = None, **saying: Any,
     ) -> list[Written]:  # fmt: skip
         """Piece after piece: half of what the network reads at once is what came before."""
         if given is None:
@@ -149,13 +143,11 @@ class TextGeneration(Task):
         told = 0  # characters that `stream` was given
         spec = predictor.reader.spec
         made, half = [], spec.length // 2
-        write = self._writer(predictor, **drawing)
+        write = self._writer(predictor, saying)
 
         def ended(ids: np.ndarray) -> np.ndarray:
-            """What stands behind the mark that ends a text belongs to another one."""
-            if spec.end is None:
-                return ids
-            return np.where(np.cumsum(ids == spec.end, axis=1) > 0, spec.padding, ids)
+            """Behind the end of a text is padding, and then nothing: a later piece does not know that it was over."""
+            return np.where(np.cumsum(ids == spec.padding, axis=1) > 0, spec.padding, ids)
 
         spelled = lambda ids: [text.decode() for text in predictor.reader.text(tf.constant(ids)).numpy()]
         for number, (texts, prompts) in enumerate(predictor.reader.examples(given, batch_size, predictor.name)):
@@ -182,7 +174,7 @@ class TextGeneration(Task):
                     told = sure
                 if stop and all(stop in text for text in spelled(said)):
                     break
-                if spec.end is not None and (said == spec.end).any(axis=1).all():
+                if (said == spec.padding).any(axis=1).all():
                     break
             said = ended(said)
             for text, new, row, log_p in zip(texts, spelled(said), said, scores, strict=True):
@@ -190,7 +182,7 @@ class TextGeneration(Task):
                 made.append(Written(text, new, float(log_p[: predictor.reader.spelling(row, new)].sum())))
         return made
 
-    def _writer(self, predictor: Any, **drawing: Any) -> Callable[..., Any]:
+    def _writer(self, predictor: Any, saying: Mapping[str, Any]) -> Callable[..., Any]:
         """(ids [n, half], how many each row has [n], drawn [n, half]) -> (what comes next [n, half], its log
         probabilities), compiled.
         """
@@ -198,14 +190,14 @@ class TextGeneration(Task):
             raise KzooError(
                 f"{predictor.name} is an export: its serve_text writes; generate takes the run it came from"
             )
-        network, spec = speaker(predictor), predictor.reader.spec
-        says = {"reserved": len(spec.reserved), "known": len(spec.vocabulary)}
+        network, how = speaker(predictor), {**says(predictor.reader.spec), **manner(saying, **UNTOLD)}
 
         def write(ids: tf.Tensor, counts: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            found = go_on(network, tf.maximum(ids, 0), drawn, lengths=counts, **says, **drawing)
-            return found["ids"], found["scores"]
+            length = tf.shape(drawn)[1]
+            found = decode(network, tf.maximum(ids, 0), length=length, lengths=counts, drawn=drawn, **how)
+            return found["ids"], found["log_p"]
 
-        return predictor.function(("write", *sorted(drawing.items())), lambda: write)
+        return predictor.function(("write", *how.items()), lambda: write)
 
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
         """Beside the network alone: beginnings of texts and a seed in, what comes next out: as many characters as half
@@ -216,29 +208,25 @@ class TextGeneration(Task):
         reader, half = predictor.reader, predictor.reader.spec.length // 2
         if not reader.spec.known:
             return found
-        network, spec = speaker(predictor), reader.spec
-        says = {"reserved": len(spec.reserved), "known": len(spec.vocabulary)}
+        network, how = speaker(predictor), {**says(reader.spec), **manner(options, **UNTOLD)}
 
-        def written(text: tf.Tensor, seed: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        def written(text: tf.Tensor, seed: tf.Tensor | None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             ids = reader.ids(text)[:, -half:]
-            drawn = uniform(tf.shape(text)[0], half, seed)
+            drawn = None if seed is None else uniform(tf.shape(text)[0], half, seed)
             counts = tf.cast(ids.row_lengths(), tf.int32)
             # An empty text is not valid; what would come after it is not asked.
-            made = go_on(network, ids.to_tensor(shape=[None, half]), drawn, lengths=tf.maximum(counts, 1), **says)
-            said, scores = made["ids"], made["scores"]
-            if spec.end is not None:  # what comes behind it belongs to another text
-                over = tf.cumsum(tf.cast(tf.equal(said, spec.end), tf.int32), axis=1) > 0
-                said, scores = tf.where(over, spec.end, said), tf.where(over, 0.0, scores)
-            return {"text": reader.text(said), "scores": tf.reduce_sum(scores, axis=1)}, (counts > 0) & is_utf8(text)
+            lengths, ids = tf.maximum(counts, 1), ids.to_tensor(shape=[None, half])
+            made = decode(network, ids, length=half, lengths=lengths, drawn=drawn, **how)
+            log_p = tf.where(tf.equal(made["ids"], reader.spec.padding), 0.0, made["log_p"])
+            scores = tf.reduce_sum(log_p, axis=1)
+            return {"text": reader.text(made["ids"]), "scores": scores}, (counts > 0) & is_utf8(text)
 
-        takes = {
-            "text": tf.TensorSpec([None], tf.string, name="text"),
-            "seed": tf.TensorSpec([], tf.int32, name="seed"),
-        }
-        notes = (f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} {spec.unit} are read.",)
+        notes = (
+            f"An empty text, or no UTF-8, is not valid; of a longer one the last {half} {reader.spec.unit} are read.",
+        )
         keeps = (reader.lookup, network)
-        serve_text = lambda text, seed: of_raw(lambda raw: written(raw, seed))(text)
-        return {**found, "serve_text": Signature(serve_text, takes, keeps=keeps, notes=notes)}
+        serve_text = serves_texts(written, how["temperature"] > 0, keeps=keeps, notes=notes)
+        return {**found, "serve_text": serve_text}
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
         lines = [repr(t.decode())[1:-1] for t in reading.reader.text(batch[0][:32]).numpy()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -12,14 +12,13 @@ import tensorflow as tf
 from kzoo.data import Data
 from kzoo.errors import KzooError
 from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
-from kzoo.models import Decoding, decode, model_info
-from kzoo.records import FLAG, START, Number, Options, Whole
+from kzoo.models import decode
+from kzoo.records import END, FLAG, START, UNKNOWN, Options, Whole
 from kzoo.report import Picture, Shown, Text, pictures
-from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, of_raw, read_by
-from kzoo.weights import copy_weights
-from kzoo.zoo import twin
+from kzoo.tasks.saying import Saying, manner, serves_texts, speaker, uniform
+from kzoo.tasks.task import Evaluated, NoOptions, Result, Signature, Task, read_by
 
-BEAMS, LENGTH_PENALTY = 4, 0.6  # of beam search: Vaswani et al. 2017, section 6.1
+UNTOLD = {"beams": 4, "temperature": 0.0}  # Vaswani et al. 2017, section 6.1
 LOOKED = 4  # of these, those whose attention is drawn
 SHOWN = 16  # validation pairs that a run translates in the end
 
@@ -82,11 +81,7 @@ class TranslationEvaluation(Evaluated):
 
 
 @dataclass(frozen=True)
-class SearchOptions(Options):
-    beams: Annotated[int, Whole(), "Of the beam search; 1 is greedy. An export has its own inside."] = BEAMS
-    length_penalty: Annotated[
-        float, Number(at_least=0), "Of the beam search; 0 compares sums of log probabilities."
-    ] = LENGTH_PENALTY
+class Searching(Saying):
     copy_unknown: Annotated[
         bool, FLAG,
         "Where the network says that a word is unknown, the word of the source stands that it looks at: of networks on"
@@ -94,12 +89,18 @@ class SearchOptions(Options):
     ] = False  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Drawing(Searching):
+    seed: Annotated[int, Whole(0), "Of the numbers that tokens are drawn by."] = 0
+
+
 class Translating(Task):
     name, holds, is_default, verb = "translation", "pairs", True, "generate"
-    Options: ClassVar[type[Options]] = SearchOptions
+    Options: ClassVar[type[Options]] = Drawing
 
     def options(self, verb: str) -> type[Options]:
-        return NoOptions if verb == "predict" else SearchOptions  # an evaluation and an export decode, too
+        """An evaluation and an export decode, too; the export is given its seed when it is called."""
+        return {"predict": NoOptions, "export": Searching}.get(verb, Drawing)
 
     def made_up(self, model: Any, count: int, tokens: int) -> Data:
         tokens = min(tokens, read_by(model).most_tokens)
@@ -163,22 +164,23 @@ class Translating(Task):
         reader = predictor.reader
         if not reader.spec.known:
             return found
-        translate = translating(predictor, **options)
-        limit = reader.spec.source.length
+        how = manner(options, **UNTOLD)
+        translate = translating(predictor, how, options.get("copy_unknown", False))
+        limit, longest = reader.spec.source.length, reader.spec.target.length + 1
 
-        def serve_text(text: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        def serve_text(text: tf.Tensor, seed: tf.Tensor | None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             counts = reader.source.counts(text)
             valid = (counts > 0) & (counts <= limit) & is_utf8(text)
-            made = translate(tf.where(valid, text, ""))
+            drawn = None if seed is None else uniform(tf.shape(text)[0], longest, seed)
+            made = translate(tf.where(valid, text, ""), drawn)
             return {"text": made["text"], "scores": made["scores"]}, valid
 
-        takes = {"text": tf.TensorSpec([None], tf.string, name="text")}
         keeps = (reader.source.lookup, reader.target.lookup, speaker(predictor))
         notes = (
             f"A text without {reader.source.spec.unit}, with more than {limit}, or no UTF-8, is not valid.",
             COMPOSE,
         )
-        found["serve_text"] = Signature(of_raw(serve_text), takes, keeps=keeps, notes=notes)
+        found["serve_text"] = serves_texts(serve_text, how["temperature"] > 0, keeps=keeps, notes=notes)
         return found
 
     def show_batch(self, batch: Any, reading: Any, labels: Sequence[str]) -> list[Shown]:
@@ -214,21 +216,27 @@ class Translating(Task):
         predictor: Any,
         texts: Sequence[str],
         batch_size: int,
-        beams: int = BEAMS,
-        length_penalty: float = LENGTH_PENALTY,
+        seed: int = 0,
         copy_unknown: bool = False,
+        **saying: Any,
     ) -> list[Translation]:
         """One Translation a text, in order. Texts of like length are translated together."""
         reader = predictor.reader
         texts, counts = _fitting(predictor, texts)
         if predictor.signatures is not None:
-            return _by_export(predictor, texts, batch_size)
+            return _by_export(predictor, texts, batch_size, seed)
         speaker(predictor)  # with the weights that the model has now
-        search = {"beams": beams, "length_penalty": length_penalty, "copy_unknown": copy_unknown}
-        function = predictor.function(("translate", *search.values()), lambda: translating(predictor, **search))
+        how = manner(saying, **UNTOLD)
+        function = predictor.function(
+            ("translate", *how.items(), copy_unknown), lambda: translating(predictor, how, copy_unknown)
+        )
+        drawn = None
+        if how["temperature"]:
+            drawn = uniform(len(texts), reader.spec.target.length + 1, seed % (2**31 - 1)).numpy()
         found: dict[int, Translation] = {}
         for rows in _alike(counts, batch_size):
-            out = {k: v.numpy() for k, v in function(tf.constant([texts[i] for i in rows])).items()}
+            numbers = [] if drawn is None else [tf.constant(drawn[rows])]
+            out = {k: v.numpy() for k, v in function(tf.constant([texts[i] for i in rows]), *numbers).items()}
             for j, i in enumerate(rows):
                 source, ids = out["source"][j], out["ids"][j]
                 said, read = int((ids != 0).sum()), int((source != 0).sum())
@@ -260,23 +268,9 @@ def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarra
     return [texts[k] for k in fits], counts[fits]
 
 
-def speaker(predictor: Any) -> Decoding:
-    """The network in the style that decodes: the model itself, or a twin that is made once, with its weights."""
-    model = predictor.model
-    if isinstance(model, Decoding):
-        return model
-    info = model_info(model)
-    if info is None or not issubclass(info.spec.definition, Decoding):
-        raise KzooError(f"{model.name!r} is no network of kzoo that decodes; generate takes one")
-    made = predictor.kept("speaker", lambda: twin(model, "subclass"))
-    copy_weights(model, made)
-    return made
-
-
-def translating(
-    predictor: Any, *, beams: int = BEAMS, length_penalty: float = LENGTH_PENALTY, copy_unknown: bool = False
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Strings [n] -> {"text", "scores", "ids", "source", "attention" where it attends}.
+def translating(predictor: Any, how: Mapping[str, Any], copy_unknown: bool) -> Callable[..., dict[str, tf.Tensor]]:
+    """Strings [n], and where tokens are drawn float32 [n, tokens] -> {"text", "scores", "ids", "source", "attention"
+    where it attends}; `how` is of `manner`.
 
     Raises:
         KzooError: Unknown words are to be copied by a network that looks at none.
@@ -289,11 +283,11 @@ def translating(
     length = reader.spec.target.length + 1  # and the end mark
     known = len(reader.spec.target.vocabulary)
 
-    def translate(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+    def translate(texts: tf.Tensor, drawn: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         source = reader.prepare(texts)
         found = decode(
-            network, source, length=length, beams=beams, length_penalty=length_penalty, known=known,
-            unknown=copy_unknown,
+            network, source, length=length, reserved=END, spared=UNKNOWN if copy_unknown else None, known=known,
+            drawn=drawn, **how,
         )  # fmt: skip
         copies = None
         if copy_unknown:  # Luong et al. 2015, section 4.1: the word that was looked at most; no mark
@@ -305,12 +299,14 @@ def translating(
     return translate
 
 
-def _by_export(predictor: Any, texts: Sequence[str], batch_size: int) -> list[Translation]:
+def _by_export(predictor: Any, texts: Sequence[str], batch_size: int, seed: int) -> list[Translation]:
     if "serve_text" not in predictor.signatures:
         raise KzooError(f"{predictor.name} has no serve_text; export the run anew")
     serve, found = predictor.signatures["serve_text"], {}
-    for rows in _alike(np.array([len(t) for t in texts]), batch_size):
-        out = serve(text=tf.constant([texts[i] for i in rows]))
+    draws = "seed" in serve.structured_input_signature[1]
+    for number, rows in enumerate(_alike(np.array([len(t) for t in texts]), batch_size)):
+        numbers = {"seed": tf.constant((seed + number) % (2**31 - 1))} if draws else {}
+        out = serve(text=tf.constant([texts[i] for i in rows]), **numbers)
         for j, i in enumerate(rows):
             found[i] = Translation(texts[i], out["text"].numpy()[j].decode(), float(out["scores"].numpy()[j]))
     return [found[i] for i in range(len(texts))]

@@ -19,10 +19,8 @@ from kzoo.errors import KzooError
 from kzoo.inputs import is_utf8, random_texts, texts_of
 from kzoo.keras_internals import layers_in
 from kzoo.records import UNKNOWN, Options, Whole
-from kzoo.report import Picture, Shown, Text, pictures, projected
+from kzoo.report import Shown, Text
 from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw
-
-SHOWN = 80  # words of a picture
 
 
 @dataclass(frozen=True)
@@ -166,16 +164,12 @@ class WordVectors(Task):
         return [Text("batch.txt", "\n".join(lines) + "\n")]
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
-        """The neighbours of some words, and the commonest words in two dimensions."""
+        """The neighbours of some words."""
         vocabulary = predictor.reader.spec.vocabulary
         words = list(vocabulary[UNKNOWN + 1 :])
         rare = words[20 : 20 + 400 : 20] or words[:5]
         lines = [str(found) for found in self.answer(predictor, rare, batch_size=len(rare), top=6)] if rare else []
-        chosen = [word for word in words if len(word) > 1][:SHOWN]
-        rows = np.asarray(embedding_of(predictor), "float32")[: len(vocabulary)]
-        points, explained = projected(rows, [vocabulary.index(word) for word in chosen])
-        draw = lambda path: pictures.places(chosen, points, explained, path)
-        return [Text("predictions.txt", "\n".join(lines) + "\n"), Picture("embeddings.png", draw)]
+        return [Text("predictions.txt", "\n".join(lines) + "\n")]
 
 
 def terms(predictor: Any, text: str) -> list[tuple[int, str]]:

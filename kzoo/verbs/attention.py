@@ -16,7 +16,7 @@ from kzoo.errors import KzooError
 from kzoo.files import atomic
 from kzoo.keras_internals import layers_in
 from kzoo.report import pictures
-from kzoo.runs import load
+from kzoo.runs import Predictor, load
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class AttentionMaps:
         Raises:
             KzooError: The file's name does not end in .png.
         """
-        shown = {name: (*self.names(name), maps) for name, maps in self.layers.items()}
-        return picture(path, lambda beside: pictures.heads(shown, beside))
+        return picture(path, self.draw)
+
+    def draw(self, path: Path) -> None:
+        pictures.heads({name: (*self.names(name), maps) for name, maps in self.layers.items()}, path)
 
 
 def picture(path: str | os.PathLike[str], draw: Callable[[Path], None]) -> Path:
@@ -78,8 +80,12 @@ def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> Attent
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no attention of Transformers to look at
     """
+    return maps_of(load(model, checkpoint=checkpoint), text)
+
+
+def maps_of(predictor: Predictor, text: str) -> AttentionMaps:
+    """`attention_maps` of what is loaded already."""
     gives_weights = lambda layer: getattr(layer, "gives_weights", False)
-    predictor = load(model, checkpoint=checkpoint)
     tokens, said, calls = watched(
         predictor, text, gives_weights, "attention_maps", "no attention of Transformers to look at"
     )
@@ -88,7 +94,7 @@ def attention_maps(model: Any, text: str, *, checkpoint: str = "last") -> Attent
 
 
 def watched(
-    predictor: Any, text: str, wanted: Callable[[keras.layers.Layer], bool], verb: str, lacks: str
+    predictor: Predictor, text: str, wanted: Callable[[keras.layers.Layer], bool], verb: str, lacks: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[Any, Any, Any]]]:
     """(tokens that are read, tokens that are said, `calls_in` of the layers that are wanted) as a network reads a text.
 

@@ -49,6 +49,7 @@ from kzoo.signals import spared
 from kzoo.tensorflow_internals import workers_of
 from kzoo.verbs.feed import Feed, feed_of
 from kzoo.verbs.find_rate import RateSearch, check_no_setter, search_rate
+from kzoo.verbs.inside import inside
 from kzoo.verbs.keras_words import WORDS, in_our_words
 from kzoo.verbs.ready import Ready, ready_of
 from kzoo.zoo import without_auxiliaries
@@ -341,6 +342,7 @@ def _record(
         with unchanged(objective.networks):
             final = Predictor.of(without_auxiliaries(model), reader=feed.reading.reader)
             folder.show(feed.task.show_predictions(final, feed.validation, feed.labels))
+            folder.show(inside(final, feed.validation.split))
     with atomic(folder / "card.md") as beside:
         beside.write_text(recorder.card(run), encoding="utf-8")
     folder.update_config(finished=True)  # nothing is left to do

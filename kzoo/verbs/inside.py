@@ -4,6 +4,7 @@ as pictures. Where it looks stands in attention.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
-from kzoo.report import pictures, projected
-from kzoo.runs import load
-from kzoo.verbs.attention import picture, watched
+from kzoo.report import Picture, Shown, pictures, projected
+from kzoo.runs import Predictor, load
+from kzoo.verbs.attention import maps_of, picture, watched
 
 GATED = (keras.layers.LSTM, keras.layers.GRU)
 
@@ -41,7 +43,10 @@ class GateMaps:
         Raises:
             KzooError: The file's name does not end in .png.
         """
-        return picture(path, lambda beside: pictures.gates(self.tokens, self.layers, beside))
+        return picture(path, self.draw)
+
+    def draw(self, path: Path) -> None:
+        pictures.gates(self.tokens, self.layers, path)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ class EmbeddingMap:
         Raises:
             KzooError: The file's name does not end in .png.
         """
-        return picture(path, lambda beside: pictures.places(self.tokens, self.points, self.explained, beside))
+        return picture(path, self.draw)
+
+    def draw(self, path: Path) -> None:
+        pictures.places(self.tokens, self.points, self.explained, path)
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,10 @@ class PositionMap:
         Raises:
             KzooError: The file's name does not end in .png.
         """
-        return picture(path, lambda beside: pictures.positions(self.table, self.likeness, beside))
+        return picture(path, self.draw)
+
+    def draw(self, path: Path) -> None:
+        pictures.positions(self.table, self.likeness, path)
 
 
 def gate_maps(model: Any, text: str, *, checkpoint: str = "last") -> GateMaps:
@@ -102,7 +113,10 @@ def gate_maps(model: Any, text: str, *, checkpoint: str = "last") -> GateMaps:
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no LSTM or GRU
     """
-    predictor = _loaded(model, checkpoint)
+    return _gate_maps(_loaded(model, checkpoint), text)
+
+
+def _gate_maps(predictor: Predictor, text: str) -> GateMaps:
     gated = {layer.name: layer for layer in layers_in(predictor.model) if isinstance(layer, GATED)}
     tokens, _, calls = watched(predictor, text, lambda layer: layer.name in gated, "gate_maps", "no LSTM or GRU")
     found = {}
@@ -164,7 +178,10 @@ def embedding_map(
     Traceback (most recent call last):
     kzoo.errors.KzooError: lenet5 has no embedding of tokens
     """
-    predictor = _loaded(model, checkpoint)
+    return _embedding_map(_loaded(model, checkpoint), words, count)
+
+
+def _embedding_map(predictor: Predictor, words: Sequence[str] | None = None, count: int = 80) -> EmbeddingMap:
     spec = getattr(predictor.reader, "spec", None)
     spec = getattr(spec, "source", spec)
     table = next((layer.embeddings for layer in layers_in(predictor.model) if hasattr(layer, "embeddings")), None)
@@ -184,7 +201,29 @@ def embedding_map(
     return EmbeddingMap(tuple(chosen), *projected(rows, [places[word] for word in chosen]))
 
 
-def _loaded(model: Any, checkpoint: str) -> Any:
+def inside(predictor: Predictor, texts: tf.data.Dataset) -> list[Shown]:
+    """What a network for texts has inside, as it reads the beginning of the first of some texts: the pictures of
+    `gate_maps`, `attention_maps`, `embedding_map` and `position_map`, where it has such layers.
+    """
+    spec = texts.element_spec
+    first = spec[0] if isinstance(spec, tuple) else spec
+    if not isinstance(first, tf.TensorSpec) or first.dtype != tf.string or first.shape.rank:
+        return []
+    ((text, *_),) = texts.take(1).as_numpy_iterator()
+    text = " ".join(text.decode().split()[:12])[:80]
+    found: list[Shown] = []
+    for name, made in (
+        ("gates.png", lambda: _gate_maps(predictor, text)),
+        ("heads.png", lambda: maps_of(predictor, text)),
+        ("embeddings.png", lambda: _embedding_map(predictor)),
+        ("positions.png", lambda: _position_map(predictor)),
+    ):
+        with contextlib.suppress(KzooError):  # it has none, or cannot read this text
+            found.append(Picture(name, made().draw))
+    return found
+
+
+def _loaded(model: Any, checkpoint: str) -> Predictor:
     predictor = load(model, checkpoint=checkpoint)
     if predictor.export is not None:
         raise KzooError(f"{predictor.name} is an export, whose layers nobody sees; give the run it came from")
@@ -209,7 +248,10 @@ def position_map(model: Any, *, checkpoint: str = "last") -> PositionMap:
     >>> position_map(kzoo.transformer_small()).table.shape
     (80, 128)
     """
-    predictor = _loaded(model, checkpoint)
+    return _position_map(_loaded(model, checkpoint))
+
+
+def _position_map(predictor: Predictor) -> PositionMap:
     vectors = next((layer.vectors for layer in layers_in(predictor.model) if hasattr(layer, "vectors")), None)
     if vectors is None:
         raise KzooError(f"{predictor.name} adds no vectors for places")

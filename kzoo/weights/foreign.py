@@ -52,7 +52,7 @@ TRANSFORMS = {
 def read(tensors: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.ndarray]:
     """{kzoo's key: array}; what no row names keeps its own name, and so does what would be needed beside it."""
     table = info.spec.foreign
-    left = {name.removeprefix(table.prefix): value for name, value in tensors.items()}
+    left = {_newer(name.removeprefix(table.prefix), table.older): value for name, value in tensors.items()}
     left = {name: value for name, value in left.items() if not any(re.fullmatch(p, name) for p in table.ignored)}
     found = {}
     for theirs, ours, how in table.rows(info.settings):
@@ -64,6 +64,11 @@ def read(tensors: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.nda
             found |= dict(zip(ours, made, strict=True))
             left = {name: value for name, value in left.items() if name not in theirs}
     return found | left
+
+
+def _newer(name: str, older: Mapping[str, str]) -> str:
+    ending = next((ending for ending in older if name.endswith(ending)), None)
+    return name if ending is None else name.removesuffix(ending) + older[ending]
 
 
 def written(values: Mapping[str, np.ndarray], info: ModelInfo) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urldefrag, urlsplit
 
 from kzoo.errors import KzooError, say, unknown
 from kzoo.files import read_small
-from kzoo.records import ImageInputs, WeightSpec
+from kzoo.records import ForeignTable, ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
 from kzoo.weights.download import check_network, fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of, weight_file
@@ -37,7 +37,7 @@ class Source:
         file: On this machine; or
         url: where it is fetched from, with
         checksum: what it must match, None where only its server can say.
-        config: Where the `config.json` beside it is, in which timm notes the preprocessing; of what the table lacks.
+        config: Where the `config.json` is, in which timm notes the preprocessing; of what the table lacks.
     """
 
     label: str
@@ -58,8 +58,9 @@ class Source:
     def classes(self) -> tuple[str, ...] | None:
         return self.row.classes if self.row else None
 
-    def path(self) -> Path:
-        """The checked file; fetched where it is not in the cache.
+    def path(self, foreign: ForeignTable | None = None) -> Path:
+        """The checked file; fetched where it is not in the cache. From Hugging Face comes what tells of it, too: how
+        images are prepared; of a network whose names `foreign` has, its sizes and what its ids mean.
 
         Raises:
             KzooError: It cannot be had, or is not the one that was published; one line each.
@@ -71,8 +72,10 @@ class Source:
         if own := self._of_keras():
             return own
         path = fetch(self.url, checksum=self.checksum, size=self.row.size if self.row else None, source=self.label)
-        if self.config:
+        if self.config and foreign is None:
             self._ask()
+        elif self.config:
+            self._fetch_beside(foreign)
         return path
 
     def check_can_be_had(self) -> None:
@@ -93,6 +96,16 @@ class Source:
             said = str(error).removeprefix(f"{self.label}: ")
         if self.inputs is None:
             say(f"{self.label}: how its images were prepared is not known: {said}")
+
+    def _fetch_beside(self, foreign: ForeignTable) -> None:
+        """The files that are read where they lie beside the weights; without them these can be used all the same."""
+        for name in ("config.json",) * (foreign.config is not None) + foreign.vocabulary:
+            url = f"{self.url.rpartition('/')[0]}/{name}"
+            try:
+                fetch(url, checksum=None, size=None, source=self.label, weights=False)
+            except KzooError as error:
+                of_what = "what its ids mean" if name in foreign.vocabulary else "whether the network is this one"
+                say(f"{self.label}: {of_what} is not known: {str(error).removeprefix(f'{self.label}: ')}")
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""

@@ -15,7 +15,7 @@ from kzoo.models.attention import sinusoids
 from kzoo.models.decode import penalty
 from kzoo.records import END, START, STYLES
 from kzoo.runs import load
-from kzoo.tasks.translation import speaker
+from kzoo.tasks.saying import speaker
 
 TRANSLATORS = [name for name in kzoo.list_models("*_tiny", task="translation", hidden=True)]
 SOURCE = np.array([[2, 5, 6, 7, 3, 0], [2, 9, 3, 0, 0, 0]], "int32")
@@ -41,7 +41,8 @@ def test_steps_are_teacher_forcing(name, style):
     model = made(name, style)
     expected = np.asarray(model({"source": SOURCE, "target": TARGET}))
     translator = translator_of(model)
-    state = translator.begin(SOURCE, 10)
+    first, state = translator.begin(SOURCE, 10)
+    assert first.numpy().tolist() == [START] * len(SOURCE)
     for place in range(TARGET.shape[1]):
         logits, state, attention = translator.step(TARGET[:, place], state)
         np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
@@ -63,7 +64,7 @@ def test_variants_of_luong(cell, score, bidirectional):
     model = made("seq2seq_luong_tiny", cell=cell, score=score, bidirectional=bidirectional)
     expected = np.asarray(model({"source": SOURCE, "target": TARGET}))
     translator = translator_of(model)
-    state = translator.begin(SOURCE, 10)
+    _, state = translator.begin(SOURCE, 10)
     for place in range(2):
         logits, state, _ = translator.step(TARGET[:, place], state)
         np.testing.assert_allclose(logits, expected[:, place], atol=1e-5)
@@ -137,8 +138,8 @@ def test_the_loop_ends_with_the_last_sentence():
     class Ends:
         attends = True
 
-        def begin(self, source, length):
-            return {"n": tf.zeros([tf.shape(source)[0], 1])}
+        def begin(self, source, length, lengths):
+            return tf.fill([tf.shape(source)[0]], START), {"n": tf.zeros([tf.shape(source)[0], 1])}
 
         def step(self, ids, state):
             steps.append(1)

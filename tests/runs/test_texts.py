@@ -19,7 +19,7 @@ from kzoo.inputs import reader_of
 from kzoo.models import attach_info, decode, model_info
 from kzoo.records import Fit
 from kzoo.runs import Predictor, RunFolder
-from kzoo.tasks.translation import speaker
+from kzoo.tasks.saying import speaker
 from kzoo.verbs import feed_of
 
 GOOD, BAD = ("good", "great", "fine", "lovely"), ("bad", "poor", "awful", "dull")
@@ -240,6 +240,20 @@ class TestTranslator:
         np.testing.assert_allclose(found["scores"], [t.score for t in expected], atol=1e-4)
         assert [t.text for t in kzoo.generate(export.path.parent, texts)] == found["text"]
         assert expected[0].text == "一二三"
+
+    def test_translations_are_drawn_by_a_seed_in_run_and_export(self, chinese, tmp_path):
+        texts = ["one two three", "SIX six", "two five four one one", "never seen"] * 8
+        said = lambda **more: [t.text for t in kzoo.generate(chinese[0], texts, temperature=3.0, top_k=9, **more)]
+        assert said() == said(batch_size=3) and len(set(said())) > 6
+        assert said(seed=1) != said() == said(repetition_penalty=1.0)
+        export = kzoo.export(chinese[0], tmp_path / "export", temperature=3.0, top_k=9)
+        assert served(export.path, "serve_text", text=texts, seed=1)["text"] == said(seed=1)
+        assert len(kzoo.generate(export.path.parent, texts[:2], seed=1)) == 2
+        again = lambda found: sum(len(row.tokens) - len({*row.tokens}) for row in found)
+        free, held = (kzoo.generate(chinese[0], texts, temperature=1.0, repetition_penalty=p) for p in (1.0, 9.0))
+        assert again(held) < again(free)
+        with pytest.raises(kzoo.KzooError, match="beams=4 search for .* temperature=1 draws one; give one of the two"):
+            kzoo.generate(chinese[0], "one", beams=4, temperature=1.0)
 
     def test_each_served_text_answers_for_itself(self, exported):
         path, long = exported(4, 1.0).path, " ".join(["one"] * 21)

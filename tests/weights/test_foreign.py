@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from file_server import File
 
 import kzoo
+from kzoo.inputs.bytepairs import letters_of_bytes
 from kzoo.records import STYLES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -163,6 +165,54 @@ def test_a_translator_in_pytorchs_names_knows_its_words(tmp_path):
     assert kzoo.generate(again, ["two one"])[0].text == kzoo.generate(run, ["two one"])[0].text
     with pytest.raises(kzoo.KzooError, match="tokens; build the model with a vocabulary of as many"):
         kzoo.seq2seq_tiny(source_vocabulary=4, target_vocabulary=sizes["target_vocabulary"], weights=str(path))
+
+
+def test_the_first_files_of_bert_have_older_names(tmp_path):
+    """bert-base-uncased still has them: https://github.com/huggingface/transformers/issues/11809."""
+    name = "bert, pre-training"
+    new = theirs(name)
+    endings = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    old = {next((k.removesuffix(e) + o for e, o in endings.items() if k.endswith(e)), k): v for k, v in new.items()}
+    assert sum("gamma" in key for key in old) == 6
+    for number, tensors in enumerate((new, old)):
+        safetensors.numpy.save_file(tensors, tmp_path / f"{number}.safetensors", metadata={"format": "pt"})
+    one, other = (ours(name, weights=str(tmp_path / f"{k}.safetensors")) for k in range(2))
+    for key, variable in kzoo.weights_by_name(one).items():
+        np.testing.assert_array_equal(variable, kzoo.weights_by_name(other)[key])
+
+
+@pytest.mark.parametrize("name", ["bert_test", "gpt2_test"])
+def test_hugging_face_gives_vocabulary_and_sizes_too(cache, server, monkeypatch, capsys, tmp_path, name):
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    folder = kzoo.save_weights(kzoo.create_model(name), tmp_path / "saved", names="transformers")
+    if name == "bert_test":
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film"]
+        vocabulary = {"vocab.txt": "\n".join(pieces)}
+    else:
+        pieces = [*letters_of_bytes().values(), "ab"]
+        vocabulary = {"vocab.json": json.dumps({c: k for k, c in enumerate(pieces)}), "merges.txt": "a b\n"}
+    for file, text in vocabulary.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    for file in folder.iterdir():
+        server.files[f"/me/net/resolve/main/{file.name}"] = File(file.read_bytes())
+        if file.name not in vocabulary:
+            server.files[f"/me/bare/resolve/main/{file.name}"] = File(file.read_bytes())
+    here, there = (kzoo.create_model(name, weights=weights) for weights in (str(folder), "hf://me/net"))
+    known = kzoo.models.model_info(there).inputs
+    assert known == kzoo.models.model_info(here).inputs and known.known
+    assert "images" not in capsys.readouterr().err
+    asked = len(server.asked)
+    kzoo.create_model(name, weights="hf://me/net")
+    assert len(server.asked) == asked, "all lies in the cache"
+    assert not kzoo.models.model_info(kzoo.create_model(name, weights="hf://me/bare")).inputs.known
+    assert "what its ids mean is not known: " in capsys.readouterr().err
+    said = json.loads((folder / "config.json").read_text())
+    key = "num_attention_heads" if name == "bert_test" else "n_head"
+    for file in folder.iterdir():
+        server.files[f"/me/other/resolve/main/{file.name}"] = File(file.read_bytes())
+    server.files["/me/other/resolve/main/config.json"] = File(json.dumps({**said, key: 1}).encode())
+    with pytest.raises(kzoo.KzooError, match=f"says {key}=1, and {name} has 2"):
+        kzoo.create_model(name, weights="hf://me/other")
 
 
 def test_vocabularies_that_do_not_fit_are_said(tmp_path):
