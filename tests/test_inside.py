@@ -3,11 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kzoo
 from kzoo.keras_internals import layers_in
 from kzoo.models import model_info
 from kzoo.records import STYLES
+from kzoo.runs import load
+from kzoo.verbs.inside import inside
 
 TEXTS = np.array(["the film is good", "a bad film", "bad is the film", "good a good film"] * 10, object)
 DATA = kzoo.Data((TEXTS, np.array([1, 0, 0, 1] * 10)))
@@ -54,6 +57,12 @@ def test_a_run_of_texts_has_their_pictures(name, pictures, tmp_path):
     kzoo.fit(name, kzoo.Data((TEXTS, labels), (TEXTS[:8], labels[:8])), run_dir=tmp_path / "r", **QUICK)
     all_of_them = {"gates", "heads", "embeddings", "positions"}
     assert {path.stem for path in (tmp_path / "r").glob("*.png")} & all_of_them == pictures
+
+
+@pytest.mark.parametrize("texts", [[b"caf\xe9 is good"], [b""], np.array([], "S1")])
+def test_no_text_ends_a_training_with_an_error(run, texts):
+    found = inside(load(run), tf.data.Dataset.from_tensor_slices(texts))
+    assert [shown.name for shown in found] == ["gates.png"] * (b"good" in b"".join(texts)) + ["embeddings.png"]
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -314,6 +314,8 @@ def one(prose, tmp_path_factory):
 
 
 def test_the_likeliest_is_searched_for_in_run_and_export(run, tmp_path):
+    (one,) = kzoo.generate(run, "the cat", length=1, beams=3)
+    assert one.text == kzoo.generate(run, "the cat", length=1, temperature=0)[0].text
     (greedy,) = kzoo.generate(run, "the cat", length=16, temperature=0)
     (found,) = kzoo.generate(run, "the cat", length=16, beams=3)
     assert found.score >= greedy.score and len(found.text) == 16

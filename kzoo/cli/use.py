@@ -151,18 +151,10 @@ def export(given: dict[str, Any], as_json: bool) -> None:
 
     found = kzoo.export(**given)
     if shown(found, as_json):
-        place, serves = shlex.quote(given["path"]), found.signatures
-        if "serve_text" in serves:
-            gives = serves["serve_text"]
-            if "labels" in gives:
-                print(f"next          kzoo predict {place} 'a text'")
-            elif "gaps" in gives:
-                print(f"next          kzoo predict {place} 'a text with a [MASK]'")
-            elif "seed" not in gives and "vector" not in gives:  # of those two the run answers
-                print(f"next          kzoo generate {place} 'a text'")
-        else:
-            given = "table.csv" if {"serve_rows", "serve_series"} & serves.keys() else "image.png"
-            print(f"next          kzoo {'generate ' + place if 'generate' in serves else f'predict {place} {given}'}")
+        from kzoo.tasks import find_task
+
+        if asked := find_task(found.task).asks_export.format(shlex.quote(given["path"])):
+            print(f"next          kzoo {asked}")
 
 
 def _told(answers: Any) -> None:

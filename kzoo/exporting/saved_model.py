@@ -48,11 +48,13 @@ class Exported(Printed):
         path: The version's folder.
         signatures: {name: its inputs and outputs, as text}.
         difference: Largest difference between its serving_default and the model, on random inputs.
+        task: Of the model.
     """
 
     path: Path
     signatures: dict[str, str]
     difference: float
+    task: str
 
     def to_config(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -118,7 +120,7 @@ def export(model: Any, path: str | os.PathLike[str], **options: Any) -> Exported
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         raise
-    return Exported(final, described, difference)
+    return Exported(final, described, difference, predictor.task.name)
 
 
 def _files_of(work: Path) -> dict[str, Any]:

@@ -12,6 +12,6 @@ def projected(table: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, tuple
     components; the share of the variance that lies in each).
     """
     centred = table - table.mean(axis=0)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    shares = lengths**2 / max(float((lengths**2).sum()), 1e-12)
-    return (centred[list(rows)] @ directions[:2].T).astype("float32"), (float(shares[0]), float(shares[1]))
+    variances, directions = np.linalg.eigh(centred.T @ centred)  # of least variance first
+    shares = np.maximum(variances[::-1], 0) / max(float(variances.sum()), 1e-12)
+    return (centred[list(rows)] @ directions[:, :-3:-1]).astype("float32"), (float(shares[0]), float(shares[1]))

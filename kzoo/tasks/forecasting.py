@@ -93,6 +93,7 @@ class ForecastEvaluation(Evaluated):
 
 class Forecasting(Task):
     name, holds = "forecasting", "series"
+    asks_export = "predict {} table.csv"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
 
     def arguments(self, spec: ModelSpec, data: Data) -> dict[str, Any]:

@@ -160,6 +160,7 @@ class NoiseOptions(Options):
 
 class ImageGeneration(Task):
     name, holds, verb = "image-generation", "images", "generate"
+    asks_export = "generate {}"
     score: ClassVar[Score | None] = None  # two losses that move against each other do not say which epoch is better
     Options: ClassVar[type] = NoiseOptions
 

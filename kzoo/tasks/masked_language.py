@@ -89,6 +89,7 @@ class Guesses(Options):
 
 class MaskedLanguage(Task):
     name, holds = "masked-language", "prose"
+    asks_export = "predict {} 'a text with a [MASK]'"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Guesses
 

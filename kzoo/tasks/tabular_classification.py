@@ -16,6 +16,7 @@ from kzoo.tasks.classification import Classification
 
 class TabularClassification(Classification):
     name, holds, is_default = "tabular-classification", "rows", True
+    asks_export = "predict {} table.csv"
     transfers = False  # rows of other numbers mean other things
 
     def arguments(self, spec: ModelSpec, data: Data) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class RegressionEvaluation(Evaluated):
 
 class TabularRegression(Task):
     name, holds, is_default = "tabular-regression", "measurements", False
+    asks_export = "predict {} table.csv"
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
 
     def arguments(self, spec: ModelSpec, data: Data) -> dict[str, Any]:

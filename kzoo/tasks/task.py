@@ -200,6 +200,7 @@ class Task:
         verb: `predict` or `generate`.
         score: None where the epochs of a training cannot be ranked.
         transfers: Whether `fine_tune` can give its networks a new head.
+        asks_export: What the command line says of asking an export, whose place is {}; "" where only a run answers.
         Options: A frozen record of what `predict` or `generate` takes beyond the common; see `options`.
     """
 
@@ -209,6 +210,7 @@ class Task:
     verb: ClassVar[str] = "predict"
     score: ClassVar[Score | None] = Score()
     transfers: ClassVar[bool] = False
+    asks_export: ClassVar[str] = "predict {} image.png"
     Options: ClassVar[type[Options]] = NoOptions
 
     def options(self, verb: str) -> type[Options]:

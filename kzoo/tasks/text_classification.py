@@ -14,6 +14,7 @@ from kzoo.tasks.task import read_by
 
 class TextClassification(Classification):
     name, holds, is_default = "text-classification", "texts", True
+    asks_export = "predict {} 'a text'"
 
     def made_up(self, model: Any, count: int, tokens: int) -> Data:
         return Data((random_texts(count, min(tokens, read_by(model).most_tokens), seed=0), np.arange(count) % 2))

@@ -97,6 +97,7 @@ def room(tokens: int, most: int) -> int:
 
 class TextGeneration(Task):
     name, holds, verb = "text-generation", "prose", "generate"
+    asks_export = ""
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Writing
 
@@ -143,7 +144,8 @@ class TextGeneration(Task):
         told = 0  # characters that `stream` was given
         spec = predictor.reader.spec
         made, half = [], spec.length // 2
-        write = self._writer(predictor, saying)
+        how = manner(saying, **UNTOLD)
+        write = self._writer(predictor, how)
 
         def ended(ids: np.ndarray) -> np.ndarray:
             """Behind the end of a text is padding, and then nothing: a later piece does not know that it was over."""
@@ -159,22 +161,22 @@ class TextGeneration(Task):
                 window = np.full((len(texts), room(counts.max(), half)), spec.padding, np.int32)
                 for row, last in zip(window, lasts, strict=True):
                     row[: len(last)] = last
-                piece = uniform(len(texts), half, seed % (2**31 - 1), i // half, number).numpy()[
-                    :, : room(length - i, half)
-                ]
+                # Of a longer text that is the likeliest, the beginning is not.
+                most = min(length - i, half) if how["beams"] > 1 else room(length - i, half)
+                piece = uniform(len(texts), half, seed % (2**31 - 1), i // half, number).numpy()[:, :most]
                 ids, score = (t.numpy() for t in write(*map(tf.constant, (window, counts, piece))))
                 said = np.concatenate([said, ids[:, : length - i]], axis=1)
                 scores = np.concatenate([scores, score[:, : length - i]], axis=1)
+                over = i + half >= length or (said == spec.padding).any(axis=1).all()
                 if stream is not None:
                     (text,) = spelled(ended(said))
-                    # What may be the beginning of the stop text waits for the next piece.
-                    sure = len(text) if not stop or i + half >= length else max(len(text) - len(stop) + 1, told)
-                    sure = min(sure, len(text.partition(stop)[0])) if stop else sure
+                    sure = len(text)
+                    if not over:  # part of a letter, and what may be the beginning of the stop text, wait
+                        sure = len(text.rstrip("\ufffd")) - (len(stop) - 1 if stop else 0)
+                    sure = max(min(sure, len(text.partition(stop)[0])) if stop else sure, told)
                     stream(text[told:sure])
                     told = sure
-                if stop and all(stop in text for text in spelled(said)):
-                    break
-                if (said == spec.padding).any(axis=1).all():
+                if over or (stop and all(stop in text for text in spelled(said))):
                     break
             said = ended(said)
             for text, new, row, log_p in zip(texts, spelled(said), said, scores, strict=True):
@@ -182,7 +184,7 @@ class TextGeneration(Task):
                 made.append(Written(text, new, float(log_p[: predictor.reader.spelling(row, new)].sum())))
         return made
 
-    def _writer(self, predictor: Any, saying: Mapping[str, Any]) -> Callable[..., Any]:
+    def _writer(self, predictor: Any, how: Mapping[str, Any]) -> Callable[..., Any]:
         """(ids [n, half], how many each row has [n], drawn [n, half]) -> (what comes next [n, half], its log
         probabilities), compiled.
         """
@@ -190,7 +192,7 @@ class TextGeneration(Task):
             raise KzooError(
                 f"{predictor.name} is an export: its serve_text writes; generate takes the run it came from"
             )
-        network, how = speaker(predictor), {**says(predictor.reader.spec), **manner(saying, **UNTOLD)}
+        network, how = speaker(predictor), {**says(predictor.reader.spec), **how}
 
         def write(ids: tf.Tensor, counts: tf.Tensor, drawn: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             length = tf.shape(drawn)[1]

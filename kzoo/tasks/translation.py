@@ -96,6 +96,7 @@ class Drawing(Searching):
 
 class Translating(Task):
     name, holds, is_default, verb = "translation", "pairs", True, "generate"
+    asks_export = "generate {} 'a text'"
     Options: ClassVar[type[Options]] = Drawing
 
     def options(self, verb: str) -> type[Options]:
@@ -224,6 +225,11 @@ class Translating(Task):
         reader = predictor.reader
         texts, counts = _fitting(predictor, texts)
         if predictor.signatures is not None:
+            others = [name for name, default in vars(Saying()).items() if saying.get(name, default) != default]
+            if others := others + ["copy_unknown"] * copy_unknown:
+                raise KzooError(
+                    f"{predictor.name} is an export, with its own {others[0]} inside; leave it out, or give the run"
+                )
             return _by_export(predictor, texts, batch_size, seed)
         speaker(predictor)  # with the weights that the model has now
         how = manner(saying, **UNTOLD)
@@ -304,7 +310,9 @@ def _by_export(predictor: Any, texts: Sequence[str], batch_size: int, seed: int)
         raise KzooError(f"{predictor.name} has no serve_text; export the run anew")
     serve, found = predictor.signatures["serve_text"], {}
     draws = "seed" in serve.structured_input_signature[1]
-    for number, rows in enumerate(_alike(np.array([len(t) for t in texts]), batch_size)):
+    # Drawn ones are in the order of the run's, which one seed says alike as far as one batch goes.
+    lengths = np.array([0 if draws else len(t) for t in texts])
+    for number, rows in enumerate(_alike(lengths, batch_size)):
         numbers = {"seed": tf.constant((seed + number) % (2**31 - 1))} if draws else {}
         out = serve(text=tf.constant([texts[i] for i in rows]), **numbers)
         for j, i in enumerate(rows):

@@ -74,6 +74,7 @@ class Nearest(Options):
 
 class WordVectors(Task):
     name, holds = "word-vectors", "prose"
+    asks_export = ""
     score: ClassVar[Score | None] = Score((("val_loss", False), ("loss", False)))
     Options: ClassVar[type[Options]] = Nearest
 

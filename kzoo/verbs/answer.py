@@ -46,15 +46,16 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
 
 @takes(*VERBS["generate"])
 def generate(model: Any, inputs: Any = None, **options: Any) -> list[Any]:
-    """What a model makes: a translator a text of each text, a generator images of noise.
+    """What a model makes: a translator a text of each text, a language model what comes after it, a generator images.
 
     Args:
         model: As for `evaluate`.
-        inputs: For a translator: texts, or the path of a .txt file with one a line. For a generator: noise, float32
-            [n, noise], or nothing.
+        inputs: For translators and language models: texts, or the path of a .txt file with one a line. For a
+            generator: noise, float32 [n, noise], or nothing.
 
     Returns:
-        What the task says, in order: a Translation a text (`text`, `score`), a Made an image (`pixels`).
+        What the task says, in order: a Translation a text (`text`, `score`), a Written a beginning (`text` without it,
+        `score`), a Made an image (`pixels`).
 
     Raises:
         KzooError: A model of another task, an empty text, one longer than the model reads.

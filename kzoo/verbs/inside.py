@@ -125,6 +125,8 @@ def _gate_maps(predictor: Predictor, text: str) -> GateMaps:
         # What reads something else, as a translator's decoder does, has another number of steps or begins with a state.
         if len(x) == len(tokens) and kwargs.get("initial_state") is None:
             found[name] = _gates(gated[name], x)
+    if not found:
+        raise KzooError(f"{predictor.name} has no LSTM or GRU that reads the text from its beginning")
     return GateMaps(tokens, found)
 
 
@@ -198,6 +200,9 @@ def _embedding_map(predictor: Predictor, words: Sequence[str] | None = None, cou
     if missing := [word for word in chosen if word not in places]:
         raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {_some_of(spec)}")
     rows = np.asarray(table, "float32")[: len(spec.vocabulary)]
+    if rows.shape[1] < 2 or not np.isfinite(rows).all():
+        why = "is one number wide" if rows.shape[1] < 2 else "holds numbers that are not finite"
+        raise KzooError(f"the embedding of {predictor.name} {why}")
     return EmbeddingMap(tuple(chosen), *projected(rows, [places[word] for word in chosen]))
 
 
@@ -209,8 +214,9 @@ def inside(predictor: Predictor, texts: tf.data.Dataset) -> list[Shown]:
     first = spec[0] if isinstance(spec, tuple) else spec
     if not isinstance(first, tf.TensorSpec) or first.dtype != tf.string or first.shape.rank:
         return []
-    ((text, *_),) = texts.take(1).as_numpy_iterator()
-    text = " ".join(text.decode().split()[:12])[:80]
+    row = next(texts.take(1).as_numpy_iterator(), b"")
+    text = row[0] if isinstance(row, tuple) else row
+    text = " ".join(text.decode("utf-8", "replace").split()[:12])[:80]
     found: list[Shown] = []
     for name, made in (
         ("gates.png", lambda: _gate_maps(predictor, text)),

@@ -22,6 +22,7 @@ from kzoo.files import read_small
 from kzoo.models import attach_info, model_info
 from kzoo.records import Inputs, ModelInfo, from_config
 from kzoo.weights import keras_files, torch_files
+from kzoo.weights.cache import cache_folder
 from kzoo.weights.files import read_metadata, read_tensors
 from kzoo.weights.kinds import KINDS, kind_of, weight_file
 from kzoo.weights.names import REMEDY, differing, shapes_that_differ, weights_by_name
@@ -132,7 +133,13 @@ def load_file(
             raise KzooError(f"{source}: no layer of it fits the model {model.name!r}; it is another model's")
         arrays = {key: values[key][()] for key in used}  # all is read before anything changes
     check_numbers(arrays, source)
-    theirs = _inputs_of(kind, metadata, parts, path)
+    try:
+        theirs = _inputs_of(kind, metadata, parts, path)
+    except KzooError as error:
+        if cache_folder() not in path.parents:
+            raise
+        say(f"{source}: what its ids mean is not known: {error}")  # nobody put it there
+        theirs = None
     adopted = None
     if prepare and theirs is not None and info is not None and info.inputs is not None:
         adopted = info.inputs.adopted(theirs)

@@ -106,6 +106,8 @@ class Source:
             except KzooError as error:
                 of_what = "what its ids mean" if name in foreign.vocabulary else "whether the network is this one"
                 say(f"{self.label}: {of_what} is not known: {str(error).removeprefix(f'{self.label}: ')}")
+                if "cannot be fetched" in str(error):  # nor can the next one
+                    return
 
     def _of_keras(self) -> Path | None:
         """A file of keras.applications that Keras has fetched already, if it is the right one."""

@@ -248,7 +248,11 @@ class TestTranslator:
         assert said(seed=1) != said() == said(repetition_penalty=1.0)
         export = kzoo.export(chinese[0], tmp_path / "export", temperature=3.0, top_k=9)
         assert served(export.path, "serve_text", text=texts, seed=1)["text"] == said(seed=1)
-        assert len(kzoo.generate(export.path.parent, texts[:2], seed=1)) == 2
+        assert [t.text for t in kzoo.generate(export.path.parent, texts, seed=1)] == said(seed=1)
+        with pytest.raises(
+            kzoo.KzooError, match="is an export, with its own temperature inside; leave it out, or give"
+        ):
+            kzoo.generate(export.path.parent, texts, temperature=1.0)
         again = lambda found: sum(len(row.tokens) - len({*row.tokens}) for row in found)
         free, held = (kzoo.generate(chinese[0], texts, temperature=1.0, repetition_penalty=p) for p in (1.0, 9.0))
         assert again(held) < again(free)
