@@ -153,6 +153,7 @@ def test_a_config_of_another_network_is_said(tmp_path):
         kzoo.create_model(name, weights=str(folder))
 
 
+@pytest.mark.slow
 def test_a_translator_in_pytorchs_names_knows_its_words(tmp_path):
     texts = np.array(["one two three", "two one", "three three one"] * 4, object)
     run = kzoo.fit(
