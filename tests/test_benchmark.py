@@ -49,6 +49,17 @@ def test_a_model_is_afterwards_what_it_was():
     assert model.optimizer is optimizer and not optimizer.iterations.numpy()
 
 
+@pytest.mark.parametrize("reads", ["images", "ids"])
+def test_a_model_of_ones_own_that_names_a_class(reads):
+    """What it reads is no table, whatever a network of somebody else's counts as."""
+    x = inputs = keras.Input((8, 8, 3)) if reads == "images" else keras.Input((8,), dtype="int32")
+    x = layers.Conv2D(2, 3)(x) if reads == "images" else layers.Embedding(20, 3)(x)
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(x)))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    found = kzoo.bench(model, **QUICK)
+    assert found.training > 0
+
+
 def test_a_model_of_ones_own_with_two_inputs_and_outputs():
     a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
     x = layers.Concatenate()([a, b])

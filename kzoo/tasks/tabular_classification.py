@@ -9,7 +9,7 @@ import numpy as np
 
 from kzoo.data import Data, DataInfo
 from kzoo.errors import KzooError
-from kzoo.models import input_shape_of
+from kzoo.models import input_shape_of, model_info
 from kzoo.records import ModelSpec
 from kzoo.tasks.classification import Classification
 
@@ -40,10 +40,10 @@ def width_of(spec: ModelSpec, data: Data) -> dict[str, Any]:
 
 
 def random_rows(model: Any, count: int, classes: int) -> Data | None:
-    """Rows with a class each, or with a number; None of a network that takes them ready."""
+    """Rows with a class each, or with a number; None of a network that takes them ready, or is not kzoo's."""
     rng = np.random.default_rng(0)
     spec = model if isinstance(model, ModelSpec) else None
-    if spec is not None and spec.inputs is None:
+    if (spec is not None and spec.inputs is None) or (spec is None and model_info(model) is None):
         return None
     (width,) = spec.input_shape if spec is not None else input_shape_of(model)
     x = rng.normal(size=(count, width)).astype("float32")
