@@ -171,8 +171,7 @@ def gates(tokens: Sequence[str], layers: Mapping[str, Mapping[str, np.ndarray]],
     figure = Figure(figsize=(2.7 * across + 0.4, 2.8 * len(layers) + 0.3), layout="constrained")
     panels = np.reshape(figure.subplots(len(layers), across), (len(layers), across))
     names = [shortened(token, 12) for token in tokens[:most]]
-    for k, (name, parts) in enumerate(layers.items()):
-        row = panels[k]
+    for row, (name, parts) in zip(panels, layers.items(), strict=True):
         for axes in row[len(parts) :]:
             axes.set_axis_off()
         for axes, (part, values) in zip(row, parts.items(), strict=False):
@@ -186,8 +185,8 @@ def gates(tokens: Sequence[str], layers: Mapping[str, Mapping[str, np.ndarray]],
             axes.set_title(f"{shortened(name, 28)}: {part}", fontsize=7, parse_math=False)
             axes.set_yticks([])
             axes.set_xticks([])
-            if k == len(layers) - 1:  # all layers read the same tokens
-                axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False, fontsize=6)
+    for axes in row[: len(parts)]:  # the last one's: all layers read the same tokens
+        axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False, fontsize=6)
     save(figure, "", path)
 
 

@@ -53,7 +53,11 @@ MOST = int(os.environ.get("KZOO_MAX_DOWNLOAD") or 8 << 30)  # bytes of a file wh
 MOST_OF_A_TEXT = 8 << 20  # the vocabularies of several languages have some
 UNKNOWN_HOST = "no such host is known: a wrong name, or no network"
 PIECE = 1 << 16  # bytes at a time; of a cut connection the last, unfinished piece is lost
-__all__ = ["cache_folder", "fetch", "hf_endpoint"]
+__all__ = ["Unreachable", "cache_folder", "fetch", "hf_endpoint"]
+
+
+class Unreachable(KzooError):
+    """No server gave an answer."""
 
 
 def hf_endpoint() -> str:
@@ -123,8 +127,8 @@ def _forbidden(fault: str, variable: str, url: str, path: Path, source: str) -> 
     )
 
 
-def _unfetched(url: str, path: Path, source: str, why: str) -> KzooError:
-    return KzooError(
+def _unfetched(url: str, path: Path, source: str, why: str) -> Unreachable:
+    return Unreachable(
         f"{source}: {shown(url)} cannot be fetched: {why}; look at the network, set KZOO_WEIGHTS_URL to a mirror, or"
         f" fetch it by hand, as {str(path)!r}"
     )

@@ -17,7 +17,7 @@ from kzoo.errors import KzooError, say, unknown
 from kzoo.files import read_small
 from kzoo.records import ForeignTable, ImageInputs, WeightSpec
 from kzoo.weights.cache import cached_path, check_checksum, digests_of, matches, shown
-from kzoo.weights.download import check_network, fetch, hf_endpoint
+from kzoo.weights.download import Unreachable, check_network, fetch, hf_endpoint
 from kzoo.weights.kinds import kind_of, weight_file
 from kzoo.weights.origins import KERAS
 from kzoo.weights.table import published_path, rows_of
@@ -106,7 +106,7 @@ class Source:
             except KzooError as error:
                 of_what = "what its ids mean" if name in foreign.vocabulary else "whether the network is this one"
                 say(f"{self.label}: {of_what} is not known: {str(error).removeprefix(f'{self.label}: ')}")
-                if "cannot be fetched" in str(error):  # nor can the next one
+                if isinstance(error, Unreachable):  # nor can the next one be had
                     return
 
     def _of_keras(self) -> Path | None:
