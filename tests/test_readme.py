@@ -16,7 +16,7 @@ def table():
     for name, row in index().items():
         if row["hidden"]:
             continue
-        shape = described_shape(row["input_shape"]).replace("x", "×")
+        shape = re.sub(r"(?<=\d)x(?=\d)", "×", described_shape(row["input_shape"]))
         weights = ", ".join(f"`{tag}`" for tag in row["weights"])
         rows.append(f"| `{name}` | {row['task']} | {shape} | {row['parameters']:,} | {weights} | {row['summary']} |")
     return "\n".join(rows)

@@ -24,14 +24,17 @@ def make_engine(
     kernels: bool = True,
     sync_batch_norm: bool = False,
     slices: bool = False,
+    steps: int | None = None,
 ) -> Engine:
-    """The objective has seen a batch (`prepare`); its optimizers are built. `slices`: see `InPlace`."""
+    """The objective has seen a batch (`prepare`); its optimizers are built. `slices`: see `InPlace`; `steps`: of the whole
+    training, None where that is not known.
+    """
     in_sync = strategy.num_replicas_in_sync > 1
     servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
     elsewhere = any(made_in(phase.optimizer).num_replicas_in_sync > 1 for phase in objective.phases)
     in_place = not (servers or in_sync or elsewhere)  # variables made in the scope of replicas are not
     chosen = Kernels(
-        objective.networks, xla=xla, enabled=kernels, in_place=in_place and not slices,
+        objective.networks, xla=xla, enabled=kernels, in_place=in_place and not slices, steps=steps,
         sync_batch_norm=sync_batch_norm if in_sync else None,
     )  # fmt: skip
     if slices and not in_place:

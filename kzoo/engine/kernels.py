@@ -34,6 +34,7 @@ from kzoo.keras_internals import attention_settings, layers_in, result_type, sto
 
 Kernel = Callable[..., Any]
 MANY = 1_000_000  # weights; with fewer the update is not worth XLA's compilation
+REPAYS = 40  # steps; in fewer it saves less than it takes (ResNet-50: 3 s, and 85 ms a step)
 MASKED = -0.7 * 3.38953e38  # the score of a masked position; Keras' own, so that a row of nothing else is the same
 
 
@@ -44,6 +45,7 @@ class Kernels:
         networks: Their layers are looked at now.
         xla: Whether the step is compiled by XLA.
         in_place: Whether variables are updated in place: then the update can be compiled by itself.
+        steps: Of the whole training; None where that is not known.
         enabled: False keeps Keras' own code.
         sync_batch_norm: Synchronise every batch normalization over the replicas; otherwise those that ask for it
             (`synchronized=True`).
@@ -56,7 +58,7 @@ class Kernels:
 
     def __init__(
         self, networks: Sequence[keras.Model], *, xla: bool, enabled: bool = True, in_place: bool = False,
-        sync_batch_norm: bool | None = None,
+        steps: int | None = None, sync_batch_norm: bool | None = None,
     ) -> None:  # fmt: skip
         self._here = threading.local()  # each replica's thread has its share
         self._swaps: list[tuple[keras.layers.Layer, str, Kernel]] = []
@@ -72,7 +74,8 @@ class Kernels:
                     kernel = self._dropout
                 self._swaps.append((layer, attribute, kernel))
         weights = sum(math.prod(v.shape) for network in networks for v in network.trainable_variables)
-        self.update_by_xla = enabled and in_place and not xla and weights >= MANY
+        repaid = weights >= MANY and (steps is None or steps >= REPAYS)
+        self.update_by_xla = enabled and in_place and not xla and repaid
         self.synchronised = "synchronised batch norm" in counts
         self.names = tuple(f"{name} ({count})" for name, count in counts.items())
         self.names += ("update by xla",) * self.update_by_xla

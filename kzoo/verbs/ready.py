@@ -155,7 +155,7 @@ def _ready(feed: Feed, compiled: Compiled, decided: dict[str, Any]) -> Ready:
             shared = shared_out(objective, first_batch) if replicas > 1 else []
         engine = make_engine(
             objective, strategy, xla=xla, kernels=options.kernels, sync_batch_norm=options.sync_batch_norm,
-            slices=options.repeated_rows == "keras",
+            slices=options.repeated_rows == "keras", steps=steps,
         )  # fmt: skip
     engine.notes += [*shared, *(draws_otherwise(model) if xla else ())]
     if options.repeated_rows == "sum" and any(map(_squares_rows, objective.phases)):
