@@ -26,8 +26,8 @@ def make_engine(
     slices: bool = False,
     steps: int | None = None,
 ) -> Engine:
-    """The objective has seen a batch (`prepare`); its optimizers are built. `slices`: see `InPlace`; `steps`: of the whole
-    training, None where that is not known.
+    """The objective has seen a batch (`prepare`); its optimizers are built. `slices`: see `InPlace`; `steps`: of the
+    whole training, None where that is not known.
     """
     in_sync = strategy.num_replicas_in_sync > 1
     servers = isinstance(strategy, tf.distribute.ParameterServerStrategy)
