@@ -1,6 +1,7 @@
 """BERT: strings in, labels out, with its own word pieces; in runs, exports and weights of transformers."""
 
 import json
+import shlex
 
 import keras
 import numpy as np
@@ -33,9 +34,15 @@ def test_it_learns_and_answers_strings(run):
     assert again[0].scores == pytest.approx(good.scores, abs=1e-6)
 
 
-def test_the_export_cuts_pieces_in_a_bare_tensorflow(run, tmp_path):
-    path = kzoo.export(run, tmp_path / "e").path
-    served = tf.saved_model.load(str(path)).signatures["serve_text"](text=tf.constant(["GOOD film number 3", ""]))
+def test_the_export_cuts_pieces_in_a_bare_tensorflow(run, tmp_path, here):
+    place = tmp_path / "a place"
+    status, out, _ = here("export", run.path, place)
+    asked = shlex.split(out.splitlines()[-1])
+    assert status == 0 and asked == ["next", "kzoo", "predict", str(place), "a text"]
+    assert here(*asked[2:])[0] == 0
+    served = tf.saved_model.load(str(place / "1")).signatures["serve_text"](
+        text=tf.constant(["GOOD film number 3", ""])
+    )
     assert served["valid"].numpy().tolist() == [True, False]
     expected = kzoo.predict(run, ["GOOD film number 3"])[0].scores
     np.testing.assert_allclose(served["scores"][0], expected, atol=1e-5)

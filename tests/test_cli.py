@@ -15,6 +15,7 @@ from PIL import Image
 
 import kzoo
 import kzoo.records
+import kzoo.tasks
 import kzoo.zoo
 from kzoo import cli
 
@@ -205,6 +206,14 @@ def test_an_option_of_a_task_is_one_of_the_verb(here):
         and "--temperature" in text
         and "For text-generation: " in text
     )
+
+
+@pytest.mark.parametrize("name", kzoo.tasks.task_names())
+def test_what_an_export_can_be_asked_is_a_line(name):
+    task = kzoo.tasks.find_task(name)
+    verb, *inputs = task.asks_export.split(" {}")
+    assert verb in (task.verb, "") and verb in (*commands(), "")
+    assert bool(inputs) == bool(verb) and (verb == "generate" or inputs != [""])
 
 
 def test_checks(here):

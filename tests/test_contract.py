@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from crosses import in_turn
 from PIL import Image
 
 import kzoo
@@ -214,6 +215,23 @@ def built(name):
     return models
 
 
+@pytest.mark.parametrize(("name", "style"), in_turn(FULL))
+def test_weights_move_by_name(name, style, inputs_for, tmp_path):
+    """From a style to the next, directly and by a file, onto other weights."""
+    source, x = built(name)[style], inputs_for(built(name)["functional"])
+    path = kzoo.save_weights(source, tmp_path / f"{style}.safetensors")
+    keras.utils.set_random_seed(2)
+    target = kzoo.create_model(name, style=STYLES[(STYLES.index(style) + 1) % 3])
+    other, expected = whole(target(x, training=False)), whole(source(x, training=False))
+    assert np.abs(other - expected).max() > 0
+    kzoo.copy_weights(source, target)
+    np.testing.assert_array_equal(whole(target(x, training=False)), expected)
+    for variable in target.weights:
+        variable.assign(keras.ops.zeros_like(variable))
+    kzoo.load_weights(target, path)
+    np.testing.assert_array_equal(whole(target(x, training=False)), expected)
+
+
 @pytest.mark.parametrize("name", FULL)
 class TestEveryModelInEveryStyle:
     @pytest.fixture
@@ -234,22 +252,6 @@ class TestEveryModelInEveryStyle:
         outputs = {style: whole(model(x, training=False)) for style, model in three.items()}
         for style in STYLES:
             np.testing.assert_array_equal(outputs[style], outputs["functional"], err_msg=style)
-
-    def test_weights_move_by_name(self, name, three, x, tmp_path):
-        """From each style to the next, directly and by a file, onto other weights."""
-        for k, style in enumerate(STYLES):
-            source = three[style]
-            path = kzoo.save_weights(source, tmp_path / f"{style}.safetensors")
-            keras.utils.set_random_seed(2)
-            target = kzoo.create_model(name, style=STYLES[(k + 1) % 3])
-            other, expected = whole(target(x, training=False)), whole(source(x, training=False))
-            assert np.abs(other - expected).max() > 0
-            kzoo.copy_weights(source, target)
-            np.testing.assert_array_equal(whole(target(x, training=False)), expected)
-            for variable in target.weights:
-                variable.assign(keras.ops.zeros_like(variable))
-            kzoo.load_weights(target, path)
-            np.testing.assert_array_equal(whole(target(x, training=False)), expected)
 
     def test_every_weight_has_a_gradient(self, name, three, inputs_for):
         for model in three.values():
@@ -309,14 +311,7 @@ json.dump(answers, open(sys.argv[2], "w"))
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "style"),
-    [
-        pytest.param(name, style, marks=() if style == STYLES[k % 3] else pytest.mark.slow)
-        for k, name in enumerate(FULL)
-        for style in STYLES
-    ],
-)
+@pytest.mark.parametrize(("name", "style"), in_turn(FULL))
 def test_keras_file_round_trip(name, style, inputs_for, tmp_path):
     """The file says itself which model it is, and how that was built."""
     model = built(name)[style]

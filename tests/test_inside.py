@@ -49,7 +49,7 @@ def test_gates_are_the_layers_own_steps(run, tmp_path):
     [
         ("lstm_classifier_tiny", {"gates", "embeddings"}),
         ("bert_test", {"heads", "embeddings", "positions"}),
-        ("textcnn_tiny", {"embeddings"}),
+        pytest.param("textcnn_tiny", {"embeddings"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_of_texts_has_their_pictures(name, pictures, tmp_path):

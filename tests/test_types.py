@@ -74,7 +74,7 @@ def mypy(python, program, folder):
     return result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module", params=["editable", "built"])
+@pytest.fixture(scope="module", params=[pytest.param("editable", marks=pytest.mark.slow), "built"])
 def python(request, tmp_path_factory):
     """An interpreter that has kzoo installed from this checkout, or from a wheel built of it."""
     if request.param == "editable":

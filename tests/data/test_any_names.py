@@ -150,7 +150,8 @@ def letters(texts, unit):
 
 @pytest.mark.parametrize("count", [20, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "drawn", [pytest.param(folders, marks=pytest.mark.slow), tables_of_images, tables_of_texts, letters]
+    "drawn",
+    [*(pytest.param(what, marks=pytest.mark.slow) for what in (folders, tables_of_images)), tables_of_texts, letters],
 )
 def test_what_is_drawn(drawn, count):
     READ.clear()

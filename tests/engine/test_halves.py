@@ -115,7 +115,7 @@ def test_the_numbers_of_the_whole_batch(case, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # seeds of dropout among them
 
 
-@pytest.mark.parametrize("width", [4, 5])
+@pytest.mark.parametrize("width", [pytest.param(4, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize("xla", [False, True], ids=["xla-off", "xla-on"])
 def test_rows_of_a_mask_of_dropout(xla, width):
     whole, rows = layers.Dropout(0.4, seed=7), tf.ones((9, 3, width))

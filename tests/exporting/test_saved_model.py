@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from crosses import one_style
 from PIL import Image
 from serving import served
 
 import kzoo
 import kzoo.exporting.saved_model
-from kzoo.records import STYLES
 from kzoo.runs import newest_version
 
 
@@ -94,7 +94,7 @@ def test_versions_count_up_and_nothing_else_is_left(trained, tmp_path):
     assert card.startswith("# lenet5") and "serve_bytes" in card
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", one_style())
 def test_half_precision_gives_float32(style, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -29,7 +29,7 @@ def wrong_after(forks, wholes, program, folder, **how):
     return [*differences(left(folder), wholes(program).left), *nothing_beside(folder)]
 
 
-@pytest.mark.parametrize("share", [0.3, 0.97])
+@pytest.mark.parametrize("share", [0.3, pytest.param(0.97, marks=pytest.mark.slow)])
 def test_killed_once(share, forks, wholes, tmp_path):
     calls = wholes("classifier").calls
     at = max(1, int(share * calls))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from crosses import in_turn, one_style
 
 import kzoo
 from kzoo.models import model_info
@@ -24,13 +25,7 @@ CONVNETS = [name for name in kzoo.list_models(hidden=True) if index()[name]["fam
 TINY = [name for name in CONVNETS if name.endswith("_tiny")]
 # One real variant of each family, beside the tiny rows of tests/test_contract.py.
 REAL = ("alexnet", "vgg11", "googlenet", "inception_v3", "resnet50")
-# Every tiny row, in every style; by default a ResNet in all, the others in one.
-EACH = [
-    pytest.param(name, style, id=f"{name}-{style}", marks=() if by_default else pytest.mark.slow)
-    for k, name in enumerate(TINY)
-    for style in STYLES
-    for by_default in [name == "resnet_tiny" or style == STYLES[k % 3]]
-]
+EACH = in_turn(TINY, whole=("resnet_tiny",))
 
 
 def trainable(model):
@@ -165,7 +160,7 @@ class TestStochasticDepth:
         rates = [layer.rate for layer in model.layers if layer.name.endswith("_survival")]
         np.testing.assert_allclose(rates, [0.5 * block / 9 for block in range(1, 10)])
 
-    @pytest.mark.parametrize("style", STYLES)
+    @pytest.mark.parametrize("style", one_style())
     def test_inference_is_scaled_and_training_drops_whole_blocks(self, style):
         """In training the last block gives its shortcut or shortcut + F; in inference shortcut + p F (equation 5)."""
         arguments = {"activation": "linear", "include_top": False, "style": style}
@@ -283,7 +278,7 @@ def test_every_convolution_is_tappable_by_a_meaningful_name(name):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", one_style())
 class TestAuxiliaries:
     def test_they_vanish_at_inference(self, style):
         """The twin without them has the same predictions, and its own weights only."""

@@ -12,12 +12,12 @@ import kzoo
 
 PROGRAMS = program.programs()
 SHOWN = {  # these are compiled by XLA and used too; the others with --slow
-    "added_losses", "buckets", "convnet", "dropout", "physics", "tabular_strings", "text_pooling",
+    "added_losses", "convnet", "dropout", "physics", "tabular_strings", "text_pooling",
 }  # fmt: skip
 REPLICAS = SHOWN | {  # trained on one device or on replicas
-    "accumulation", "averaged_weights", "detector", "distillation", "imbalance", "metric_learning", "multi_task",
-    "overlap", "own_classes", "own_loss", "ratios", "reduced_by_sum", "sequence_tagging", "siamese", "sparse_inputs",
-    "spectral", "summed_loss", "tags", "triplets", "two_tower", "variational_autoencoder",
+    "accumulation", "averaged_weights", "buckets", "detector", "distillation", "imbalance", "metric_learning",
+    "multi_task", "overlap", "own_classes", "own_loss", "ratios", "reduced_by_sum", "sequence_tagging", "siamese",
+    "sparse_inputs", "spectral", "summed_loss", "tags", "triplets", "two_tower", "variational_autoencoder",
 }  # fmt: skip
 
 

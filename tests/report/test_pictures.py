@@ -18,7 +18,7 @@ def size_of(path):
         (["only"], 1300),
         (["good", "a_really_long_defect_class_name_with_scratches"], 1700),
         ([f"class number {k}" for k in range(20)], 3000),
-        ([f"some long name {k}" for k in range(100)], 3700),
+        pytest.param([f"some long name {k}" for k in range(100)], 3700, marks=pytest.mark.slow),
         ([f"synonyms, and others {k}" for k in range(1000)], 3700),
     ],
 )
