@@ -25,6 +25,8 @@ for kind, megabytes in (("CPU", None), ("GPU", 8192)):  # each cut into two, so 
         parts = [tf.config.LogicalDeviceConfiguration(memory_limit=megabytes)] * 2
         tf.config.set_logical_device_configuration(device, parts)
 
+os.fsync = lambda handle: None  # what is lost without it a power cut would lose; tests that count it have own processes
+
 gc.freeze()  # TensorFlow and Keras themselves are not looked through at every collection
 gc.set_threshold(20_000, 20, 20)
 

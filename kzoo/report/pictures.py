@@ -44,7 +44,7 @@ def curves(
         if best is not None:
             axes.axvline(best, color=GREY, linewidth=1, linestyle="--", label=f"best epoch, {best}")
         axes.set_xlabel("epoch")
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(name.replace("_", " "), y=1)  # without y the ticks are laid out twice, to find its place
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
