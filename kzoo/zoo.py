@@ -432,7 +432,7 @@ def _built(order: _Order) -> Any:
     except (ValueError, TypeError, ArithmeticError) as error:
         raise _cannot(order, error) from error
     prepared = {
-        key: record.for_model(order.input_shape, order.config) if record is not None else None
+        key: record.for_model(order.input_shape, order.overrides) if record is not None else None
         for key, record in (("inputs", spec.inputs), ("targets", spec.targets))
     }
     attach_info(model, ModelInfo(spec, order.style, order.arguments, **prepared))

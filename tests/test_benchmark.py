@@ -31,10 +31,12 @@ def test_a_text_model_is_built_as_it_is_asked_for():
     pytest.param("lstm_classifier_tiny", marks=pytest.mark.slow),
     pytest.param("transformer_tiny", marks=pytest.mark.slow),
     pytest.param("gpt_tiny", marks=pytest.mark.slow), "dcgan_tiny",
-    pytest.param("googlenet_tiny", marks=pytest.mark.slow),
+    *(pytest.param(name, marks=pytest.mark.slow)
+      for name in ("googlenet_tiny", "bert_test", "bert_pretraining_test", "word2vec_tiny", "gru_forecaster_tiny")),
 ])  # fmt: skip
-def test_every_kind(name):
+def test_every_kind(name, capsys):
     found = kzoo.bench(name, **QUICK)
+    assert "left out" not in (said := capsys.readouterr().err) and "are read" not in said
     assert found.training > 0 and found.whole > 0 and found.calls
     assert (found.inference is None) == (name == "dcgan_tiny")
 
@@ -60,10 +62,14 @@ def test_a_model_of_ones_own_that_names_a_class(reads):
     assert found.training > 0
 
 
-def test_a_model_of_ones_own_with_two_inputs_and_outputs():
+@pytest.mark.parametrize("takes", [dict, list])
+def test_a_model_of_ones_own_with_two_inputs_and_outputs(takes):
     a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
     x = layers.Concatenate()([a, b])
-    model = keras.Model({"a": a, "b": b}, {"c": layers.Dense(2, "softmax", name="c")(x), "d": layers.Dense(1)(x)})
+    model = keras.Model(
+        {"a": a, "b": b} if takes is dict else [a, b],
+        {"c": layers.Dense(2, "softmax", name="c")(x), "d": layers.Dense(1)(x)},
+    )
     model.compile("adam", {"c": "sparse_categorical_crossentropy", "d": "mse"})
     found = kzoo.bench(model, **QUICK)
     assert found.training > 0 and found.unit == "examples"

@@ -44,6 +44,11 @@ def test_gates_are_the_layers_own_steps(run, tmp_path):
         found.plot(tmp_path / "gates.jpg")
 
 
+def test_who_reads_no_texts_says_so():
+    with pytest.raises(kzoo.KzooError, match="gru_forecaster_tiny reads no texts"):
+        kzoo.gate_maps(kzoo.create_model("gru_forecaster_tiny"), "a text")
+
+
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [

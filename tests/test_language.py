@@ -12,6 +12,7 @@ from kzoo.inputs import reader_of
 from kzoo.models import decode, model_info
 from kzoo.models.decode import penalty
 from kzoo.records import STYLES, from_config
+from kzoo.records.characters import CharacterInputs
 from kzoo.tasks import find_task
 
 TEXT = "\n\n".join(f"Passage {k}: the cat sat on the mat; {'no' if k % 3 else 'yes'}!" for k in range(60))
@@ -344,6 +345,15 @@ def test_prose_has_no_labels(prose):
 def test_tuned(prose):
     search = kzoo.tune("gpt_tiny", prose, trials=2, epochs=1, limit_train_batches=2, xla="off", verbose=False)
     assert search.best_trial.status == "completed" and search.objective == "val_loss"
+
+
+def test_a_character_that_is_none_is_unknown():
+    """NUL, which NumPy takes for the end of a string."""
+    texts = np.array(["ab\0c" * 40], object)
+    reader = reader_of(CharacterInputs(length=8))
+    learned = reader.learn(kzoo.Data((texts, np.zeros(1, np.int64))))
+    assert learned.vocabulary[2:] == ("a", "b", "c")
+    assert reader_of(learned).ids(tf.constant(["a\0b"])).to_list() == [[2, 1, 3]]
 
 
 def test_the_command_line(here, prose):

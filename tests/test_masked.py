@@ -105,7 +105,7 @@ def run(tmp_path_factory):
     return found, folder / "animals.csv"
 
 
-def test_it_learns_and_fills_gaps(run):
+def test_it_learns_and_fills_gaps(run, capsys):
     run, data = run
     told = kzoo.evaluate(run, data, split="validation")
     assert told.accuracy > told.baseline and told.perplexity < 4
@@ -115,6 +115,8 @@ def test_it_learns_and_fills_gaps(run):
     assert "[MASK](" in (run.path / "batch.txt").read_text() and (run.path / "predictions.txt").is_file()
     with pytest.raises(kzoo.KzooError, match=r"fills gaps: write \[MASK\] where a piece is to be guessed; received"):
         kzoo.predict(run, ["the cats"])
+    (again,) = kzoo.predict(run, ["the cats", "[MASK] meow today and tomorrow"])
+    assert again.text == found.text and "text 1: " in capsys.readouterr().err, "one without a gap fails no other"
 
 
 def test_the_export_fills_them_in_a_bare_tensorflow(run, tmp_path):

@@ -97,6 +97,7 @@ def test_words_of_like_places_are_neighbours(run):
         with pytest.raises(kzoo.KzooError, match=line) as error:
             kzoo.predict(run, [given])
         assert "\n" not in str(error.value)
+    assert [found.input for found in kzoo.predict(run, ["x1", "q7"])] == ["x1"], "one that is unknown fails no other"
 
 
 def test_the_export_gives_vectors_without_kzoo(run, tmp_path):

@@ -49,19 +49,22 @@ class Bench(Printed):
     """Medians over the rounds; rates are `unit` a second.
 
     Attributes:
+        tokens: Of an example, its padding included, in the mean; None where none are read.
         training, inference: By kzoo: its loop over batches in memory, and the network alone, None of several networks.
         first_step: Seconds until the first step of a training is done, which is traced and compiled.
         whole: Seconds of a whole call of `kzoo.fit` on `examples` examples, three epochs, run folder and all.
         calls: How long further calls take that answer.
-        memory: MiB of the process, or of the GPU, after kzoo's own rounds and before others began.
+        memory: MiB of the process, or of the GPU, at most, after kzoo's own steps and before others' began.
         others: {setting of `Model.fit`, or way of PyTorch: training rate}; empty if none was asked for.
         ratio: kzoo's training rate to the best of them: the median over the rounds, in each of which they took turns;
             None without.
-        whole_fit, whole_ratio: Seconds of the whole of `Model.fit` with that setting, and how much longer than kzoo's.
+        whole_fit, whole_ratio: Seconds of the whole of `Model.fit` with that setting, and how much longer than kzoo's;
+            None where kzoo reads the examples from texts, tables or series, which `Model.fit` does not take.
     """
 
     model: str
     batch_size: int
+    tokens: int | None
     strategy: str
     xla: bool
     precision: str
@@ -83,8 +86,9 @@ class Bench(Printed):
         return asdict(self)
 
     def __str__(self) -> str:
+        long = f" of {self.tokens:,} tokens" if self.tokens is not None else ""
         rows = [
-            ("model", f"{self.model}, batch {self.batch_size}, {self.precision}"),
+            ("model", f"{self.model}, batch {self.batch_size}{long}, {self.precision}"),
             ("strategy", f"{self.strategy}, xla {'on' if self.xla else 'off'}"),
             ("kernels", ", ".join(self.kernels) or "Keras' own"),
             ("training", f"{self.training:,.0f} {self.unit}/s"),
@@ -95,6 +99,8 @@ class Bench(Printed):
             ("whole of fit", f"{self.whole:.1f} s for {EPOCHS} epochs of {self.examples:,} examples"),
             *[("  by Keras", f"{self.whole_fit or 0:.1f} s, ratio {self.whole_ratio or 0:.2f}")]
             * (self.whole_fit is not None),
+            *[("  by Keras", "not timed: kzoo reads raw examples here, which Model.fit does not take")]
+            * (self.whole_fit is None and any("steps_per_execution" in name for name in self.others)),
             *(("call" if not k else "", str(call)) for k, call in enumerate(self.calls)),
             ("memory", f"{self.memory:,.0f} MiB at most" if self.memory == self.memory else "not known"),
         ]
@@ -148,8 +154,8 @@ def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Ben
             first, steps = warm(trial.ready.engine.train, options.seconds)
             forward = None if networks_of(model) != [model] else trial.forward()
             _, forward_steps = warm(forward, options.seconds) if forward else (0.0, 0)
+            memory = peak_memory()  # before Keras' own begins, which is not given back
             rates, whole_steps = _rounds(trial, forward, options, steps, forward_steps)
-        memory = peak_memory()
         raw = trial.feed.task.question(model, data, max(CALLS))
         ready = trial.inputs(max(CALLS)) if trial.feed.task.verb == "predict" else None
         calls = answers(model, raw, ready, trial.feed.task.verb, options.seconds, options.against == "keras")
@@ -162,6 +168,7 @@ def _timed(model: Any, options: Timing, strategy: tf.distribute.Strategy) -> Ben
     return Bench(
         model=f"{plan.model} ({plan.style})",
         batch_size=options.batch_size,
+        tokens=round(per_batch / trial.rows) if unit == "tokens" else None,
         strategy=plan.strategy,
         xla=plan.xla,
         precision=options.precision or model.dtype_policy.name,

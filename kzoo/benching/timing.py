@@ -104,11 +104,16 @@ class Trial:
             return "tokens", int(np.mean([tf.size(tf.nest.flatten(batch)[0]) for batch in self.batches]))
         return "images" if len(x.shape) == 4 else "examples", x.shape[0]
 
+    @property
+    def rows(self) -> float:
+        """Of a batch, in the mean."""
+        return float(np.mean([tf.nest.flatten(batch)[0].shape[0] for batch in self.batches]))
+
     def inputs(self, count: int) -> Any:
-        """So many examples as the network reads them, one of them again and again where there are fewer."""
-        xs = [batch[0] for batch in self.batches]
-        joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *xs)
-        return keras.tree.map_structure(lambda part: part[np.arange(count) % len(part)], joined)
+        """So many examples of the first batch, as the network reads them; again and again where it has fewer. (Texts of
+        another batch may be of other lengths.)
+        """
+        return keras.tree.map_structure(lambda part: np.asarray(part)[np.arange(count) % len(part)], self.batches[0][0])
 
     def begin(self) -> None:
         self.ready.engine.begin(Batches(self.data.repeat(), None, Reader(), ready=True), 0)
@@ -148,6 +153,7 @@ def seconds_of(run: Callable[..., Any], *given: Any) -> float:
 def warm(run: Callable[[int], Any], seconds: float) -> tuple[float, int]:
     """(seconds of the first step, which is traced and compiled; steps that take about `seconds`)."""
     first = seconds_of(run, 1)
+    run(DISTINCT)  # batches of other shapes are compiled too
     one = seconds_of(run, 1)
     steps = max(1, min(50, int(seconds / one)))
     one = seconds_of(run, steps) / steps
@@ -206,7 +212,7 @@ def answers(model: keras.Model, raw: Any, ready: Any, verb: str, seconds: float,
         served = _served(model, place) if verb == "predict" else None
         graph = tf.function(lambda x: model(x, training=False))
         for count in CALLS:
-            some = raw[:count] if isinstance(raw, list) else _first(raw, count)
+            some = raw[:count] if _is_texts(raw) else _first(raw, count)
             if verb == "generate":
                 found.append(timed("kzoo.generate", count, lambda some=some: generate(model, some), seconds))
                 continue
@@ -222,6 +228,11 @@ def answers(model: keras.Model, raw: Any, ready: Any, verb: str, seconds: float,
                 }
                 found += [timed(name, count, call, seconds) for name, call in ways.items()]
     return found
+
+
+def _is_texts(raw: Any) -> bool:
+    """A list of something else is one array an input."""
+    return isinstance(raw, list) and isinstance(raw[0], str)
 
 
 def _first(rows: Any, count: int) -> Any:

@@ -24,7 +24,9 @@ TRAINING = ("fit", "fine_tune", "tune")
 
 
 def of_tasks(verb: str) -> dict[str, tuple[str, str]]:
-    """{option of a task: (what the help shows for a value, help)}; several tasks may have one of the same name."""
+    """{option of a task: (what the help shows for a value, "" of a flag; help)}; several tasks may have one of the same
+    name.
+    """
     said: dict[tuple[str, str, str], list[str]] = {}
     rows = dict(task_index())
     if (registry := sys.modules.get("kzoo.tasks.registry")) is not None:  # with those that an imported file registers
@@ -32,7 +34,7 @@ def of_tasks(verb: str) -> dict[str, tuple[str, str]]:
             rows[name] = registry.described(registry.find_task(name))
     for task, row in rows.items():
         for name, told in row.get(verb, {}).items():
-            text = told["help"] if told["default"] is None else f"{told['help']} Default {told['default']}."
+            text = told["help"] if told["default"] in (None, False) else f"{told['help']} Default {told['default']}."
             said.setdefault((name, told["metavar"], text), []).append(task)
     found: dict[str, tuple[str, str]] = {}
     for (name, metavar, text), tasks in said.items():
@@ -72,7 +74,8 @@ def command(verb: str, *, examples: str, **own: Any) -> Callable[[Callable[..., 
         parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=a, default=d)
                       for n, (a, d) in own.items()]  # fmt: skip
         parameters += [_parameter(option) for option in known.values()]
-        parameters += [_named(name, Annotated[str | None, typer.Option(metavar=m, help=h)])
+        parameters += [_named(name, Annotated[str | None, typer.Option(metavar=m, help=h)] if m else
+                              Annotated[bool | None, typer.Option(help=h)])
                        for name, (m, h) in others.items() if name not in known]  # fmt: skip
         json_ = typer.Option("--json", help="Print the result as JSON.")
         parameters.append(_named("json_", Annotated[bool, json_], False))
@@ -152,8 +155,10 @@ def _kept(verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in kept.given().items() if k in ("strategy", "devices")}
 
 
-def _read(verb: str, name: str, text: str) -> Any:
-    """Of an option of a task's: by the first task that has it, whose kind all share."""
+def _read(verb: str, name: str, text: str | bool) -> Any:
+    """Of an option of a task's: by the first task that has it, whose kind all share; a flag is read."""
+    if isinstance(text, bool):
+        return text
     from kzoo.tasks import find_task, task_names
 
     options = (options_of(find_task(task).options(verb)) for task in task_names())

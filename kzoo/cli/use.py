@@ -58,7 +58,7 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
             list[str],
             typer.Argument(
                 help="Image files, folders of them, patterns, a .txt file that names some, or - for stdin; texts, or a"
-                " .txt file with one a line; a .csv file of rows of numbers, or of a series."
+                " .txt file or - with one a line; a .csv file of rows of numbers, or of a series."
             ),
         ], ...,
     ),
@@ -92,7 +92,9 @@ def predict(given: dict[str, Any], as_json: bool) -> None:
     "generate",
     model=(Model, ...),
     inputs=(
-        Annotated[list[str] | None, typer.Argument(help="Texts to translate or to write on, or a .txt file.")], None,
+        Annotated[
+            list[str] | None, typer.Argument(help="Texts to translate or to write on, a .txt file, or - for stdin.")
+        ], None,
     ),
     output=(
         Annotated[str | None, typer.Option(metavar="PATH", help="PNG for images. Default generated.png.")], None,
@@ -113,7 +115,14 @@ def generate(given: dict[str, Any], as_json: bool) -> None:
     model = given["model"]
     predictor = load(model, checkpoint=given.get("checkpoint", "last"))
     texts, streams = given.get("inputs") or [], "stream" in options_of(predictor.task.options("generate"))
-    if streams and len(texts) == 1 and not texts[0].endswith(".txt") and sys.stdout.isatty() and not as_json:
+    if (
+        streams
+        and len(texts) == 1
+        and texts[0] != "-"
+        and not texts[0].endswith(".txt")
+        and sys.stdout.isatty()
+        and not as_json
+    ):
         print(printable_lines(texts[0]), end="", flush=True)
         given["stream"] = lambda piece: print(printable_lines(piece), end="", flush=True)
         found = kzoo.generate(**{**given, "model": predictor})

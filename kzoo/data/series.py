@@ -53,6 +53,8 @@ class Times:
     @property
     def described(self) -> str:
         every = {"step": f"{self.step}", "month": "a month" if self.step == 1 else f"{self.step} months"}
+        if self.unit == "time" and self.step % timedelta(1) == timedelta(0):
+            return "a day" if self.step.days == 1 else f"{self.step.days} days"
         return every.get(self.unit, str(self.step))
 
 
@@ -127,6 +129,11 @@ def series(table: Columns, name: str, roles: Mapping[str, int]) -> tuple[dict[st
     if place is not None:
         times = times_of(table, place)
         notes = [f"a row each {times.described}, to {times.written(times.last)}"]
+    elif table.named and table.names[0].lower() in TIMES and not re.fullmatch(r"[-+.\d]+", cell := table.cells(0)[0]):
+        where = f"line {table.lines[0]} of {str(table.path)!r}"
+        raise KzooError(
+            f"{where} has {cell[:40]!r} in the column {table.names[0]!r}, where a time stands; write {CLOCK}"
+        )
     x = table.numbers(others).astype("float32")
     names = tuple(table.names[k] for k in others)
     target = roles.get("target")

@@ -24,7 +24,9 @@ class Characters(Windows):
         """With the characters of the training split, in the order of Unicode."""
         if self.spec.known:
             return self.spec
-        found = sorted(set("".join(text.decode() for text, *_ in data.train.as_numpy_iterator())))
+        found = sorted(
+            set("".join(text.decode() for text, *_ in data.train.as_numpy_iterator())) - {"\0"}
+        )  # NumPy's ""
         return replace(self.spec, vocabulary=(*RESERVED, *found))
 
     def ids(self, strings: tf.Tensor) -> tf.RaggedTensor:

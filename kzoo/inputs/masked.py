@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError, say
 from kzoo.inputs.batches import cut
+from kzoo.inputs.left_out import leave_out
 from kzoo.inputs.sequences import BATCH, Rows, Sequences
 from kzoo.inputs.text import check_passages, texts_of
 from kzoo.inputs.wordpieces import WordPieces
@@ -57,30 +58,37 @@ class Masked(WordPieces):
         return self._framed(ids)
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
-        """Of texts with gaps; those behind what is read at once are said.
+        """Of texts with gaps; gaps behind what is read at once are said, a text without any is left out and named.
 
         Raises:
-            KzooError: One has no gap among what is read.
+            KzooError: None has a gap among what is read.
         """
         self.needs_vocabulary()
-        texts, most = texts_of(given), self.spec.length
-        for text in texts:
-            if MASK not in text:
-                raise KzooError(
-                    f"{name} fills gaps: write {MASK} where a piece is to be guessed; received {text[:80]!r}"
-                )
+        texts, most, wrong = texts_of(given), self.spec.length, []
         for i in range(0, len(texts), batch_size):
-            ids = self.with_gaps(tf.constant(texts[i : i + batch_size])).to_tensor()
-            for k, text in enumerate(texts[i : i + batch_size]):
-                read, there = int(tf.reduce_sum(tf.cast(tf.equal(ids[k], self.mask), tf.int32))), text.count(MASK)
-                if not read:
-                    raise KzooError(
+            ids, good = self.with_gaps(tf.constant(texts[i : i + batch_size])).to_tensor(), []
+            gaps = tf.math.count_nonzero(tf.equal(ids, self.mask), axis=1).numpy().tolist()
+            for k, (text, read) in enumerate(zip(texts[i : i + batch_size], gaps, strict=True)):
+                if MASK not in text:
+                    why = f"{name} fills gaps: write {MASK} where a piece is to be guessed; received {text[:80]!r}"
+                elif not read:
+                    why = (
                         f"{name} reads {most} pieces, and no {MASK} is among the first of text {i + k + 1}; give it a"
                         " shorter one"
                     )
-                if read < there:
-                    say(f"text {i + k + 1} has {there} gaps: {read} are among the first {most} pieces, which are read")
-            yield texts[i : i + batch_size], ids
+                else:
+                    good.append(k)
+                    if read < (there := text.count(MASK)):
+                        among = f"{read} are among the first {most} pieces, which are read"
+                        say(f"text {i + k + 1} has {there} gaps: {among}")
+                    continue
+                wrong.append((f"text {i + k + 1}", why))
+            if good:
+                yield [texts[i + k] for k in good], tf.gather(ids, good)
+        if len(wrong) == len(texts):
+            raise KzooError(wrong[0][1])
+        for what, why in wrong:
+            leave_out(what, why)
 
     def filled(self, strings: tf.Tensor, ids: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
         """Strings [n] with pieces in their gaps, int [n, time] at the places of ids [n, time] that are gaps; all else

@@ -153,7 +153,10 @@ class Sequences:
             self.notes.append(f"{empty.sum():,} of {len(kept):,} pairs have a side without a word: left out")
             kept &= ~empty
         if not kept.any():
-            raise KzooError(f"no pair has at most {specs[0].length} tokens a side; give the model a greater length")
+            raise KzooError(
+                f"no pair has at most {specs[0].length} tokens a side; split them, or give a network that takes it a"
+                " greater length, as set={'length': …}"
+            )
         for name, spec, (ids, _, _) in zip(("source", "target"), specs, columns, strict=False):
             words = np.isin(ids, spec.marks, invert=True).sum()
             unknown = (ids == spec.unknown).sum() / max(words + (ids == spec.unknown).sum(), 1)

@@ -10,6 +10,7 @@ import functools
 import itertools
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -346,16 +347,28 @@ def random_texts(count: int, words: int, seed: int) -> np.ndarray:
     return np.array([" ".join(f"w{rank}" for rank in row) for row in ranks])
 
 
+def words_for(spec: Any, tokens: int) -> int:
+    """How many words of `random_texts` are a text of at most so many tokens; of pieces a word may have four, a letter
+    and three digits.
+    """
+    return max(min(tokens, spec.most_tokens) // (4 if spec.unit == "pieces" else 1), 1)
+
+
 def texts_of(given: Any) -> list[str]:
-    """Texts as given, or the lines of a .txt file. One of several that is empty or no UTF-8 is left out and named.
+    """Texts as given, or the lines of a .txt file, of `-` those of stdin. One of several that is empty or no UTF-8 is
+    left out and named.
 
     Raises:
         KzooError: No texts, or none that can be read.
     """
-    if isinstance(given, str | os.PathLike) and str(given).endswith(".txt"):
-        return _readable(*_lines(Path(given)))
-    if isinstance(given, list | tuple) and len(given) == 1 and str(given[0]).endswith(".txt"):
-        return _readable(*_lines(Path(given[0])))
+    alone = given[0] if isinstance(given, list | tuple) and len(given) == 1 else given
+    if isinstance(alone, str | os.PathLike):
+        if str(alone) == "-":
+            return _readable(*_lines(sys.stdin.buffer.read(), "stdin"))
+        if str(alone).endswith(".txt"):
+            if not Path(alone).is_file():
+                raise KzooError(f"no file {str(alone)!r}")
+            return _readable(*_lines(Path(alone).read_bytes(), str(alone)))
     if not isinstance(given, str) and not hasattr(given, "__iter__"):
         raise KzooError(f"texts must be strings, or the path of a .txt file; received {str(given)[:60]!r}")
     texts = [given] if isinstance(given, str) else list(given)
@@ -364,6 +377,8 @@ def texts_of(given: Any) -> list[str]:
             raise KzooError(f"texts must be strings; number {number} is {str(text)[:60]!r}")
         if len(text) < 256 and "\n" not in text and Path(text).suffix and Path(text).is_file():
             raise KzooError(f"text {number} is the file {text!r}; give one .txt file alone, or texts")
+        if text == "-":
+            raise KzooError(f"text {number} is '-', which stands for stdin; give it alone, or texts")
     if not texts:
         raise KzooError("no texts; give at least one")
     return _readable(
@@ -371,15 +386,13 @@ def texts_of(given: Any) -> list[str]:
     )
 
 
-def _lines(path: Path) -> tuple[list[bytes], list[str]]:
+def _lines(whole: bytes, name: str) -> tuple[list[bytes], list[str]]:
     """(lines, what each is called)."""
-    if not path.is_file():
-        raise KzooError(f"no file {str(path)!r}")
-    whole = path.read_bytes().removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
+    whole = whole.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
     lines = [line.removesuffix(b"\r") for line in whole.split(b"\n")] if whole else []  # as tables are cut
     if not lines:
-        raise KzooError(f"{str(path)!r} is empty; give a text a line")
-    return lines, [f"{path}, line {k + 1}" for k in range(len(lines))]
+        raise KzooError(f"{name!r} is empty; give a text a line")
+    return lines, [f"{name}, line {k + 1}" for k in range(len(lines))]
 
 
 def _readable(lines: Sequence[bytes], called: Sequence[str]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -65,7 +64,7 @@ class Inputs:
         return ""
 
     def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> Inputs:
-        """The same for a network built with another `input_shape` and other arguments."""
+        """The same for a network built with another `input_shape` and other arguments than its row's."""
         return self
 
     def adopted(self, theirs: Inputs) -> Inputs:
@@ -334,9 +333,13 @@ class PairInputs(Inputs):
         return meaning_of([self.source.vocabulary, self.target.vocabulary, *merges])
 
     def for_model(self, input_shape: Any, arguments: Mapping[str, Any]) -> PairInputs:
-        longest = arguments.get("length", math.inf) - 2  # of a table of positions; the marks take two
+        places = arguments.get("length")  # of a table of positions, of which the marks take two
         sides = (
-            replace(side, size=arguments.get(f"{name}_vocabulary", side.size), length=int(min(side.length, longest)))
+            replace(
+                side,
+                size=arguments.get(f"{name}_vocabulary", side.size),
+                length=side.length if places is None else places - 2,
+            )
             for name, side in (("source", self.source), ("target", self.target))
         )
         return PairInputs(*sides, joint=arguments.get("joint", self.joint))

@@ -29,7 +29,7 @@ class MaskedInputs(WordPieceInputs):
             raise KzooError("a vocabulary to guess pieces of has [MASK]; this one lacks it")
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> MaskedInputs:
-        length = min(self.length, (arguments.get("length", self.length + 4) - 4) // 4 * 4)  # what a batch is padded to
+        length = (arguments.get("length", self.length + 4) - 4) // 4 * 4  # what a batch is padded to
         return replace(self, size=arguments.get("vocabulary", self.size), length=length)
 
     def describe(self) -> str:

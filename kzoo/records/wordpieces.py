@@ -56,7 +56,7 @@ class WordPieceInputs(TextInputs):
         return tuple(self.vocabulary.index(mark) for mark in MARKS if mark in self.vocabulary)
 
     def for_model(self, input_shape: tuple[int | None, ...], arguments: Mapping[str, Any]) -> WordPieceInputs:
-        length = min(self.length, arguments.get("length", self.length + 2) - 2)  # the marks take two places
+        length = arguments.get("length", self.length + 2) - 2  # the marks take two places
         return replace(self, size=arguments.get("vocabulary", self.size), length=length)
 
     def adopted(self, theirs: Inputs) -> Inputs:

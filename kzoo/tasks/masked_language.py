@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import is_utf8, random_texts
+from kzoo.inputs import is_utf8, random_texts, words_for
 from kzoo.records import Options, Whole
 from kzoo.report import Shown, Text
 from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
@@ -94,8 +94,7 @@ class MaskedLanguage(Task):
     Options: ClassVar[type[Options]] = Guesses
 
     def made_up(self, model: Any, count: int, tokens: int) -> Data:
-        length = min(tokens, read_by(model).most_tokens)
-        return Data((random_texts(count, length, seed=0), np.zeros(count, np.int64)))
+        return Data((random_texts(count, words_for(read_by(model), tokens), seed=0), np.zeros(count, np.int64)))
 
     def question(self, model: Any, data: Any, count: int) -> Any:
         if not isinstance(data, Data):

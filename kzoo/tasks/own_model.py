@@ -116,6 +116,12 @@ def _measuring(predictor: Any, batch: Any) -> tuple[Supervised, Any]:
     return kept["made"]
 
 
+def _is_one_an_input(given: Any, inputs: int) -> bool:
+    """A tuple, or a list of arrays as Keras takes it, of as many as there are inputs; any other list has rows."""
+    whole = isinstance(given, tuple) or (isinstance(given, list) and all(hasattr(part, "shape") for part in given))
+    return whole and len(given) == inputs
+
+
 def _arrays(predictor: Any, given: Any) -> tuple[Any, int]:
     """(arrays as the network takes them, how many examples).
 
@@ -126,7 +132,7 @@ def _arrays(predictor: Any, given: Any) -> tuple[Any, int]:
     specs = {spec.name: spec} if isinstance(spec, tf.TensorSpec) else spec
     if isinstance(given, Mapping):
         arrays = dict(given)
-    elif isinstance(given, tuple) and len(given) == len(specs) > 1:
+    elif len(specs) > 1 and _is_one_an_input(given, len(specs)):
         arrays = dict(zip(specs, given, strict=True))
     else:
         arrays = {next(iter(specs)): given}

@@ -76,7 +76,7 @@ def task_of(model: Any, holds: str = "rows") -> Task:
 
 def described(task: Task) -> dict[str, Any]:
     """{verb: its options}: a row of the index, by which the command line tells of it without TensorFlow."""
-    told = lambda o: {"help": o.help, "default": o.default, "metavar": o.kind.metavar}
+    told = lambda o: {"help": o.help, "default": o.default, "metavar": "" if o.kind.flag else o.kind.metavar}
     verbs = (task.verb, "evaluate", "export")
     known = {verb: options_of(task.options(verb)).values() for verb in verbs}
     return {verb: {o.name: told(o) for o in options if o.kind.typed} for verb, options in known.items()}

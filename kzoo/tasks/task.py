@@ -330,6 +330,8 @@ class Task:
 
     def as_read(self, predictor: Any, text: str) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
         """(what the network is given of one text, the tokens that it reads, those that it says), a batch of one."""
+        if self.holds not in ("texts", "prose"):
+            raise KzooError(f"{predictor.name} reads no texts")
         if not getattr(predictor.reader.spec, "known", False):
             raise KzooError(f"{predictor.name} has no vocabulary: it was not trained; give its run")
         ids = np.asarray(predictor.reader.prepare(tf.constant([text])))

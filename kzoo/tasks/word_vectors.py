@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import is_utf8, random_texts, texts_of
+from kzoo.inputs import is_utf8, leave_out, random_texts, texts_of
 from kzoo.keras_internals import layers_in
 from kzoo.records import UNKNOWN, Options, Whole
 from kzoo.report import Shown, Text
-from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw
+from kzoo.tasks.task import Evaluated, Result, Score, Signature, Task, of_raw, read_by
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ class WordVectors(Task):
     def question(self, model: Any, data: Any, count: int) -> Any:
         if not isinstance(data, Data):
             return super().question(model, data, count)
-        return [text.split()[0] for text in super().question(model, data, count)]
+        known = set(read_by(model).vocabulary)
+        words = [word for text in super().question(model, data, count) for word in text.split() if word in known]
+        return [words[k % len(words)] for k in range(count)]
 
     def evaluate(self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any) -> VectorEvaluation:
         reader = predictor.reader
@@ -115,8 +117,9 @@ class WordVectors(Task):
             raise KzooError(f"{predictor.name} names the neighbours of a word; give it one")
         vectors, vocabulary = vectors_of(predictor), predictor.reader.spec.vocabulary
         places = {word: k for k, word in enumerate(vocabulary)}
-        found = []
-        for text in texts_of(given):
+        found, wrong = [], []
+
+        def neighbours(text: str) -> Neighbours:
             wanted, asked = np.zeros(vectors.shape[1], "float32"), []
             for sign, word in terms(predictor, text):
                 if word not in places or places[word] <= UNKNOWN:
@@ -125,7 +128,17 @@ class WordVectors(Task):
             likeness = vectors @ (wanted / max(float(np.linalg.norm(wanted)), 1e-12))
             likeness[[*range(UNKNOWN + 1), *asked]] = -np.inf
             best = np.argsort(-likeness, kind="stable")[: min(top, len(vocabulary) - UNKNOWN - 1 - len(set(asked)))]
-            found.append(Neighbours(text, tuple(vocabulary[k] for k in best), tuple(map(float, likeness[best]))))
+            return Neighbours(text, tuple(vocabulary[k] for k in best), tuple(map(float, likeness[best])))
+
+        for text in texts_of(given):
+            try:
+                found.append(neighbours(text))
+            except KzooError as error:
+                wrong.append((repr(text[:40]), error))
+        if not found:
+            raise wrong[0][1]
+        for what, why in wrong:
+            leave_out(what, why)
         return found
 
     def as_read(self, predictor: Any, text: str) -> Any:

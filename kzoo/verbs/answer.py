@@ -27,10 +27,10 @@ def predict(model: Any, inputs: Any, **options: Any) -> list[Any]:
     Args:
         model: As for `evaluate`.
         inputs: Paths of image files, folders of them with all that lies in them, patterns such as `photos/*.jpg`, a
-            .txt file that names some; texts, or the path of a .txt file with one a line; the path of a .csv file of
-            rows of numbers, or of a series; or an array of raw examples [n, ...], as `load_data` gives them (images in
-            0 to 255), or a tf.data.Dataset or PyDataset of such, of which x is read; of a model of your own with
-            several inputs {name: array}.
+            .txt file that names some; texts, or the path of a .txt file with one a line ("-": stdin has); the path
+            of a .csv file of rows of numbers, or of a series; or an array of raw examples [n, ...], as `load_data`
+            gives them (images in 0 to 255), or a tf.data.Dataset or PyDataset of such, of which x is read; of a model
+            of your own with several inputs {name: array}.
 
     Returns:
         One Prediction an input, in order. Scores are probabilities: logits and distances go through softmax. Of a row

@@ -105,7 +105,7 @@ def watched(
     if not layers:
         raise KzooError(f"{predictor.name} has {lacks}")
     if not isinstance(text, str) or not text.strip():
-        raise KzooError(f"{verb} looks at one text; received {text!r}")
+        raise KzooError(f"{verb} looks at one text; received {repr(text)[:60]}")
     given, tokens, said = predictor.task.as_read(predictor, text)
     with calls_in(layers) as calls:
         predictor.model(given, training=False)

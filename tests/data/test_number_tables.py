@@ -108,6 +108,11 @@ class TestSeries:
         with pytest.raises(kzoo.KzooError, match=line):
             kzoo.load_data(path, holds="series", columns={"time": "date"})
 
+    def test_a_date_that_is_written_otherwise_is_named(self, tmp_path):
+        path = table(tmp_path, "date,a\n01/31/2020,1\n02/01/2020,2\n")
+        with pytest.raises(kzoo.KzooError, match="line 2 of .* has '01/31/2020' in the column 'date', where a time"):
+            kzoo.load_data(path, holds="series")
+
     def test_a_year_in_front_of_a_table_makes_no_series(self, tmp_path):
         rows = "year,km,price\n" + "".join(f"{2000 + k * 7 % 5},{k},{k * 1.5}\n" for k in range(30))
         assert kzoo.load_data(table(tmp_path, rows)).info.holds == "measurements"
@@ -115,5 +120,7 @@ class TestSeries:
     def test_first_days_of_months_and_years_are_steps(self, tmp_path):
         days = "date,a\n" + "".join(f"2020-{m:02d}-01,{m}\n" for m in range(1, 13))
         assert "a row each a month, to 2020-12-01" in kzoo.load_data(table(tmp_path, days)).info.notes
+        each = "date,a\n" + "".join(f"2020-01-{d:02d},{d}\n" for d in range(1, 30))
+        assert "a row each a day, to 2020-01-29" in kzoo.load_data(table(tmp_path, each)).info.notes
         years = "year,a\n" + "".join(f"{1990 + k},{k}\n" for k in range(12))
         assert "a row each 1, to 2001" in kzoo.load_data(table(tmp_path, years)).info.notes

@@ -1,6 +1,7 @@
 """Texts, translations and generated images by the same verbs: fit, evaluate, predict or generate, export."""
 
 import functools
+import io
 import json
 import re
 import shutil
@@ -137,6 +138,13 @@ class TestClassifier:
         again = kzoo.predict(str(run.path), ["it a GOOD film", "awful , the"])
         assert [p.labels[0] for p in again] == ["pos", "neg"]
         assert [p.labels for p in kzoo.predict(run, ["it a GOOD film", "awful , the"])] == [p.labels for p in again]
+
+    def test_lines_of_stdin(self, reviews, monkeypatch):
+        lines = io.TextIOWrapper(io.BytesIO(b"it a GOOD film\r\nawful , the\n"))
+        monkeypatch.setattr("sys.stdin", lines)
+        assert [p.labels[0] for p in kzoo.predict(reviews[0], "-")] == ["pos", "neg"]
+        with pytest.raises(kzoo.KzooError, match="text 2 is '-', which stands for stdin; give it alone"):
+            kzoo.predict(reviews[0], ["a film", "-"])
 
     def test_served_without_kzoo(self, reviews, tmp_path):
         run, _ = reviews
@@ -420,7 +428,11 @@ class TestAsAReaderFound:
         assert starts[0] == starts[1] == (2, pytest.approx(0.5))
 
     def test_positions_bound_the_length(self):
+        """The marks take two of them."""
         assert model_info(kzoo.transformer_tiny(length=7)).inputs.source.length == 5
+        assert model_info(kzoo.transformer_tiny(length=60)).inputs.source.length == 58
+        assert model_info(kzoo.transformer_tiny()).inputs.source.length == 20
+        assert model_info(kzoo.bert_test(length=50)).inputs.length == 48
 
     def test_what_texts_cannot_take_is_refused(self, reviews, chinese):
         for model, data, options, message in (
