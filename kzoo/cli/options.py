@@ -34,7 +34,8 @@ def of_tasks(verb: str) -> dict[str, tuple[str, str]]:
             rows[name] = registry.described(registry.find_task(name))
     for task, row in rows.items():
         for name, told in row.get(verb, {}).items():
-            text = told["help"] if told["default"] in (None, False) else f"{told['help']} Default {told['default']}."
+            default, text = told["default"], told["help"]
+            text += "" if default is None or default is False else f" Default {default}."
             said.setdefault((name, told["metavar"], text), []).append(task)
     found: dict[str, tuple[str, str]] = {}
     for (name, metavar, text), tasks in said.items():

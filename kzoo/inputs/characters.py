@@ -24,10 +24,8 @@ class Characters(Windows):
         """With the characters of the training split, in the order of Unicode."""
         if self.spec.known:
             return self.spec
-        found = sorted(
-            set("".join(text.decode() for text, *_ in data.train.as_numpy_iterator())) - {"\0"}
-        )  # NumPy's ""
-        return replace(self.spec, vocabulary=(*RESERVED, *found))
+        found = set("".join(text.decode() for text, *_ in data.train.as_numpy_iterator()))
+        return replace(self.spec, vocabulary=(*RESERVED, *sorted(found - {"\0"})))  # NumPy takes NUL for an end
 
     def ids(self, strings: tf.Tensor) -> tf.RaggedTensor:
         return tf.cast(self.lookup(tf.strings.unicode_split(strings, "UTF-8", errors="replace")), tf.int32)
