@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from kzoo.data.images import Pair, examples_of, many, relative
 from kzoo.data.labels import check_classes, ordered, refuse_alike, unquoted
 from kzoo.data.names import FILES, LABELS, SPLITS, places, split_of, subfolders
 from kzoo.errors import KzooError, listed
-from kzoo.inputs import IMAGE_SUFFIXES, is_hidden
+from kzoo.inputs import IMAGE_SUFFIXES, SEPARATOR_LINE, is_hidden
 
 Rows = list[tuple[int, list[str]]]  # (number in the file, cells)
 LOOKED_AT = 50  # rows that tell which column names files, where no header does
@@ -165,7 +164,7 @@ def _rows(path: Path) -> Rows:
     except UnicodeDecodeError as error:
         raise KzooError(f"{str(path)!r} is not CSV in UTF-8: {error}; save it as CSV UTF-8") from error
     marks, first = ",;\t", 1
-    if said := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
+    if said := SEPARATOR_LINE.match(text):
         text, marks, first = text[said.end() :], said[1], 2
     try:
         cells = lambda mark: csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)

@@ -28,5 +28,14 @@ from kzoo.inputs.pixels import NUMBERS, numbers_of, range_of
 from kzoo.inputs.reader import Inputs, Reader, Served, are_paths, own_reader, reader_of
 from kzoo.inputs.sequences import Sequences
 from kzoo.inputs.series import with_history
-from kzoo.inputs.table_files import Columns, decoded, first_row, is_table, lines_of, rows_of, unpacked
+from kzoo.inputs.table_files import (
+    SEPARATOR_LINE,
+    Columns,
+    decoded,
+    first_row,
+    is_table,
+    lines_of,
+    rows_of,
+    unpacked,
+)
 from kzoo.inputs.text import COMPOSE, is_utf8, random_texts, texts_of, unit_of, words_for

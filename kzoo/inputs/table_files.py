@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from kzoo.errors import KzooError
 from kzoo.files import read_all
 
 PACKED: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', re.IGNORECASE)  # Excel's, line 1 of a .csv
 SEPARATORS = {".tsv": "tabs (none inside a text)", ".csv": "commas (a text with a comma stands in double quotes)"}
 
 
@@ -85,13 +87,16 @@ def _numbered(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(decoded(path), newline=""), strict=True)
+    text = decoded(path)
+    said = SEPARATOR_LINE.match(text)
+    start, between, before = (said.end(), said[1], 1) if said else (0, ",", 0)
+    reader = csv.reader(io.StringIO(text[start:], newline=""), delimiter=between, strict=True)
     limit = csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that csv allows
-    line = 1
+    line = before + 1
     try:
         for cells in reader:
             yield line, cells
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
     except csv.Error as error:
         raise KzooError(
             f"line {line} of {str(path)!r} is not CSV ({error}); a double quote inside a quoted text is written twice"

@@ -172,6 +172,13 @@ class TestTables:
         data = kzoo.load_data(write(tmp_path / "long.csv", ["text,label", f'"{long}",a', "short,b"]))
         assert len(everything(data)[1][0]) == 250_000
 
+    def test_csv_has_excels_line_of_the_separator(self, tmp_path):
+        lines = ["sep=;", "text;label", '"good; very, ""good""";pos', "bad;neg"]
+        data = kzoo.load_data(write(tmp_path / "films.csv", lines))
+        assert everything(data) == [("bad", 0), ('good; very, "good"', 1)]
+        with pytest.raises(kzoo.KzooError, match="line 5 of .* is empty; delete it"):
+            kzoo.load_data(write(tmp_path / "more.csv", [*lines, "", "far;neg"]))
+
     def test_tsv_has_no_quoting(self, tmp_path):
         lines = ["text\tlabel", '"Open\tpos', 'shut"\tneg', 'a, "b" \u2028c\tneg']
         data = kzoo.load_data(write(tmp_path / "films.tsv", lines))
