@@ -134,7 +134,7 @@ class Forecasting(Task):
     def question(self, model: keras.Model, data: Any, count: int) -> Any:
         length = read_by(model).length
         rows = np.stack([x for x, *_ in data.train.take(length + count).as_numpy_iterator()])
-        return np.stack([rows[k : k + length] for k in range(count)])
+        return np.stack([rows[(k + np.arange(length)) % len(rows)] for k in range(count)])
 
     def evaluate(
         self, predictor: Any, data: Data, split: str, *, batch_size: int, **options: Any

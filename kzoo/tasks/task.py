@@ -297,14 +297,15 @@ class Task:
         return None
 
     def question(self, model: keras.Model, data: Any, count: int) -> Any:
-        """So many of the examples that a training is timed on, as `predict` or `generate` takes them.
+        """So many of the examples that a training is timed on, as `predict` or `generate` takes them; again and again
+        where there are fewer.
 
         Args:
             data: What `made_up` gave, or arrays (x, y).
         """
         if not isinstance(data, Data):
-            return keras.tree.map_structure(lambda part: part[:count], data[0])
-        rows = [x for x, *_ in data.train.take(count).as_numpy_iterator()]
+            return keras.tree.map_structure(lambda part: part[np.arange(count) % len(part)], data[0])
+        rows = [x for x, *_ in data.train.repeat().take(count).as_numpy_iterator()]
         return [x.decode() for x in rows] if isinstance(rows[0], bytes) else np.stack(rows)
 
     # --- training -------------------------------------------------------------------------------------------------
