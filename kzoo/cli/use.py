@@ -108,6 +108,7 @@ def predict(given: dict[str, Any], as_json: bool) -> None:
 def generate(given: dict[str, Any], as_json: bool) -> None:
     """Translations of texts, texts that go on, or images out of noise."""
     import kzoo
+    from kzoo.inputs import has_lines
     from kzoo.runs import load
 
     output = given.pop("output", "generated.png")
@@ -115,14 +116,7 @@ def generate(given: dict[str, Any], as_json: bool) -> None:
     model = given["model"]
     predictor = load(model, checkpoint=given.get("checkpoint", "last"))
     texts, streams = given.get("inputs") or [], "stream" in options_of(predictor.task.options("generate"))
-    if (
-        streams
-        and len(texts) == 1
-        and texts[0] != "-"
-        and not texts[0].endswith(".txt")
-        and sys.stdout.isatty()
-        and not as_json
-    ):
+    if streams and len(texts) == 1 and not has_lines(texts[0]) and sys.stdout.isatty() and not as_json:
         print(printable_lines(texts[0]), end="", flush=True)
         given["stream"] = lambda piece: print(printable_lines(piece), end="", flush=True)
         found = kzoo.generate(**{**given, "model": predictor})

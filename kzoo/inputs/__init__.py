@@ -38,4 +38,4 @@ from kzoo.inputs.table_files import (
     rows_of,
     unpacked,
 )
-from kzoo.inputs.text import COMPOSE, is_utf8, random_texts, texts_of, unit_of, words_for
+from kzoo.inputs.text import COMPOSE, has_lines, is_utf8, random_texts, texts_of, unit_of, words_for

@@ -354,6 +354,11 @@ def words_for(spec: Any, tokens: int) -> int:
     return max(min(tokens, spec.most_tokens) // (4 if spec.unit == "pieces" else 1), 1)
 
 
+def has_lines(given: Any) -> bool:
+    """Whether it is no text but what has one a line: a .txt file, or `-`, stdin."""
+    return isinstance(given, str | os.PathLike) and (str(given) == "-" or str(given).endswith(".txt"))
+
+
 def texts_of(given: Any) -> list[str]:
     """Texts as given, or the lines of a .txt file, of `-` those of stdin. One of several that is empty or no UTF-8 is
     left out and named.
@@ -362,13 +367,12 @@ def texts_of(given: Any) -> list[str]:
         KzooError: No texts, or none that can be read.
     """
     alone = given[0] if isinstance(given, list | tuple) and len(given) == 1 else given
-    if isinstance(alone, str | os.PathLike):
+    if has_lines(alone):
         if str(alone) == "-":
             return _readable(*_lines(sys.stdin.buffer.read(), "stdin"))
-        if str(alone).endswith(".txt"):
-            if not Path(alone).is_file():
-                raise KzooError(f"no file {str(alone)!r}")
-            return _readable(*_lines(Path(alone).read_bytes(), str(alone)))
+        if not Path(alone).is_file():
+            raise KzooError(f"no file {str(alone)!r}")
+        return _readable(*_lines(Path(alone).read_bytes(), str(alone)))
     if not isinstance(given, str) and not hasattr(given, "__iter__"):
         raise KzooError(f"texts must be strings, or the path of a .txt file; received {str(given)[:60]!r}")
     texts = [given] if isinstance(given, str) else list(given)

@@ -216,7 +216,7 @@ IMAGES = {
     "png of zeros.png": lambda: saved("PNG", (12_000, 12_000)),
     "jpeg.jpg": lambda: saved("JPEG", (20_000, 20_000)),
     "gif.gif": lambda: saved("GIF", (12_000, 12_000)),
-    "webp.webp": lambda: saved("WEBP", (12_000, 12_000), lossless=True, method=0),
+    "webp.webp": lambda: saved("WEBP", (16_000, 16_000), lossless=True, method=0),
     "tiff.tiff": lambda: saved("TIFF", (30_000, 30_000), compression="tiff_adobe_deflate"),
     "bmp that says more.bmp": lambda: b"BM" + struct.pack("<IHHIIiiHHIIIIII", 100, 0, 0, 54, 40, 60_000, 60_000, 1, 24,
                                                           0, 0, 0, 0, 0, 0) + bytes(46),
