@@ -1,8 +1,9 @@
 """Low-rank tuning: of each kernel below the head only a small product learns, which is added to it.
 
 Edward Hu, Yelong Shen, Phillip Wallis, Zeyuan Allen-Zhu, Yuanzhi Li, Shean Wang, Lu Wang, Weizhu Chen (2022), "LoRA:
-Edward Hu, Yelong Shen, Phillip Wallis, Zeyuan Allen-Zhu, Yuanzhi Li, Shean Wang, Lu Wang, Weizhu Chen 2022, "LoRA:
-columns and B begins as zeros; by Keras' own `enable_lora`. Everything else below the head stays as it is.
+Low-Rank Adaptation of Large Language Models", https://arxiv.org/abs/2106.09685, section 4.1: a kernel W [rows, columns]
+is W + scale A B, where A [rows, rank] begins at random, B [rank, columns] begins as zeros, and W stays as it is; by
+Keras' own `enable_lora`. Everything else below the head stays as it is.
 """
 
 from __future__ import annotations
