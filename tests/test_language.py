@@ -250,6 +250,13 @@ def test_a_second_call_compiles_nothing(run, monkeypatch):
     assert not made and before and [f.experimental_get_tracing_count() for f in kept] == before
 
 
+def test_characters_of_a_prompt_that_the_vocabulary_lacks_are_told(run, capsys):
+    kzoo.generate(run, "the cat", length=20)
+    assert "unknown" not in capsys.readouterr().err
+    kzoo.generate(run, ["the cat", "the 猫"], length=20)
+    assert "text 2: 1 of 5 characters are unknown to the vocabulary\n" in capsys.readouterr().err
+
+
 def test_what_is_asked_is_what_is_written(run):
     texts = ["the cat", "P"]
     first = kzoo.generate(run, texts, length=50)

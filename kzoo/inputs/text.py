@@ -42,6 +42,7 @@ SPACING = (
 )
 BATCH = 1024  # strings tokenised at once
 COMPOSE = "Letters with accents must come composed (Unicode NFC): a graph does not compose them, as Python does."
+SAID = 5  # texts of which something is said, at most
 LOOK_AT = 2000  # rows whose letters decide between words and characters
 # Written without spaces: Han, Hiragana, Katakana, Thai, Lao, Tibetan, Myanmar, Khmer.
 SPACELESS = re.compile(
@@ -169,11 +170,17 @@ class Texts(Reader):
         self.needs_vocabulary()
         texts = texts_of(given)
         prepared, counts = (part.numpy() for part in self._padded_and_counts(tf.constant(texts)))
-        for k in np.flatnonzero(counts > self.spec.length)[:5]:
+        for k in np.flatnonzero(counts > self.spec.length)[:SAID]:
             cut = f"only its first {self.spec.length} are read"
             say(f"text {k + 1} has {counts[k]} {self.spec.unit}: {cut}")
+        self.say_unknown(prepared, counts)
         for i in range(0, len(texts), batch_size):
             yield texts[i : i + batch_size], prepared[i : i + batch_size]
+
+    def say_unknown(self, ids: np.ndarray, counts: np.ndarray) -> None:
+        """Of which texts the vocabulary has no token: of ids [n, time], and uncut numbers of tokens [n]."""
+        for k in np.flatnonzero(np.isin(ids, self.spec.marks).all(axis=1))[:SAID]:
+            say(f"text {k + 1}: none of its {counts[k]} {self.spec.unit} is in the vocabulary; the answer is a guess")
 
     @functools.cached_property
     def _padded_and_counts(self) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

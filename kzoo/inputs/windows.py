@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kzoo.errors import say
 from kzoo.inputs.batches import Batches
 from kzoo.inputs.reader import Reader
-from kzoo.inputs.text import check_ids, check_texts, texts_of
+from kzoo.inputs.text import SAID, check_ids, check_texts, texts_of
 
 
 class Windows(Reader):
@@ -41,7 +42,7 @@ class Windows(Reader):
         raise NotImplementedError
 
     def said_of(self, ids: np.ndarray) -> list[str]:
-        """What must be said of the ids of a split."""
+        """What must be said of the ids of a split, or of a text."""
         return []
 
     def prepare(self, raw: tf.Tensor) -> tf.Tensor:
@@ -63,5 +64,8 @@ class Windows(Reader):
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
         texts = texts_of(given)
+        for number, row in enumerate(self.ids(tf.constant(texts[:SAID])), 1):
+            for line in self.said_of(row.numpy()):
+                say(f"text {number}: {line}")
         for i in range(0, len(texts), batch_size):
             yield texts[i : i + batch_size], self.prepare(tf.constant(texts[i : i + batch_size]))

@@ -263,7 +263,8 @@ def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarra
     """
     source = predictor.reader.source
     limit, unit = source.spec.length, source.spec.unit
-    counts = source.counts(tf.constant(texts)).numpy()
+    ids, counts = source.ids_and_counts(tf.constant(texts))
+    ids, counts = ids.to_tensor().numpy(), counts.numpy()
     reason = lambda n: f"it has {n} {unit}; {predictor.name} reads at most {limit}" if n else f"it has no {unit}"
     wrong = [(text, reason(n)) for text, n in zip(texts, counts, strict=True) if not 0 < n <= limit]
     if len(wrong) == len(texts):
@@ -271,6 +272,7 @@ def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarra
     for text, why in wrong:
         leave_out(repr(text[:40]), why)
     fits = [k for k, n in enumerate(counts) if 0 < n <= limit]
+    source.say_unknown(ids[fits], counts[fits])
     return [texts[k] for k in fits], counts[fits]
 
 

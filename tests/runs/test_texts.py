@@ -139,6 +139,11 @@ class TestClassifier:
         assert [p.labels[0] for p in again] == ["pos", "neg"]
         assert [p.labels for p in kzoo.predict(run, ["it a GOOD film", "awful , the"])] == [p.labels for p in again]
 
+    def test_a_text_of_unknown_words_alone_is_told(self, reviews, capsys):
+        kzoo.predict(reviews[0], ["a GOOD film", "좋은 영화", "qqq film"])
+        told = "text 2: none of its 2 words is in the vocabulary; the answer is a guess\n"
+        assert capsys.readouterr().err == told
+
     def test_lines_of_stdin(self, reviews, monkeypatch):
         lines = io.TextIOWrapper(io.BytesIO(b"it a GOOD film\r\nawful , the\n"))
         monkeypatch.setattr("sys.stdin", lines)
@@ -322,6 +327,13 @@ class TestTranslator:
             kzoo.predict(run, ["one"])
         with pytest.raises(kzoo.KzooError, match="reads pairs of texts"):
             fit("seq2seq_luong_tiny", "digits", epochs=1)
+
+    def test_a_text_of_unknown_words_alone_is_told(self, chinese, exported, capsys):
+        for model in (chinese[0], exported(1, 0.6).path.parent):
+            capsys.readouterr()
+            kzoo.generate(model, ["one", "eins zwei"])
+            told = "text 2: none of its 2 words is in the vocabulary; the answer is a guess\n"
+            assert told in capsys.readouterr().err
 
     def test_weights_of_another_vocabulary(self, chinese, tmp_path):
         run, data = chinese
