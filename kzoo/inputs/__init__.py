@@ -21,7 +21,7 @@ from kzoo.inputs.image_files import (
     reading,
 )
 from kzoo.inputs.later import AT_ONCE, mapped, read_later
-from kzoo.inputs.left_out import leave_out, notes_what_is_left_out
+from kzoo.inputs.left_out import leave_out_all, notes_what_is_left_out
 from kzoo.inputs.letters import is_blank
 from kzoo.inputs.own_augment import saved, told
 from kzoo.inputs.pixels import NUMBERS, numbers_of, range_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
-from kzoo.errors import say
+from kzoo.errors import KzooError, say
 
 _told: ContextVar[list[str] | None] = ContextVar("left_out", default=None)
 
@@ -17,6 +17,14 @@ def leave_out(what: object, why: object) -> None:
     say(line)
     if (told := _told.get()) is not None:
         told.append(line)
+
+
+def leave_out_all(wrong: Sequence[tuple[object, object]], others: object, error: str = "{why}") -> None:
+    """Leave out each of `wrong`, (what, why); where there are no others, the first one is an error in these words."""
+    if wrong and not others:
+        raise KzooError(error.format(what=wrong[0][0], why=wrong[0][1]))
+    for what, why in wrong:
+        leave_out(what, why)
 
 
 @contextlib.contextmanager

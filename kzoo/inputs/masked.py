@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError, say
 from kzoo.inputs.batches import cut
-from kzoo.inputs.left_out import leave_out
+from kzoo.inputs.left_out import leave_out_all
 from kzoo.inputs.sequences import BATCH, Rows, Sequences
 from kzoo.inputs.text import check_passages, texts_of
 from kzoo.inputs.wordpieces import WordPieces
@@ -85,10 +85,7 @@ class Masked(WordPieces):
                 wrong.append((f"text {i + k + 1}", why))
             if good:
                 yield [texts[i + k] for k in good], tf.gather(ids, good)
-        if len(wrong) == len(texts):
-            raise KzooError(wrong[0][1])
-        for what, why in wrong:
-            leave_out(what, why)
+        leave_out_all(wrong, len(wrong) < len(texts))
 
     def filled(self, strings: tf.Tensor, ids: tf.Tensor, guesses: tf.Tensor) -> tf.Tensor:
         """Strings [n] with pieces in their gaps, int [n, time] at the places of ids [n, time] that are gaps; all else

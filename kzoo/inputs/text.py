@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import KzooError, say
-from kzoo.inputs.left_out import leave_out
+from kzoo.inputs.left_out import leave_out_all
 from kzoo.inputs.letters import composed, is_blank
 from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
@@ -418,10 +418,7 @@ def _readable(lines: Sequence[bytes], called: Sequence[str]) -> list[str]:
             texts.append(composed(text))
         else:
             wrong.append((name, "it is empty"))
-    if not texts:
-        raise KzooError(f"{wrong[0][0]}: {wrong[0][1]}; give a text with words")
-    for name, why in wrong:
-        leave_out(name, why)
+    leave_out_all(wrong, texts, "{what}: {why}; give a text with words")
     return texts
 
 

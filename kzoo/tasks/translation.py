@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import COMPOSE, is_utf8, leave_out, random_texts, texts_of
+from kzoo.inputs import COMPOSE, is_utf8, leave_out_all, random_texts, texts_of
 from kzoo.models import decode
 from kzoo.records import END, FLAG, START, UNKNOWN, Options, Whole
 from kzoo.report import Picture, Shown, Text, pictures
@@ -266,12 +266,9 @@ def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarra
     ids, counts = source.ids_and_counts(tf.constant(texts))
     ids, counts = ids.to_tensor().numpy(), counts.numpy()
     reason = lambda n: f"it has {n} {unit}; {predictor.name} reads at most {limit}" if n else f"it has no {unit}"
-    wrong = [(text, reason(n)) for text, n in zip(texts, counts, strict=True) if not 0 < n <= limit]
-    if len(wrong) == len(texts):
-        raise KzooError(f"{wrong[0][0][:40]!r}: {wrong[0][1]}")
-    for text, why in wrong:
-        leave_out(repr(text[:40]), why)
+    wrong = [(repr(text[:40]), reason(n)) for text, n in zip(texts, counts, strict=True) if not 0 < n <= limit]
     fits = [k for k, n in enumerate(counts) if 0 < n <= limit]
+    leave_out_all(wrong, fits, "{what}: {why}")
     source.say_unknown(ids[fits], counts[fits])
     return [texts[k] for k in fits], counts[fits]
 

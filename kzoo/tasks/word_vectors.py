@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from kzoo.data import Data
 from kzoo.errors import KzooError
-from kzoo.inputs import is_utf8, leave_out, random_texts, texts_of
+from kzoo.inputs import is_utf8, leave_out_all, random_texts, texts_of
 from kzoo.keras_internals import layers_in
 from kzoo.records import UNKNOWN, Options, Whole
 from kzoo.report import Shown, Text
@@ -135,10 +135,7 @@ class WordVectors(Task):
                 found.append(neighbours(text))
             except KzooError as error:
                 wrong.append((repr(text[:40]), error))
-        if not found:
-            raise wrong[0][1]
-        for what, why in wrong:
-            leave_out(what, why)
+        leave_out_all(wrong, found)
         return found
 
     def as_read(self, predictor: Any, text: str) -> Any:
