@@ -16,6 +16,7 @@ from PIL import Image
 import kzoo
 from kzoo.models import Definition, Networks, model_info, networks_of
 from kzoo.records import STYLES
+from kzoo.runs import load
 from kzoo.tasks import find_task
 from kzoo.zoo import index, model_spec
 
@@ -321,6 +322,17 @@ def test_keras_file_round_trip(name, style, inputs_for, tmp_path):
     assert type(again) is type(model)
     np.testing.assert_array_equal(whole(again(x, training=False)), whole(model(x, training=False)))
     assert model_info(again) == model_info(model)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_every_style_exports_the_same_functions(name):
+    """Where what the head reads is no single tensor, none gives it."""
+    found = {}
+    for style, model in built(name).items():
+        made = load(model)
+        signatures = made.task.signatures(made)
+        found[style] = {key: list(signature.takes) for key, signature in signatures.items()}
+    assert found["sequential"] == found["functional"] == found["subclass"]
 
 
 # One model of each family, in the styles in turn, and the whole cross.

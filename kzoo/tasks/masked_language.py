@@ -147,7 +147,6 @@ class MaskedLanguage(Task):
     def signatures(self, predictor: Any, **options: Any) -> dict[str, Signature]:
         """Beside the network alone: texts with gaps in, the same with the likeliest pieces in them out."""
         found = super().signatures(predictor)
-        found.pop("features", None)  # what the last layer reads is the embedding's matrix too
         reader, model = predictor.reader, predictor.model
         if not reader.spec.known:
             return found

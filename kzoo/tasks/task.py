@@ -351,8 +351,8 @@ class Task:
         call = forward if single else lambda **inputs: forward(as_taken(model, inputs))
         lookups = tuple(y for y in layers_in(model) if isinstance(y, LOOKUPS))  # tables of a model of the user's
         found = {"serving_default": Signature(call, takes, keeps=lookups)}
-        if single and has_head(model):
-            trunk = feature_extractor(model)
+        trunk = feature_extractor(model) if single and has_head(model) else None
+        if trunk is not None and isinstance(trunk.output, keras.KerasTensor):  # some heads read several tensors
             features = lambda x: {"features": tf.cast(trunk(x, training=False), tf.float32)}
             found["features"] = Signature(features, takes, keeps=(trunk,))
         return found

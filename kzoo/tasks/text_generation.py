@@ -206,7 +206,6 @@ class TextGeneration(Task):
         of what the network reads at once.
         """
         found = super().signatures(predictor)
-        found.pop("features", None)  # the last layer reads two tensors: what it is given, and the embedding's matrix
         reader, half = predictor.reader, predictor.reader.spec.length // 2
         if not reader.spec.known:
             return found
