@@ -173,6 +173,14 @@ def test_the_whole_road(tmp_path):
     assert list(row) == ["file", *(f"{name}{k}" for k in range(1, 6) for name in ("label", "score"))]
 
 
+def test_after_an_export_was_judged_nothing_comes(here, tmp_path):
+    kzoo.export(kzoo.lenet5(), tmp_path / "e")
+    status, out, _ = here("evaluate", tmp_path / "e", "--data", "digits")
+    assert status == 0 and "accuracy" in out and "next" not in out
+    status, out, _ = here("evaluate", "lenet5@mnist", "--data", "digits")
+    assert status == 0 and out.splitlines()[-1].split()[:4] == ["next", "kzoo", "export", "lenet5@mnist"]
+
+
 def commands():
     for group in ("models", "train", "use"):
         importlib.import_module(f"kzoo.cli.{group}")

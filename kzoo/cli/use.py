@@ -46,8 +46,7 @@ def evaluate(given: dict[str, Any], as_json: bool) -> None:
     if shown(found, as_json):
         for name, path in found.files.items():
             print(f"{name:13} {path}")
-        place = found.name.split("-", 1)[-1].replace("@", "-")
-        print(f"next          kzoo export {shlex.quote(given['model'])} saved_models/{place}")
+        _then_export(given["model"], found.name.split("-", 1)[-1].replace("@", "-"))
 
 
 @command(
@@ -136,7 +135,7 @@ def generate(given: dict[str, Any], as_json: bool) -> None:
         return
     print(f"{'results':13} {len(found)}")
     print(f"{'output':13} {output}")
-    print(f"next          kzoo export {shlex.quote(model)} saved_models/{Path(output).stem}")
+    _then_export(model, Path(output).stem)
 
 
 @command(
@@ -158,6 +157,14 @@ def export(given: dict[str, Any], as_json: bool) -> None:
 
         if asked := find_task(found.task).asks_export.format(shlex.quote(given["path"])):
             print(f"next          kzoo {asked}")
+
+
+def _then_export(model: str, place: str) -> None:
+    """What comes next; of an export nothing does."""
+    from kzoo.runs import newest_version
+
+    if not (Path(model).is_dir() and newest_version(Path(model))):
+        print(f"next          kzoo export {shlex.quote(model)} saved_models/{place}")
 
 
 def _told(answers: Any) -> None:

@@ -16,9 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 from kzoo.errors import KzooError
-from kzoo.records import UNKNOWN, TextInputs
+from kzoo.records import END_OF_WORD, UNKNOWN, TextInputs
 
-END_OF_WORD = "</w>"  # of the last piece of a word
 NEVER = 2**62  # the rank of neighbours that are not merged
 
 

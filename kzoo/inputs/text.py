@@ -26,9 +26,9 @@ from kzoo.inputs.left_out import leave_out_all
 from kzoo.inputs.letters import composed, is_blank
 from kzoo.inputs.reader import Reader, Served
 from kzoo.inputs.sequences import Sequences
-from kzoo.inputs.subwords import END_OF_WORD, Merges, learned_merges
+from kzoo.inputs.subwords import Merges, learned_merges
 from kzoo.models import registering
-from kzoo.records import END, START, UNKNOWN, TextInputs
+from kzoo.records import END, END_OF_WORD, START, UNKNOWN, TextInputs
 from kzoo.report import Shown, Text
 
 register = registering("text")

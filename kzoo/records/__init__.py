@@ -19,6 +19,7 @@ from kzoo.records.inputs import (
     CAFFE,
     CIFAR10,
     END,
+    END_OF_WORD,
     INTERPOLATIONS,
     PADDING,
     PREPROCESSINGS,

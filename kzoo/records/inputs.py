@@ -223,6 +223,7 @@ CIFAR10 = ImageInputs(
 PADDING, UNKNOWN, START, END = 0, 1, 2, 3
 RESERVED, FRAMED = ("", "[UNK]"), ("", "[UNK]", "[start]", "[end]")
 UNITS = ("words", "characters", "subwords")
+END_OF_WORD = "</w>"  # of subwords, behind the last piece of a word
 
 
 @dataclass(frozen=True)

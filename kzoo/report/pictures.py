@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from kzoo.errors import printable_lines
+from kzoo.records import END_OF_WORD
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#808080"
 SHOWN = 32  # images in a grid
@@ -130,7 +131,7 @@ def attention(
     for axes, (read, said, weights) in zip(panels, shown, strict=False):
         read, said = read[:most], said[:most]
         axes.imshow(weights[: len(said), : len(read)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        names = [[shortened(token, 14) for token in tokens] for tokens in (read, said)]
+        names = [written(tokens, 14) for tokens in (read, said)]
         axes.set_xticks(range(len(read)), names[0], rotation=90, parse_math=False, fontsize=8)
         axes.set_yticks(range(len(said)), names[1], parse_math=False, fontsize=8)
     save(figure, title, path)
@@ -155,11 +156,11 @@ def heads(shown: Mapping[str, tuple[Sequence[str], Sequence[str], np.ndarray]], 
                 continue
             axes.imshow(weights[k, : len(looking), : len(looked)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_title(f"{shortened(name, 24)}, head {k + 1}", fontsize=7, parse_math=False)
-            written = [[shortened(token, 10) for token in tokens] for tokens in (looked, looking)]
-            axes.set_xticks(range(len(looked)), written[0], rotation=90, parse_math=False, fontsize=letters)
+            names = [written(tokens, 10) for tokens in (looked, looking)]
+            axes.set_xticks(range(len(looked)), names[0], rotation=90, parse_math=False, fontsize=letters)
             axes.set_yticks([])
             if k == 0:
-                axes.set_yticks(range(len(looking)), written[1], parse_math=False, fontsize=letters)
+                axes.set_yticks(range(len(looking)), names[1], parse_math=False, fontsize=letters)
     save(figure, "", path)
 
 
@@ -170,7 +171,7 @@ def gates(tokens: Sequence[str], layers: Mapping[str, Mapping[str, np.ndarray]],
     across = max(len(parts) for parts in layers.values())
     figure = Figure(figsize=(2.7 * across + 0.4, 2.8 * len(layers) + 0.3), layout="constrained")
     panels = np.reshape(figure.subplots(len(layers), across), (len(layers), across))
-    names = [shortened(token, 12) for token in tokens[:most]]
+    names = written(tokens[:most], 12)
     for row, (name, parts) in zip(panels, layers.items(), strict=True):
         for axes in row[len(parts) :]:
             axes.set_axis_off()
@@ -196,10 +197,8 @@ def places(tokens: Sequence[str], points: np.ndarray, explained: Sequence[float]
     axes = figure.subplots()
     axes.scatter(points[:, 0], points[:, 1], s=6, color=BLUE, alpha=0.5)
     axes.margins(x=0.1)  # for the words beside the points
-    for token, (x, y) in zip(tokens, points, strict=True):
-        axes.annotate(
-            shortened(token, 16), (x, y), xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False
-        )
+    for name, (x, y) in zip(written(tokens, 16), points, strict=True):
+        axes.annotate(name, (x, y), xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
     axes.set_xlabel(f"first direction, {explained[0]:.1%} of the variance")
     axes.set_ylabel(f"second direction, {explained[1]:.1%}")
     axes.grid(alpha=0.3)
@@ -257,6 +256,17 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], path: Path, title: str)
         if values is matrix:
             bar.locator = MaxNLocator(integer=True)
     save(figure, title, path)
+
+
+def written(tokens: Sequence[str], letters: int) -> list[str]:
+    """Tokens as they stand along an axis: of words in pieces, one behind which its word goes on has a hyphen.
+
+    >>> written(["[start]", "fisher", "men</w>", ".</w>"], 10)
+    ['[start]', 'fisher-', 'men', '.']
+    """
+    pieces = any(token.endswith(END_OF_WORD) for token in tokens)
+    inside = lambda token: pieces and not token.endswith((END_OF_WORD, "]"))
+    return [shortened(token.removesuffix(END_OF_WORD) + "-" * inside(token), letters) for token in tokens]
 
 
 def shortened(text: str, letters: int) -> str:

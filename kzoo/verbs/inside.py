@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kzoo.errors import KzooError
 from kzoo.keras_internals import layers_in
+from kzoo.records import END_OF_WORD
 from kzoo.report import Picture, Shown, pictures, projected
 from kzoo.runs import Predictor, load
 from kzoo.verbs.attention import maps_of, picture, watched
@@ -169,8 +170,8 @@ def embedding_map(
 
     Args:
         model: As for `evaluate`; no export. Of a translator, what it reads.
-        words: Tokens of its vocabulary; default the first `count` of more than one letter: of words the commonest, of
-            GPT-2's pieces those that were joined first.
+        words: Tokens of its vocabulary, or words of which it has a token; default the first `count` of more than one
+            letter: of words the commonest, of pieces those that were joined first.
 
     Raises:
         KzooError: A network without an embedding or a vocabulary, or a word that is not in it.
@@ -194,9 +195,13 @@ def _embedding_map(predictor: Predictor, words: Sequence[str] | None = None, cou
     places = {token: k for k, token in enumerate(spec.vocabulary)}
     first = len(spec.reserved)
     if words is None:  # letters and pieces inside words say little
-        whole = [t for t in spec.vocabulary[first:] if len(t.removeprefix("Ġ")) > 1 and not t.startswith("##")]
-        words = (whole or list(spec.vocabulary[first:]))[:count]
-    chosen = list(words)
+        every = spec.vocabulary[first:]
+        ends = [t for t in every if t.endswith(END_OF_WORD)] or every
+        stem = lambda t: t.removeprefix("Ġ").removesuffix(END_OF_WORD)
+        words = [t for t in ends if len(stem(t)) > 1 and not t.startswith("##")][:count] or every[:count]
+    # Where words are cut into pieces, a common one is a piece itself: `dog</w>`, of GPT-2 `Ġdog`.
+    own = lambda word: next((t for t in (word + END_OF_WORD, word, f"Ġ{word}") if t in places), word)
+    chosen = [own(word) for word in words]
     if missing := [word for word in chosen if word not in places]:
         raise KzooError(f"{missing[0]!r} is not in the vocabulary of {predictor.name}; it has {_some_of(spec)}")
     rows = np.asarray(table, "float32")[: len(spec.vocabulary)]

@@ -97,6 +97,10 @@ def test_a_translator_reads_and_says_pieces(name, tmp_path):
     )  # fmt: skip
     (said,) = kzoo.generate(run, "walking talks", beams=2)
     assert any(token.endswith("</w>") for token in said.source_tokens) and "</w>" not in said.text
+    chosen = kzoo.embedding_map(run).tokens
+    assert chosen and all(len(t) > 5 and t.endswith("</w>") for t in chosen)
+    word = chosen[0].removesuffix("</w>")
+    assert kzoo.embedding_map(run, [word]).tokens == (chosen[0],)
     path = kzoo.export(run, tmp_path / "e", beams=2).path
     served = tf.saved_model.load(str(path)).signatures["serve_text"](text=tf.constant(["walking talks"]))
     assert served["text"].numpy()[0].decode() == said.text
