@@ -257,6 +257,14 @@ def test_characters_of_a_prompt_that_the_vocabulary_lacks_are_told(run, capsys):
     assert "text 2: 1 of 5 characters are unknown to the vocabulary\n" in capsys.readouterr().err
 
 
+def test_a_prompt_that_is_longer_than_what_is_read_is_told(run, capsys):
+    (cut,) = kzoo.generate(run, "the cat " * 20, length=20)
+    half = model_info(run.model).inputs.length // 2
+    assert f"text 1 has 160 characters: only its last {half} are read\n" in capsys.readouterr().err
+    (whole,) = kzoo.generate(run, ("the cat " * 20)[-half:], length=20)
+    assert cut.text == whole.text and "are read" not in capsys.readouterr().err
+
+
 def test_what_is_asked_is_what_is_written(run):
     texts = ["the cat", "P"]
     first = kzoo.generate(run, texts, length=50)

@@ -23,6 +23,11 @@ class Windows(Reader):
 
     unit, reads, as_given = "windows", "prose", False
 
+    @property
+    def half(self) -> int:
+        """Tokens of a text that are read at most, where it is gone on with: as many more have room."""
+        return self.spec.length // 2
+
     def check(self, name: str, data: Any) -> None:
         check_texts(name, data, 1, self.reads)
 
@@ -67,5 +72,7 @@ class Windows(Reader):
         for number, row in enumerate(self.ids(tf.constant(texts[:SAID])), 1):
             for line in self.said_of(row.numpy()):
                 say(f"text {number}: {line}")
+            if len(row) > self.half:
+                say(f"text {number} has {len(row):,} {self.spec.unit}: only its last {self.half} are read")
         for i in range(0, len(texts), batch_size):
             yield texts[i : i + batch_size], self.prepare(tf.constant(texts[i : i + batch_size]))

@@ -143,7 +143,7 @@ class TextGeneration(Task):
             raise KzooError("stream is a function that is given the pieces of one text; give one text and a function")
         told = 0  # characters that `stream` was given
         spec = predictor.reader.spec
-        made, half = [], spec.length // 2
+        made, half = [], predictor.reader.half
         how = manner(saying, **UNTOLD)
         write = self._writer(predictor, how)
 
@@ -206,7 +206,7 @@ class TextGeneration(Task):
         of what the network reads at once.
         """
         found = super().signatures(predictor)
-        reader, half = predictor.reader, predictor.reader.spec.length // 2
+        reader, half = predictor.reader, predictor.reader.half
         if not reader.spec.known:
             return found
         network, how = speaker(predictor), {**says(reader.spec), **manner(options, **UNTOLD)}
@@ -235,7 +235,7 @@ class TextGeneration(Task):
 
     def show_predictions(self, predictor: Any, validation: Any, labels: Sequence[str]) -> list[Shown]:
         """What it writes after the beginning of the validation split."""
-        ids = next(iter(validation.epoch(0)))[0][:1, : predictor.reader.spec.length // 2]
+        ids = next(iter(validation.epoch(0)))[0][:1, : predictor.reader.half]
         start = predictor.reader.text(ids).numpy()[0].decode()
         (written,) = self.answer(predictor, start, batch_size=1)
         return [Text("predictions.txt", f"begun with {start!r}\n\n{written}\n")]
