@@ -27,8 +27,8 @@ class Saying(Options):
     )
     temperature: Annotated[
         float | None, Number(at_least=0),
-        "Above 0 tokens are drawn: below 1 is more predictable, above 1 wilder; 0: always the likeliest. Language models"
-        " that search nothing have 1, translators 0.",
+        "Above 0 tokens are drawn: below 1 is more predictable, above 1 wilder; 0: always the likeliest. Language"
+        " models that search nothing have 1, translators 0.",
     ] = None  # fmt: skip
     top_k: Annotated[int | None, Whole(), "Draw from so many of the likeliest tokens only."] = None
     top_p: Annotated[
