@@ -3,8 +3,9 @@
     python examples/tables_and_series.py ionosphere.csv airline-passengers.csv ETTh1.csv
 
 Diabetes comes with scikit-learn; the others are files (UCI's ionosphere, Box and Jenkins' airline passengers, ETTh1 of
-Zhou et al. 2021). A fifth of the rows is drawn for test anew by each of five seeds, and the others train, for the recipes
-choose nothing more; series are cut in time: 70 % train, 10 % validation, 20 % test. Two to five minutes on two cores.
+Zhou et al. 2021). Of ionosphere a fifth of the rows is drawn for test anew by each of five seeds, and all others train,
+for the recipe chooses nothing more; diabetes has its own test rows, and validation is drawn. Series are cut in time:
+70 % train, 10 % validation, 20 % test. Two to five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ SERIES = (
 
 
 def rows(model: str, data: str | Path, score: str, folder: Path) -> list[float]:
-    """A score on the test rows for each seed, which draws them and the first weights."""
+    """A score on the test rows for each seed, which draws rows and the first weights."""
     found = []
     for seed in SEEDS:
-        read = kzoo.load_data(data, split_seed=seed, validation=0, **({"test": 0.2} if Path(data).suffix else {}))
+        parts = {"test": 0.2, "validation": 0} if Path(data).suffix else {}
+        read = kzoo.load_data(data, split_seed=seed, **parts)
         run = kzoo.fit(model, read, seed=seed, run_dir=folder / f"{model}-{seed}", verbose=False)
         found.append(getattr(kzoo.evaluate(run, read), score))
     return found
