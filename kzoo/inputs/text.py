@@ -178,8 +178,8 @@ class Texts(Reader):
             yield texts[i : i + batch_size], prepared[i : i + batch_size]
 
     def say_unknown(self, ids: np.ndarray, counts: np.ndarray) -> None:
-        """Of which texts the vocabulary has no token: of ids [n, time], and uncut numbers of tokens [n]."""
-        for k in np.flatnonzero(np.isin(ids, self.spec.marks).all(axis=1))[:SAID]:
+        """Of which texts the vocabulary has no token: of ids [n, time], and uncut numbers of tokens [n], not 0."""
+        for k in np.flatnonzero(np.isin(ids, self.spec.marks).all(axis=1) & (counts > 0))[:SAID]:
             say(f"text {k + 1}: none of its {counts[k]} {self.spec.unit} is in the vocabulary; the answer is a guess")
 
     @functools.cached_property

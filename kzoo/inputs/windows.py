@@ -52,7 +52,10 @@ class Windows(Reader):
 
     def prepare(self, raw: tf.Tensor) -> tf.Tensor:
         """Strings [n] to int32 [n, longest], padded at the end."""
-        return self.ids(raw).to_tensor(default_value=self.spec.padding)
+        return self._padded(self.ids(raw))
+
+    def _padded(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        return ids.to_tensor(default_value=self.spec.padding)
 
     def batches(self, split: tf.data.Dataset, batch_size: int | None, **options: Any) -> Batches:
         """Windows one behind the other through the whole split; the last one is padded, which is not learned."""
@@ -69,10 +72,11 @@ class Windows(Reader):
 
     def examples(self, given: Any, batch_size: int, name: str, shape: Any = None) -> Iterator[tuple[list[str], Any]]:
         texts = texts_of(given)
-        for number, row in enumerate(self.ids(tf.constant(texts[:SAID])), 1):
-            for line in self.said_of(row.numpy()):
-                say(f"text {number}: {line}")
-            if len(row) > self.half:
-                say(f"text {number} has {len(row):,} {self.spec.unit}: only its last {self.half} are read")
         for i in range(0, len(texts), batch_size):
-            yield texts[i : i + batch_size], self.prepare(tf.constant(texts[i : i + batch_size]))
+            ids = self.ids(tf.constant(texts[i : i + batch_size]))
+            for number, row in enumerate(ids[: max(SAID - i, 0)], i + 1):
+                for line in self.said_of(row.numpy()):
+                    say(f"text {number}: {line}")
+                if len(row) > self.half:
+                    say(f"text {number} has {len(row):,} {self.spec.unit}: only its last {self.half} are read")
+            yield texts[i : i + batch_size], self._padded(ids)

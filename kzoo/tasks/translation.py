@@ -266,11 +266,11 @@ def _fitting(predictor: Any, texts: Sequence[str]) -> tuple[list[str], np.ndarra
     ids, counts = source.ids_and_counts(tf.constant(texts))
     ids, counts = ids.to_tensor().numpy(), counts.numpy()
     reason = lambda n: f"it has {n} {unit}; {predictor.name} reads at most {limit}" if n else f"it has no {unit}"
-    wrong = [(repr(text[:40]), reason(n)) for text, n in zip(texts, counts, strict=True) if not 0 < n <= limit]
-    fits = [k for k, n in enumerate(counts) if 0 < n <= limit]
-    leave_out_all(wrong, fits, "{what}: {why}")
-    source.say_unknown(ids[fits], counts[fits])
-    return [texts[k] for k in fits], counts[fits]
+    good = (counts > 0) & (counts <= limit)
+    wrong = [(repr(text[:40]), reason(n)) for text, n, ok in zip(texts, counts, good, strict=True) if not ok]
+    leave_out_all(wrong, good.any(), "{what}: {why}")
+    source.say_unknown(ids, np.where(good, counts, 0))
+    return [texts[k] for k in np.flatnonzero(good)], counts[good]
 
 
 def translating(predictor: Any, how: Mapping[str, Any], copy_unknown: bool) -> Callable[..., dict[str, tf.Tensor]]:
